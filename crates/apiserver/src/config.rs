@@ -1,0 +1,189 @@
+//! What an API server is made of, and the two seams to the outside: the caller's identity and the way to nodes.
+//!
+//! A [`User`] in a request's extensions is trusted. Extensions never come over the wire, so only code of this process
+//! and the TLS listener (after it has verified a certificate) can put one there.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dunlin_pki::Subject;
+use futures_util::future::BoxFuture;
+use http_body_util::combinators::UnsyncBoxBody;
+
+/// Any error a body can end with.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// The body of every answer, and of every request to a node.
+pub type BoxBody = UnsyncBoxBody<Bytes, BoxError>;
+/// A TLS connection that asked for the tunnel protocol.
+pub type TunnelStream = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+/// Takes over a connection that asked for the tunnel protocol, with the verified subject of its certificate.
+pub type TunnelHook = Arc<dyn Fn(Subject, TunnelStream, SocketAddr) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// Who makes a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct User {
+    /// The name, as `system:serviceaccount:default:default` or `jane`.
+    pub name: String,
+    /// A stable identifier, where the way of authentication has one.
+    pub uid: String,
+    /// The groups, without `system:authenticated`, which the server adds.
+    pub groups: Vec<String>,
+    /// Further facts, as the pod that a token is bound to.
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+impl User {
+    /// A user with groups.
+    pub fn new(name: impl Into<String>, groups: &[&str]) -> Self {
+        Self { name: name.into(), groups: groups.iter().map(|g| (*g).to_owned()).collect(), ..Self::default() }
+    }
+
+    /// A component of this process, which may do everything (`system:masters`).
+    pub fn in_process(name: impl Into<String>) -> Self {
+        Self::new(name, &["system:masters"])
+    }
+
+    /// Whether the user is in `group`.
+    pub fn in_group(&self, group: &str) -> bool {
+        self.groups.iter().any(|g| g == group)
+    }
+}
+
+/// A bearer token from configuration.
+#[derive(Clone)]
+pub struct StaticToken {
+    /// The token itself.
+    pub token: String,
+    /// Whom it stands for.
+    pub user: User,
+}
+
+impl std::fmt::Debug for StaticToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StaticToken").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// Why a node could not be called.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// No tunnel of that node is open.
+    #[error("node {0} is not connected")]
+    NotConnected(String),
+    /// The tunnel is there, the call failed.
+    #[error("calling node {node} failed")]
+    Call {
+        /// The node.
+        node: String,
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
+}
+
+/// The way to the HTTP API of a node; the paths are `/v1/pods/...`.
+pub trait NodeDialer: Send + Sync + 'static {
+    /// Sends a request to the node called `node`.
+    fn call(
+        &self,
+        node: &str,
+        request: http::Request<BoxBody>,
+    ) -> BoxFuture<'static, Result<http::Response<BoxBody>, DialError>>;
+}
+
+/// A dialer that knows no nodes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoNodes;
+
+impl NodeDialer for NoNodes {
+    fn call(
+        &self,
+        node: &str,
+        _request: http::Request<BoxBody>,
+    ) -> BoxFuture<'static, Result<http::Response<BoxBody>, DialError>> {
+        let node = node.to_owned();
+        Box::pin(async move { Err(DialError::NotConnected(node)) })
+    }
+}
+
+/// What a client may cost.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The largest request body, in bytes. Kubernetes' own limit is 3 MiB.
+    pub body: usize,
+    /// Connections at once; more wait in the kernel's backlog.
+    pub connections: usize,
+    /// How long a TLS handshake may take.
+    pub handshake: Duration,
+    /// How long one request may take that is neither a watch nor a stream.
+    pub request: Duration,
+    /// How many Events are kept.
+    pub events: usize,
+    /// How long an Event is kept.
+    pub event_ttl: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: 3 << 20,
+            connections: 8192,
+            handshake: Duration::from_secs(10),
+            request: Duration::from_secs(60),
+            events: 2000,
+            event_ttl: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// What an API server is made of.
+#[derive(Clone)]
+pub struct Config {
+    /// Where objects live.
+    pub store: Arc<dyn dunlin_store::Store>,
+    /// Issues and verifies service account tokens.
+    pub issuer: Arc<dunlin_pki::jwt::Issuer>,
+    /// The issuer's URL, also the default audience of tokens.
+    pub issuer_url: String,
+    /// The CA's certificate, served at `/cacerts` and put into every namespace.
+    pub ca_pem: String,
+    /// The way to nodes.
+    pub dialer: Arc<dyn NodeDialer>,
+    /// Bearer tokens known from configuration.
+    pub tokens: Vec<StaticToken>,
+    /// Takes connections that speak the tunnel protocol.
+    pub tunnel: Option<TunnelHook>,
+    /// The first 16 bits of service addresses: `a.b.0.0/16`.
+    pub service_network: Ipv4Addr,
+    /// The port that the service `kubernetes` leads to.
+    pub api_port: u16,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// A configuration with defaults for everything that has one.
+    pub fn new(
+        store: Arc<dyn dunlin_store::Store>,
+        issuer: Arc<dunlin_pki::jwt::Issuer>,
+        issuer_url: impl Into<String>,
+        ca_pem: impl Into<String>,
+        dialer: Arc<dyn NodeDialer>,
+    ) -> Self {
+        Self {
+            store,
+            issuer,
+            issuer_url: issuer_url.into(),
+            ca_pem: ca_pem.into(),
+            dialer,
+            tokens: Vec::new(),
+            tunnel: None,
+            service_network: Ipv4Addr::new(10, 43, 0, 0),
+            api_port: 6443,
+            limits: Limits::default(),
+        }
+    }
+}

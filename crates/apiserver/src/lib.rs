@@ -1,0 +1,33 @@
+//! The Kubernetes API over HTTP: discovery, reading, writing, watching, who may do what, and the streams into pods.
+//!
+//! One [`ApiServer`] is a `tower::Service`: the TLS listener ([`serve`]) and callers in the same process use the very
+//! same code. It decides nothing about the cluster (that is `control`), keeps nothing but caches (that is `store`),
+//! and reaches nodes only through a [`NodeDialer`].
+
+mod admission;
+mod auth;
+mod bootstrap;
+mod config;
+mod discovery;
+mod failure;
+mod handlers;
+mod listen;
+mod metrics;
+mod model;
+mod negotiate;
+mod object;
+mod query;
+mod reply;
+mod request;
+mod resources;
+mod server;
+mod subresource;
+mod sweep;
+mod table;
+mod time;
+
+pub use config::{
+    BoxBody, BoxError, Config, DialError, Limits, NodeDialer, NoNodes, StaticToken, TunnelHook, TunnelStream, User,
+};
+pub use listen::{Listener, ServeError, TUNNEL_ALPN, serve};
+pub use server::ApiServer;

@@ -1,0 +1,114 @@
+//! What runs a pod's containers: the trait, the words it speaks, and the image store.
+//!
+//! A runtime knows sandboxes and containers and nothing of Kubernetes: no API object, no probe, no restart policy.
+//! Those belong to the agent above it. Every implementation passes the same contract suite (feature `contract`).
+
+pub mod error;
+pub mod image;
+pub mod spec;
+pub mod stream;
+
+use std::path::PathBuf;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::broadcast;
+
+pub use error::Error;
+pub use spec::{
+    ContainerId, ContainerSpec, ContainerState, ContainerStatus, ExecSpec, ExitStatus, Mount, Resources, SandboxId,
+    SandboxSpec, SandboxStatus, Stats, TerminalSize,
+};
+pub use stream::{Session, SessionInput, SessionOutput};
+
+/// What happened to a container, told once to everyone who listens.
+///
+/// Events are hints to look again: a listener that lagged behind calls [`Runtime::sandboxes`] and misses nothing.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A container's first process has ended; its exit status can be read now.
+    Exited {
+        /// The sandbox it ran in.
+        sandbox: SandboxId,
+        /// The container.
+        container: ContainerId,
+    },
+    /// The sandbox lost what kept it (its shim died); its containers are gone.
+    SandboxLost {
+        /// The sandbox.
+        sandbox: SandboxId,
+    },
+}
+
+/// One way of running containers.
+///
+/// Everything is keyed by ids that the caller chose, and every call is idempotent: after a crash the caller asks again
+/// and gets what is already there. What runs does not depend on the caller's life: a killed caller leaves its
+/// containers running, and the next one finds them with [`Runtime::sandboxes`].
+pub trait Runtime: Send + Sync + 'static {
+    /// The name by which a `RuntimeClass` handler selects it: `oci`, `wasm`, `process`, ...
+    fn name(&self) -> &'static str;
+
+    /// Makes the pod's sandbox: its namespaces, its cgroup, the process that will own its containers.
+    fn create_sandbox(&self, spec: SandboxSpec) -> BoxFuture<'_, Result<SandboxStatus, Error>>;
+
+    /// Every sandbox of this runtime's root that exists now, with its containers, dead ones included.
+    fn sandboxes(&self) -> BoxFuture<'_, Result<Vec<SandboxStatus>, Error>>;
+
+    /// One sandbox with its containers.
+    fn sandbox<'a>(&'a self, id: &'a SandboxId) -> BoxFuture<'a, Result<SandboxStatus, Error>>;
+
+    /// Kills what still runs in the sandbox and removes every trace of it. Absent is success.
+    fn remove_sandbox<'a>(&'a self, id: &'a SandboxId) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Creates and starts a container; returns when its first process has been executed, or with the reason why not.
+    fn start_container<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        spec: ContainerSpec,
+    ) -> BoxFuture<'a, Result<ContainerStatus, Error>>;
+
+    /// Sends a signal to the container's first process (to all of its processes for `SIGKILL`). Gone is success.
+    fn signal<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        container: &'a ContainerId,
+        signal: i32,
+    ) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Removes a dead container: its writable layer, its bundle, its exit record. Its log stays (it is the caller's).
+    fn remove_container<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        container: &'a ContainerId,
+    ) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Runs one more process in a running container. The session ends with the process's exit status.
+    fn exec<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        container: &'a ContainerId,
+        spec: ExecSpec,
+    ) -> BoxFuture<'a, Result<Session, Error>>;
+
+    /// Joins the streams of a running container's first process.
+    fn attach<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        container: &'a ContainerId,
+    ) -> BoxFuture<'a, Result<Session, Error>>;
+
+    /// What the container uses now.
+    fn stats<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        container: &'a ContainerId,
+    ) -> BoxFuture<'a, Result<Stats, Error>>;
+
+    /// Exits and losses as they happen.
+    fn events(&self) -> broadcast::Receiver<Event>;
+
+    /// The path by which the sandbox's network namespace can be entered while the sandbox lives, if it has its own.
+    fn network_namespace(&self, status: &SandboxStatus) -> Option<PathBuf> {
+        status.network_namespace.clone()
+    }
+}

@@ -1,0 +1,125 @@
+//! The payload of tests and the demo: one small static program that can be a web server, a crash, a hog or a sleeper.
+//!
+//! It is compiled by `rustc` alone, without dependencies, and linked statically, so that an image of it needs nothing
+//! else. Usage: `hello serve [PORT]`, `hello sleep`, `hello exit CODE [AFTER_MS]`, `hello hog MIB`, `hello print LINES`,
+//! `hello stubborn` (ignores SIGTERM), `hello cat` (copies its input), `hello env`, `hello read FILE`.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+unsafe extern "C" {
+    fn signal(number: i32, handler: usize) -> usize;
+    fn _exit(code: i32) -> !;
+}
+
+extern "C" fn leave(_: i32) {
+    // SAFETY: _exit is safe to call in a signal handler.
+    unsafe { _exit(0) }
+}
+
+static HEALTHY: AtomicBool = AtomicBool::new(true);
+static REQUESTS: AtomicU64 = AtomicU64::new(0);
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let word = |n: usize| args.get(n).map(String::as_str);
+    let number = |n: usize, default: u64| word(n).and_then(|w| w.parse().ok()).unwrap_or(default);
+    if word(1) != Some("stubborn") {
+        // SAFETY: the handler only calls _exit. Process 1 of a container has no default action for SIGTERM.
+        unsafe { signal(15, leave as *const () as usize) };
+    } else {
+        // SAFETY: 1 is SIG_IGN.
+        unsafe { signal(15, 1) };
+    }
+    match word(1).unwrap_or("serve") {
+        "serve" => serve(number(2, 8080) as u16),
+        "sleep" | "stubborn" => loop {
+            std::thread::sleep(Duration::from_secs(3600));
+        },
+        "exit" => {
+            std::thread::sleep(Duration::from_millis(number(3, 0)));
+            eprintln!("exiting with {}", number(2, 0));
+            std::process::exit(number(2, 0) as i32);
+        }
+        "hog" => {
+            let mut held: Vec<Vec<u8>> = Vec::new();
+            for _ in 0..number(2, 1024) {
+                held.push(vec![1; 1 << 20]);
+            }
+            println!("held {} MiB", held.len());
+            std::thread::sleep(Duration::from_secs(3600));
+        }
+        "print" => {
+            for line in 0..number(2, 10) {
+                println!("line {line}");
+            }
+        }
+        "cat" => {
+            let mut input = Vec::new();
+            let _ = std::io::stdin().read_to_end(&mut input);
+            let _ = std::io::stdout().write_all(&input);
+        }
+        "env" => std::env::vars().for_each(|(name, value)| println!("{name}={value}")),
+        "read" => match std::fs::read_to_string(word(2).unwrap_or_default()) {
+            Ok(text) => print!("{text}"),
+            Err(error) => {
+                eprintln!("{error}");
+                std::process::exit(1);
+            }
+        },
+        other => {
+            eprintln!("hello: no such command: {other}");
+            std::process::exit(2);
+        }
+    }
+}
+
+fn serve(port: u16) {
+    let listener = match TcpListener::bind(("0.0.0.0", port)) {
+        Ok(listener) => listener,
+        Err(error) => {
+            eprintln!("cannot listen on port {port}: {error}");
+            std::process::exit(1);
+        }
+    };
+    println!("listening on port {port}");
+    for stream in listener.incoming().flatten() {
+        std::thread::spawn(move || answer(stream));
+    }
+}
+
+fn answer(mut stream: TcpStream) {
+    let Ok(reading) = stream.try_clone() else { return };
+    let mut lines = BufReader::new(reading.take(64 * 1024)).lines();
+    let Some(Ok(request)) = lines.next() else { return };
+    for line in lines.by_ref() {
+        match line {
+            Ok(line) if !line.is_empty() => {}
+            _ => break,
+        }
+    }
+    let path = request.split(' ').nth(1).unwrap_or("/");
+    let count = REQUESTS.fetch_add(1, Ordering::Relaxed) + 1;
+    let (status, body) = match path {
+        "/healthz" if HEALTHY.load(Ordering::Relaxed) => ("200 OK", "ok\n".to_owned()),
+        "/healthz" => ("500 Internal Server Error", "ill\n".to_owned()),
+        "/fall-ill" => {
+            HEALTHY.store(false, Ordering::Relaxed);
+            ("200 OK", "ill from now on\n".to_owned())
+        }
+        "/recover" => {
+            HEALTHY.store(true, Ordering::Relaxed);
+            ("200 OK", "well again\n".to_owned())
+        }
+        _ => {
+            let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+            ("200 OK", format!("hello from {} ({count})\n", host.trim()))
+        }
+    };
+    if path != "/healthz" {
+        println!("{request} -> {status}");
+    }
+    let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+}

@@ -1,0 +1,13 @@
+//! What tests, the demo and the benchmark stand on: images made by hand, hosts in network namespaces, and the built
+//! program started as a process of its own, the way a user starts it.
+//!
+//! Everything here cleans up after itself when it is dropped, also when a test fails, and touches nothing that it did
+//! not make. It never links the program: tests drive `DUNLIN_BIN` from outside.
+
+pub mod cluster;
+pub mod host;
+pub mod image;
+pub mod kubectl;
+pub mod process;
+pub mod program;
+pub mod wait;
