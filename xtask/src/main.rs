@@ -1,2 +1,24 @@
-//! Everything that CI does.
-fn main() {}
+//! Everything that CI and the Makefile do: `cargo xtask <task>`.
+
+mod bench;
+mod cargo;
+mod demo;
+mod tidy;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "usage: cargo xtask tidy | test | lint | demo [--keep] | bench | kubernetes-test";
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["tidy"] => tidy::run(),
+        ["test"] => cargo::test(),
+        ["lint"] => cargo::lint(),
+        ["demo"] => demo::run(false),
+        ["demo", "--keep"] => demo::run(true),
+        ["bench"] => bench::run(),
+        ["kubernetes-test"] => cargo::kubernetes_test(),
+        _ => bail!("{USAGE}"),
+    }
+}

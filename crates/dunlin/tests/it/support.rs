@@ -1,0 +1,66 @@
+//! What the tests share: a server with images, and questions about its pods.
+
+use anyhow::{Context, Result, bail, ensure};
+use dunlin_testkit::cluster::{Dunlin, PATIENCE};
+use dunlin_testkit::host::Lan;
+use dunlin_testkit::image::ImageBuilder;
+use dunlin_testkit::kubectl::Kubectl;
+use dunlin_testkit::wait;
+use serde_json::Value;
+
+/// A server with its own agent, `hello:test` and `busybox:test` imported. Fields drop in this order.
+pub struct World {
+    pub server: Dunlin,
+    pub lan: Lan,
+    pub kubectl: Kubectl,
+}
+
+impl World {
+    pub fn new() -> Result<Self> {
+        let lan = Lan::new()?;
+        let server = Dunlin::server(&lan, &["--node-name", "one"])?;
+        server.import(&ImageBuilder::hello()?, "hello:test")?;
+        server.import(&ImageBuilder::busybox()?, "busybox:test")?;
+        let kubectl = server.kubectl();
+        Ok(Self { server, lan, kubectl })
+    }
+
+    /// The pod once `check` is content with it.
+    pub fn pod_when(&self, name: &str, check: impl Fn(&Value) -> bool) -> Result<Value> {
+        pod_when(&self.kubectl, name, check)
+    }
+
+    /// Applies a pod with one busybox container that runs `script`, with `more` lines in its container.
+    pub fn shell(&self, name: &str, script: &str, more: &str, pod_more: &str) -> Result<()> {
+        let script = serde_json::to_string(script)?;
+        self.kubectl.apply(&format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {name}}}}}\nspec:\n  terminationGracePeriodSeconds: 2\n{pod_more}\n  containers:\n  - name: main\n    image: busybox:test\n    command: [\"/bin/sh\", \"-c\", {script}]\n{more}\n"
+        ))?;
+        Ok(())
+    }
+
+    /// The container's log once it holds `text`.
+    pub fn log_with(&self, pod: &str, text: &str) -> Result<String> {
+        wait::until(&format!("{text:?} in the log of {pod}"), PATIENCE, || {
+            let log = self.kubectl.run(&["logs", pod])?;
+            ensure!(log.contains(text), "the log is {log:?}");
+            Ok(log)
+        })
+    }
+}
+
+pub fn pod_when(kubectl: &Kubectl, name: &str, check: impl Fn(&Value) -> bool) -> Result<Value> {
+    wait::until(&format!("the state of pod {name}"), PATIENCE, || {
+        let pod = kubectl.json(&["pod", name])?;
+        if check(&pod) { Ok(pod) } else { bail!("its status is {}", pod["status"]) }
+    })
+    .with_context(|| kubectl.run(&["describe", "pod", name]).unwrap_or_default())
+}
+
+pub fn running(pod: &Value) -> bool {
+    pod["status"]["phase"] == "Running" && pod["status"]["containerStatuses"][0]["ready"] == true
+}
+
+pub fn waiting(reason: &'static str) -> impl Fn(&Value) -> bool {
+    move |pod| pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == reason
+}
