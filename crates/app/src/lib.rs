@@ -1,1 +1,20 @@
-//! (to be written)
+//! The composition root: what a server and an agent are made of, where their files lie, and how an agent joins.
+//!
+//! Everything here is wiring. A rule about pods, objects or containers belongs to the crate that owns the thing.
+
+pub mod agent;
+pub mod error;
+pub mod join;
+pub mod layout;
+pub mod options;
+pub mod reset;
+pub mod server;
+pub mod shutdown;
+
+pub use error::Error;
+pub use options::{AgentOptions, ServerOptions};
+
+/// Entry points of the helper processes that make containers; called before any thread exists.
+pub mod creator {
+    pub use dunlin_runtime_oci::creator::*;
+}

@@ -1,1 +1,50 @@
-//! (to be written)
+//! Who is who: the certificate authority of a server, what it issues, TLS made of it, and service account tokens.
+//!
+//! Keys are ECDSA P-256 throughout: small certificates and quick handshakes on small machines.
+
+mod authority;
+mod files;
+mod identity;
+pub mod jwt;
+mod subject;
+pub mod tls;
+
+pub use authority::Authority;
+pub use identity::Identity;
+pub use subject::{Subject, peer_subject};
+
+/// What can go wrong with keys and certificates.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file could not be read or written.
+    #[error("{operation} {path}")]
+    File {
+        /// `reading` or `writing`.
+        operation: &'static str,
+        /// Which file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Something given to us is not what it should be.
+    #[error("{what} is not usable: {reason}")]
+    Malformed {
+        /// `certificate`, `signing request`, `key`, ...
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// A certificate could not be made.
+    #[error("issuing a certificate")]
+    Issue(#[from] rcgen::Error),
+    /// TLS could not be set up.
+    #[error("setting up TLS")]
+    Tls(#[from] rustls::Error),
+}
+
+impl Error {
+    fn malformed(what: &'static str, reason: impl std::fmt::Display) -> Self {
+        Self::Malformed { what, reason: reason.to_string() }
+    }
+}

@@ -1,0 +1,153 @@
+//! The role *agent*: this machine as a node of a server, or of the server in the same process.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dunlin_agent::{Agent, AgentConfig, AgentHandle, NodeService};
+use dunlin_base::error::chain;
+use dunlin_base::task::Task;
+use dunlin_runtime::Runtime;
+use dunlin_runtime::image::ImageStore;
+use dunlin_runtime_oci::OciRuntime;
+use dunlin_tunnel::dial;
+
+use crate::error::{Doing, Error};
+use crate::join::{self, Membership};
+use crate::layout::{self, Layout};
+use crate::options::AgentOptions;
+
+/// How a node presents itself.
+pub(crate) struct Settings {
+    pub node_name: String,
+    pub labels: Vec<String>,
+    pub area: Option<String>,
+}
+
+/// Runs an agent until it is asked to end. Its pods go on running.
+///
+/// # Errors
+/// When it cannot start or join.
+pub async fn run(options: AgentOptions) -> Result<(), Error> {
+    let layout = Layout::open(&options.data_dir)?;
+    let node_name = options.node_name.clone().unwrap_or_else(hostname);
+    let server = options.server.clone().ok_or_else(|| {
+        Error::Input("an agent needs its server: --server https://host:6443 --token TOKEN".to_owned())
+    })?;
+    let server = server.trim_end_matches('/').to_owned();
+    let (host, port) = join::endpoint(&server)?;
+
+    let membership = membership(&layout, &options, &server, &node_name).await?;
+    let client = join::client(&server, &membership.ca_pem, Some(&membership), None)?;
+    let settings = Settings { node_name, labels: options.label.clone(), area: options.area.clone() };
+    let (_handle, service) = start(&layout, settings, client, format!("{host}:{port}")).await?;
+
+    let tls = dunlin_pki::tls::client_config(&membership.ca_pem, Some(&membership.identity()), &[dunlin_tunnel::ALPN])
+        .doing("setting up TLS")?;
+    let target = dial::Target { host, port, tls: Arc::new(tls) };
+    let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        let service = service.clone();
+        async move { Ok::<_, std::convert::Infallible>(service.handle(request).await) }
+    });
+    let _tunnel = Task::spawn("tunnel", dial::run(target, service));
+    crate::shutdown::requested().await
+}
+
+/// What an earlier join left, renewed when it is due; else a new join. A server out of reach does not keep an agent
+/// that has joined once from starting: its pods come first.
+async fn membership(layout: &Layout, options: &AgentOptions, server: &str, node_name: &str) -> Result<Membership, Error> {
+    if let Some(kept) = Membership::load(layout, server, node_name) {
+        let due = kept.identity().renew_at().map(|at| at <= std::time::SystemTime::now()).unwrap_or(true);
+        if !due {
+            return Ok(kept);
+        }
+        return match tokio::time::timeout(Duration::from_secs(20), join::renew(layout, &kept)).await {
+            Ok(Ok(renewed)) => Ok(renewed),
+            Ok(Err(error)) => {
+                tracing::warn!(error = chain(&error), "renewing the node's certificate failed, going on with the old one");
+                Ok(kept)
+            }
+            Err(_) => Ok(kept),
+        };
+    }
+    let token = options.token.as_deref().ok_or_else(|| {
+        Error::Input(format!("this machine has not joined {server} yet: give --token (see `dunlin token create` there)"))
+    })?;
+    join::join(layout, server, token, node_name).await
+}
+
+/// Starts the node half on this machine.
+pub(crate) async fn start(
+    layout: &Layout,
+    settings: Settings,
+    client: kube::Client,
+    api_endpoint: String,
+) -> Result<(AgentHandle, NodeService), Error> {
+    let id = layout.node_id()?;
+    let run_dir = layout::run_dir(&id);
+    layout::private_folder(&run_dir)?;
+    let runtime = OciRuntime::open(oci_config(layout, &id)?).await.doing("starting the container runtime")?;
+    let images = ImageStore::open(&layout.images()).doing("opening the image store")?;
+    let labels = settings
+        .labels
+        .iter()
+        .map(|label| {
+            label.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())).ok_or_else(|| {
+                Error::Input(format!("--label {label:?} is wrong: write NAME=VALUE"))
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    let config = AgentConfig {
+        node_name: settings.node_name,
+        node_id: id,
+        data_dir: layout.agent(),
+        run_dir,
+        labels,
+        area: settings.area,
+        api_endpoint,
+        ..AgentConfig::default()
+    };
+    let runtimes: Vec<Arc<dyn Runtime>> = vec![Arc::new(runtime)];
+    Agent::start(config, client, runtimes, images).await.doing("starting the agent")
+}
+
+/// The container runtime's configuration, derived from the node's identity.
+pub(crate) fn oci_config(layout: &Layout, id: &str) -> Result<dunlin_runtime_oci::Config, Error> {
+    Ok(dunlin_runtime_oci::Config {
+        data_dir: layout.agent(),
+        run_dir: layout::run_dir(id),
+        cgroup_root: layout::cgroup_root(id),
+        executable: std::env::current_exe().doing("finding this program's file")?,
+    })
+}
+
+/// This machine's name, in the form that a Node's name must have.
+pub(crate) fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String = name
+        .trim()
+        .to_ascii_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '-' })
+        .collect();
+    let name = name.trim_matches(['-', '.']);
+    if name.is_empty() { "node".to_owned() } else { name.to_owned() }
+}
+
+/// This machine's IPv4 addresses, as the kernel's table of local routes lists them.
+pub(crate) fn addresses() -> Vec<String> {
+    let table = std::fs::read_to_string(Path::new("/proc/net/fib_trie")).unwrap_or_default();
+    let mut found = Vec::new();
+    let mut last = None;
+    for line in table.lines().map(str::trim) {
+        if let Some(address) = line.strip_prefix("|-- ") {
+            last = address.parse::<IpAddr>().ok();
+        } else if line.starts_with("/32 host LOCAL") {
+            found.extend(last.take().map(|a| a.to_string()));
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}

@@ -1,0 +1,48 @@
+//! The way from the API server to a node: in this process for the server's own agent, through the tunnel for others.
+
+use std::sync::{Arc, OnceLock};
+
+use dunlin_apiserver::{BoxBody, DialError, NodeDialer};
+use dunlin_tunnel::accept::Tunnels;
+use futures_util::future::BoxFuture;
+use http_body_util::BodyExt;
+
+/// The service of the server's own agent, once it has started.
+pub type LocalNode = Arc<OnceLock<(String, dunlin_agent::NodeService)>>;
+
+/// Calls nodes by name.
+pub struct Dialer {
+    /// Open tunnels.
+    pub tunnels: Arc<Tunnels>,
+    /// The node in this process.
+    pub local: LocalNode,
+}
+
+impl NodeDialer for Dialer {
+    fn call(
+        &self,
+        node: &str,
+        request: http::Request<BoxBody>,
+    ) -> BoxFuture<'static, Result<http::Response<BoxBody>, DialError>> {
+        let node = node.to_owned();
+        if let Some((name, service)) = self.local.get()
+            && *name == node
+        {
+            let service = service.clone();
+            return Box::pin(async move {
+                let response = service.handle(request).await;
+                Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+            });
+        }
+        let tunnels = self.tunnels.clone();
+        Box::pin(async move {
+            if !tunnels.connected().contains(&node) {
+                return Err(DialError::NotConnected(node));
+            }
+            match tunnels.call(&node, request.map(|body| body.boxed_unsync())).await {
+                Ok(response) => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
+                Err(source) => Err(DialError::Call { node, source: source.into() }),
+            }
+        })
+    }
+}

@@ -1,0 +1,49 @@
+//! The tunnel is the heartbeat: while a node's tunnel answers pings, the server renews the node's `Lease` itself.
+//!
+//! So an idle node sends nothing but a ping now and then, and everything that reads Leases works as in Kubernetes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dunlin_base::error::chain;
+use dunlin_tunnel::accept::Tunnels;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::json;
+
+/// How often Leases are renewed; Kubernetes' kubelets use the same interval.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Renews for as long as it is polled. `local` is the node in this process, if it has one.
+pub async fn run(client: kube::Client, tunnels: Arc<Tunnels>, local: Option<String>) {
+    let api: Api<Lease> = Api::namespaced(client, "kube-node-lease");
+    let mut events = tunnels.events();
+    let mut timer = tokio::time::interval(INTERVAL);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = timer.tick() => {}
+            // A node that has just connected must not wait for its first beat. A lagged listener looks, too.
+            event = events.recv() => if matches!(event, Err(tokio::sync::broadcast::error::RecvError::Closed)) { return },
+        }
+        for node in tunnels.connected().into_iter().chain(local.clone()) {
+            if let Err(error) = renew(&api, &node).await {
+                tracing::debug!(node, error = chain(&error), "renewing a node's lease failed");
+            }
+        }
+    }
+}
+
+async fn renew(api: &Api<Lease>, node: &str) -> Result<(), kube::Error> {
+    let now = format!("{:.6}", k8s_openapi::jiff::Timestamp::now());
+    let patch = json!({"spec": {"holderIdentity": node, "leaseDurationSeconds": 40, "renewTime": now}});
+    match api.patch(node, &PatchParams::default(), &Patch::Merge(&patch)).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            let mut lease = patch;
+            lease["metadata"] = json!({"name": node});
+            let lease = serde_json::from_value(lease).map_err(kube::Error::SerdeError)?;
+            api.create(&PostParams::default(), &lease).await.map(drop)
+        }
+        other => other.map(drop),
+    }
+}
