@@ -81,7 +81,11 @@ impl GroupVersionResource {
 
     /// Resource and group without the version: `pods`, `deployments.apps`. Storage keys are named so.
     pub fn group_resource(&self) -> String {
-        if self.group.is_empty() { self.resource.clone() } else { format!("{}.{}", self.resource, self.group) }
+        if self.group.is_empty() {
+            self.resource.clone()
+        } else {
+            format!("{}.{}", self.resource, self.group)
+        }
     }
 }
 
@@ -112,7 +116,10 @@ mod tests {
             assert_eq!((gvk.group.as_str(), gvk.version.as_str()), (group, version));
             assert_eq!(gvk.api_version(), api_version);
         }
-        assert_eq!(GroupVersionResource::new("apps", "v1", "deployments").group_resource(), "deployments.apps");
+        assert_eq!(
+            GroupVersionResource::new("apps", "v1", "deployments").group_resource(),
+            "deployments.apps"
+        );
         assert_eq!(GroupVersionResource::new("", "v1", "pods").group_resource(), "pods");
         assert_eq!(GroupVersionKind::new("apps", "v1", "Deployment").to_string(), "apps/v1, Kind=Deployment");
     }

@@ -1,1 +1,207 @@
-//! (being written)
+//! Well-known names: labels, annotations, taints, finalizers, namespaces, users and groups, and the address of the API inside pods.
+//!
+//! A name that two crates must agree on stands here and nowhere else. No logic beyond joining and splitting the
+//! names of users and groups.
+
+use std::net::Ipv4Addr;
+
+/// Where pods find the API on every node: a link-local address that the node relays, so that it is the same
+/// everywhere and works while the way up changes. It is what `KUBERNETES_SERVICE_HOST` says.
+pub const API_SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 72, 1);
+/// The port beside [`API_SERVICE_ADDRESS`]: `KUBERNETES_SERVICE_PORT`.
+pub const API_SERVICE_PORT: u16 = 443;
+
+/// Namespaces that every cluster has.
+pub mod namespace {
+    pub const DEFAULT: &str = "default";
+    pub const SYSTEM: &str = "kube-system";
+    pub const PUBLIC: &str = "kube-public";
+    pub const NODE_LEASE: &str = "kube-node-lease";
+    /// All of them, in the order in which they are created.
+    pub const ALL: [&str; 4] = [DEFAULT, SYSTEM, PUBLIC, NODE_LEASE];
+}
+
+/// Well-known labels.
+pub mod label {
+    pub const HOSTNAME: &str = "kubernetes.io/hostname";
+    pub const OS: &str = "kubernetes.io/os";
+    pub const ARCH: &str = "kubernetes.io/arch";
+    pub const ZONE: &str = "topology.kubernetes.io/zone";
+    pub const REGION: &str = "topology.kubernetes.io/region";
+    pub const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
+    pub const METADATA_NAME: &str = "kubernetes.io/metadata.name";
+    pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+    pub const HEADLESS_SERVICE: &str = "service.kubernetes.io/headless";
+    pub const SERVICE_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
+    pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+    pub const SKIP_MIRROR: &str = "endpointslice.kubernetes.io/skip-mirror";
+    pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
+    pub const CONTROLLER_REVISION_HASH: &str = "controller-revision-hash";
+    pub const POD_TEMPLATE_GENERATION: &str = "pod-template-generation";
+    pub const STATEFULSET_POD_NAME: &str = "statefulset.kubernetes.io/pod-name";
+    pub const POD_INDEX: &str = "apps.kubernetes.io/pod-index";
+    pub const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+    pub const JOB_NAME_LEGACY: &str = "job-name";
+    pub const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
+    pub const CONTROLLER_UID_LEGACY: &str = "controller-uid";
+    pub const JOB_COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
+    pub const AGGREGATE_PREFIX: &str = "rbac.authorization.k8s.io/aggregate-to-";
+    pub const BOOTSTRAPPING: &str = "kubernetes.io/bootstrapping";
+    pub const EXCLUDE_LOAD_BALANCER: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+    pub const POD_SECURITY_ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+    pub const NODE_ROLE_CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
+    /// Set on the `Node` that stands for a child cluster.
+    pub const VIRTUAL_NODE: &str = "dunlin.io/virtual-node";
+    /// The area a node is in, by name.
+    pub const AREA: &str = "dunlin.io/area";
+    /// On a mirrored pod: the uid of the pod in its home API.
+    pub const HOME_UID: &str = "dunlin.io/home-uid";
+}
+
+/// Well-known annotations.
+pub mod annotation {
+    pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+    pub const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+    pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+    pub const DEPLOYMENT_REVISION: &str = "deployment.kubernetes.io/revision";
+    pub const DEPLOYMENT_REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
+    pub const DEPLOYMENT_DESIRED_REPLICAS: &str = "deployment.kubernetes.io/desired-replicas";
+    pub const DEPLOYMENT_MAX_REPLICAS: &str = "deployment.kubernetes.io/max-replicas";
+    pub const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
+    pub const DAEMONSET_TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+    pub const POD_DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+    pub const JOB_COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
+    pub const CRONJOB_SCHEDULED_TIME: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
+    pub const SERVICE_ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
+    pub const SERVICE_ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
+    pub const MIRROR_POD: &str = "kubernetes.io/config.mirror";
+    pub const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+    pub const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
+    pub const NODE_TTL: &str = "node.alpha.kubernetes.io/ttl";
+    pub const LAST_CHANGE_TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+    pub const DEFAULT_STORAGE_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
+    pub const DEFAULT_INGRESS_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
+    pub const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
+    pub const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
+    pub const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+    pub const STORAGE_PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
+    pub const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
+    pub const RBAC_AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
+    /// How long a side that lost contact waits before it stops the pod itself.
+    pub const FENCE_AFTER: &str = "dunlin.io/fence-after";
+}
+
+/// Well-known taints.
+pub mod taint {
+    pub const NOT_READY: &str = "node.kubernetes.io/not-ready";
+    pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+    pub const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+    pub const MEMORY_PRESSURE: &str = "node.kubernetes.io/memory-pressure";
+    pub const DISK_PRESSURE: &str = "node.kubernetes.io/disk-pressure";
+    pub const PID_PRESSURE: &str = "node.kubernetes.io/pid-pressure";
+    pub const NETWORK_UNAVAILABLE: &str = "node.kubernetes.io/network-unavailable";
+    pub const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+}
+
+/// Well-known finalizers.
+pub mod finalizer {
+    /// In `spec.finalizers` of a namespace: its contents are not gone yet.
+    pub const NAMESPACE: &str = "kubernetes";
+    pub const FOREGROUND: &str = "foregroundDeletion";
+    pub const ORPHAN: &str = "orphan";
+    pub const PVC_PROTECTION: &str = "kubernetes.io/pvc-protection";
+    pub const PV_PROTECTION: &str = "kubernetes.io/pv-protection";
+    pub const JOB_TRACKING: &str = "batch.kubernetes.io/job-tracking";
+    pub const LOAD_BALANCER_CLEANUP: &str = "service.kubernetes.io/load-balancer-cleanup";
+    pub const CRD_CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+}
+
+/// Types of secrets.
+pub mod secret_type {
+    pub const OPAQUE: &str = "Opaque";
+    pub const SERVICE_ACCOUNT_TOKEN: &str = "kubernetes.io/service-account-token";
+    pub const DOCKERCFG: &str = "kubernetes.io/dockercfg";
+    pub const DOCKER_CONFIG_JSON: &str = "kubernetes.io/dockerconfigjson";
+    pub const BASIC_AUTH: &str = "kubernetes.io/basic-auth";
+    pub const SSH_AUTH: &str = "kubernetes.io/ssh-auth";
+    pub const TLS: &str = "kubernetes.io/tls";
+    pub const BOOTSTRAP_TOKEN: &str = "bootstrap.kubernetes.io/token";
+}
+
+/// Names of signers of certificate signing requests.
+pub mod signer {
+    pub const KUBE_API_CLIENT: &str = "kubernetes.io/kube-apiserver-client";
+    pub const KUBE_API_CLIENT_KUBELET: &str = "kubernetes.io/kube-apiserver-client-kubelet";
+    pub const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
+}
+
+/// Users and groups, and how their names are built.
+pub mod user {
+    pub const ADMIN: &str = "system:admin";
+    pub const ANONYMOUS: &str = "system:anonymous";
+    pub const API_SERVER: &str = "system:apiserver";
+    pub const SCHEDULER: &str = "system:kube-scheduler";
+    pub const CONTROLLER_MANAGER: &str = "system:kube-controller-manager";
+    pub const GROUP_MASTERS: &str = "system:masters";
+    pub const GROUP_NODES: &str = "system:nodes";
+    pub const GROUP_BOOTSTRAPPERS: &str = "system:bootstrappers";
+    pub const GROUP_AUTHENTICATED: &str = "system:authenticated";
+    pub const GROUP_UNAUTHENTICATED: &str = "system:unauthenticated";
+    pub const GROUP_SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
+    pub const GROUP_MONITORING: &str = "system:monitoring";
+    const NODE_PREFIX: &str = "system:node:";
+    const BOOTSTRAP_PREFIX: &str = "system:bootstrap:";
+    const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
+
+    /// The user a node is: `system:node:<name>`.
+    pub fn node(name: &str) -> String {
+        format!("{NODE_PREFIX}{name}")
+    }
+
+    /// The node that a user is, if it is one.
+    pub fn node_name(user: &str) -> Option<&str> {
+        user.strip_prefix(NODE_PREFIX).filter(|name| !name.is_empty())
+    }
+
+    /// The user behind a bootstrap token: `system:bootstrap:<id>`.
+    pub fn bootstrap(id: &str) -> String {
+        format!("{BOOTSTRAP_PREFIX}{id}")
+    }
+
+    /// The id of the bootstrap token behind a user, if there is one.
+    pub fn bootstrap_id(user: &str) -> Option<&str> {
+        user.strip_prefix(BOOTSTRAP_PREFIX).filter(|id| !id.is_empty())
+    }
+
+    /// The user a service account is: `system:serviceaccount:<namespace>:<name>`.
+    pub fn service_account(namespace: &str, name: &str) -> String {
+        format!("{SERVICE_ACCOUNT_PREFIX}{namespace}:{name}")
+    }
+
+    /// Namespace and name of the service account that a user is, if it is one.
+    pub fn service_account_of(user: &str) -> Option<(&str, &str)> {
+        let (namespace, name) = user.strip_prefix(SERVICE_ACCOUNT_PREFIX)?.split_once(':')?;
+        (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
+    }
+
+    /// The group of all service accounts of a namespace.
+    pub fn service_accounts_group(namespace: &str) -> String {
+        format!("{GROUP_SERVICE_ACCOUNTS}:{namespace}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::user;
+
+    #[test]
+    fn users_round_trip() {
+        assert_eq!(user::node_name(&user::node("n1")), Some("n1"));
+        assert_eq!(user::node_name("system:node:"), None);
+        assert_eq!(user::bootstrap_id(&user::bootstrap("abcdef")), Some("abcdef"));
+        assert_eq!(user::service_account_of(&user::service_account("ns", "sa")), Some(("ns", "sa")));
+        for wrong in ["system:serviceaccount:ns", "system:serviceaccount::sa", "system:serviceaccount:a:b:c", "bob"] {
+            assert_eq!(user::service_account_of(wrong), None, "{wrong}");
+        }
+    }
+}

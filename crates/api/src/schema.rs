@@ -13,7 +13,7 @@ mod parse;
 
 use std::sync::OnceLock;
 
-pub use node::{ListType, Node, Scalar};
+pub use node::{ListType, Node};
 
 use crate::gvk::GroupVersionKind;
 
@@ -165,7 +165,10 @@ impl Schema {
     }
 
     /// The group, version and kinds of a type; `*` as a group means every group and version.
-    pub fn kinds_of(&self, id: TypeId) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> + '_ {
+    pub fn kinds_of(
+        &self,
+        id: TypeId,
+    ) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> + '_ {
         self.kinds.iter().filter(move |k| k.ty == id).map(|k| (k.group, k.version, k.kind))
     }
 

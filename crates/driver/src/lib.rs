@@ -1,1 +1,21 @@
-//! (to be written)
+//! Runs the controllers and the scheduler of `dunlin-control` against a Kubernetes API.
+//!
+//! Informers keep one view of the cluster; every change of it names the keys to plan again; plans are executed apart
+//! from the loop, and a key rests until the informers have seen what its own writes did. All state belongs to one task
+//! with one loop. No decision is made here: what to write is said by a plan, where a pod goes by the scheduler.
+
+mod awaits;
+mod changes;
+mod cluster;
+mod controllers;
+mod discovery;
+mod events;
+mod execute;
+mod informer;
+mod kinds;
+mod options;
+mod run;
+mod work;
+
+pub use options::Options;
+pub use run::{Driver, run};

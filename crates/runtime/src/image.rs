@@ -5,8 +5,9 @@
 //! above translates a [`PullError`] into the reason of a waiting container.
 
 mod archive;
-mod blobs;
+mod compression;
 mod config;
+mod disk;
 mod error;
 mod index;
 mod layer;

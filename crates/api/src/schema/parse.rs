@@ -22,7 +22,8 @@ use super::{Field, Form, Kind, Rules, Schema, Type, TypeDef, TypeId};
 
 /// Reads the whole table. The text must follow the grammar above.
 pub(super) fn parse(text: &'static str) -> Schema {
-    let mut parser = Parser { ids: HashMap::new(), interned: HashMap::new(), rules: Vec::new(), elements: Vec::new() };
+    let mut parser =
+        Parser { ids: HashMap::new(), interned: HashMap::new(), rules: Vec::new(), elements: Vec::new() };
     parser.number(text);
     let mut types: Vec<TypeDef> = Vec::with_capacity(parser.ids.len());
     let mut fields: Vec<Field> = Vec::with_capacity(text.lines().filter(|l| l.starts_with(' ')).count());
@@ -45,7 +46,13 @@ pub(super) fn parse(text: &'static str) -> Schema {
     Schema { types, fields, elements: parser.elements, rules: parser.rules, kinds }
 }
 
-fn type_line(line: &'static str, package: &'static str, at: u16, id: TypeId, kinds: &mut Vec<Kind>) -> TypeDef {
+fn type_line(
+    line: &'static str,
+    package: &'static str,
+    at: u16,
+    id: TypeId,
+    kinds: &mut Vec<Kind>,
+) -> TypeDef {
     let mut words = line.split(' ');
     let name = words.next().expect("split yields at least one word");
     let mut def = TypeDef { package, name, form: Form::Struct, atomic: false, fields: at..at };

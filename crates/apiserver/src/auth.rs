@@ -1,0 +1,182 @@
+//! Who asks, and may they.
+//!
+//! Identity comes from a request extension (callers of this process, verified certificates) or from a bearer token.
+//! Rights are asked of a chain: the first [`Authorizer`] that says yes decides; if none does, the answer is no.
+
+pub mod bootstrap_token;
+pub mod escalation;
+pub mod node;
+pub mod rbac;
+pub mod reviews;
+pub mod service_account;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Request, header};
+use serde_json::json;
+
+use crate::config::{BoxBody, User};
+use crate::failure::{Failure, Result};
+use crate::request::Asked;
+use crate::server::Inner;
+
+/// One way of deciding.
+pub trait Authorizer: Sync {
+    /// Whether `user` may do what is asked. `path` matters only for what is not a resource.
+    fn allows<'a>(&'a self, user: &'a User, asked: &'a Asked, path: &'a str) -> BoxFuture<'a, Result<bool>>;
+}
+
+struct Masters;
+struct Bootstrappers;
+
+impl Authorizer for Masters {
+    fn allows<'a>(&'a self, user: &'a User, _: &'a Asked, _: &'a str) -> BoxFuture<'a, Result<bool>> {
+        let all = user.in_group("system:masters") || user.name.starts_with("system:serviceaccount:kube-system:");
+        Box::pin(async move { Ok(all) })
+    }
+}
+
+impl Authorizer for Bootstrappers {
+    fn allows<'a>(&'a self, user: &'a User, asked: &'a Asked, _: &'a str) -> BoxFuture<'a, Result<bool>> {
+        let csr = asked.group == "certificates.k8s.io" && asked.resource == "certificatesigningrequests";
+        let verb = matches!(asked.verb, "create" | "get" | "list" | "watch") && asked.sub.is_none();
+        let yes = user.in_group("system:bootstrappers") && csr && verb;
+        Box::pin(async move { Ok(yes) })
+    }
+}
+
+/// Finds out who makes the request.
+pub async fn authenticate(server: &Arc<Inner>, request: &Request<BoxBody>) -> Result<User> {
+    let mut user = match request.extensions().get::<User>() {
+        Some(user) => user.clone(),
+        None => {
+            let bearer = request
+                .headers()
+                .get(header::AUTHORIZATION)
+                .and_then(|v| v.to_str().ok())
+                .and_then(|v| v.strip_prefix("Bearer ").or_else(|| v.strip_prefix("bearer ")))
+                .ok_or_else(Failure::unauthorized)?;
+            token(server, bearer.trim(), &[]).await?.ok_or_else(Failure::unauthorized)?
+        }
+    };
+    authenticated(&mut user);
+    impersonate(server, user, request.headers()).await
+}
+
+fn authenticated(user: &mut User) {
+    if !user.in_group("system:authenticated") && user.name != "system:anonymous" {
+        user.groups.push("system:authenticated".to_owned());
+    }
+}
+
+/// The user that a bearer token stands for, `None` if it stands for nobody.
+pub async fn token(server: &Inner, token: &str, audiences: &[String]) -> Result<Option<User>> {
+    for known in &server.config.tokens {
+        if same(known.token.as_bytes(), token.as_bytes()) {
+            return Ok(Some(known.user.clone()));
+        }
+    }
+    if let Some((id, secret)) = bootstrap_token::split(token) {
+        return bootstrap_token::user(server, id, secret).await;
+    }
+    service_account::user(server, token, audiences).await
+}
+
+/// Compares without telling by its duration where the difference is.
+pub fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
+}
+
+/// `kubectl --as`: the user acts as another, if it has the right to.
+async fn impersonate(server: &Arc<Inner>, user: User, headers: &HeaderMap) -> Result<User> {
+    let values = |name: &str| -> Vec<String> {
+        headers.get_all(name).iter().filter_map(|v| v.to_str().ok().map(str::to_owned)).collect()
+    };
+    let groups = values("impersonate-group");
+    let Some(name) = values("impersonate-user").into_iter().next() else {
+        if groups.is_empty() && !headers.contains_key("impersonate-uid") {
+            return Ok(user);
+        }
+        return Err(Failure::bad_request("requested groups or uid without impersonating a user"));
+    };
+    if let Some(header) = headers.keys().find(|k| k.as_str().starts_with("impersonate-extra-")) {
+        return Err(Failure::bad_request(format!("impersonating {header} is not supported")));
+    }
+    let mut wanted = vec![];
+    match name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
+        Some((namespace, account)) => wanted.push(("serviceaccounts", Some(namespace.to_owned()), account.to_owned())),
+        None => wanted.push(("users", None, name.clone())),
+    }
+    wanted.extend(groups.iter().map(|g| ("groups", None, g.clone())));
+    for (resource, namespace, name) in wanted {
+        let asked = Asked {
+            verb: "impersonate",
+            is_resource: true,
+            resource: resource.to_owned(),
+            namespace,
+            name: Some(name),
+            version: "v1".to_owned(),
+            ..Asked::default()
+        };
+        authorize(server, &user, &asked, "").await?;
+    }
+    let mut other = User { name, groups, ..User::default() };
+    if let Some((namespace, _)) =
+        other.name.strip_prefix("system:serviceaccount:").and_then(|r| r.split_once(':'))
+        && other.groups.is_empty()
+    {
+        other.groups = service_account::groups(namespace);
+    }
+    authenticated(&mut other);
+    Ok(other)
+}
+
+/// Whether the user may do it.
+pub async fn allowed(server: &Inner, user: &User, asked: &Asked, path: &str) -> Result<bool> {
+    let node = node::NodeAuthorizer { server };
+    let chain: [&dyn Authorizer; 4] = [&Masters, &Bootstrappers, &node, &server.rbac];
+    for authorizer in chain {
+        if authorizer.allows(user, asked, path).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Refuses with Kubernetes' words if the user may not.
+pub async fn authorize(server: &Inner, user: &User, asked: &Asked, path: &str) -> Result<()> {
+    if allowed(server, user, asked, path).await? { Ok(()) } else { Err(forbidden(user, asked, path)) }
+}
+
+fn forbidden(user: &User, asked: &Asked, path: &str) -> Failure {
+    if !asked.is_resource {
+        let text = format!("forbidden: User {:?} cannot {} path {path:?}", user.name, asked.verb);
+        let mut failure = Failure::new(403, "Forbidden", text);
+        failure.details = Some(Box::new(json!({})));
+        return failure;
+    }
+    let qualified = match asked.group.as_str() {
+        "" => asked.resource.clone(),
+        group => format!("{}.{group}", asked.resource),
+    };
+    let named = match &asked.name {
+        Some(name) => format!("{qualified} {name:?}"),
+        None => qualified,
+    };
+    let resource = match &asked.sub {
+        Some(sub) => format!("{}/{sub}", asked.resource),
+        None => asked.resource.clone(),
+    };
+    let place = match &asked.namespace {
+        Some(namespace) => format!("in the namespace {namespace:?}"),
+        None => "at the cluster scope".to_owned(),
+    };
+    let text = format!(
+        "{named} is forbidden: User {:?} cannot {} resource {resource:?} in API group {:?} {place}",
+        user.name, asked.verb, asked.group
+    );
+    let mut failure = Failure::new(403, "Forbidden", text);
+    failure.details = Some(Box::new(json!({"name": asked.name, "group": asked.group, "kind": asked.resource})));
+    failure
+}

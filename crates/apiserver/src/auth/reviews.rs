@@ -1,0 +1,112 @@
+//! Reviews: questions about identity and rights, asked as objects that are never stored.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::auth;
+use crate::config::User;
+use crate::failure::{Failure, Result};
+use crate::handlers::decode;
+use crate::object::{at, list, map, text};
+use crate::reply::{self, Reply};
+use crate::request::Asked;
+use crate::server::Call;
+
+pub async fn answer(call: &mut Call, body: Bytes) -> Result<Reply> {
+    let value = decode::syntax(call, &body)?;
+    let mut value = decode::object(call, value)?;
+    if call.resource.plural == "bindings" {
+        return crate::subresource::binding::bind_named(call, value).await;
+    }
+    let status = match call.resource.plural {
+        "tokenreviews" => token(call, &value).await?,
+        "selfsubjectreviews" => json!({"userInfo": info(&call.user)}),
+        "selfsubjectaccessreviews" => access(call, &call.user, &value).await?,
+        "selfsubjectrulesreviews" => rules(call, text(&value, &["spec", "namespace"])).await?,
+        "subjectaccessreviews" | "localsubjectaccessreviews" => access(call, &subject(&value)?, &value).await?,
+        _ => return Err(Failure::method_not_allowed()),
+    };
+    map(&mut value, "metadata").entry("creationTimestamp").or_insert(Value::Null);
+    value["status"] = status;
+    reply::value_in(201, &value, call.form)
+}
+
+fn info(user: &User) -> Value {
+    let mut info = json!({"username": user.name, "groups": user.groups});
+    if !user.uid.is_empty() {
+        info["uid"] = json!(user.uid);
+    }
+    if !user.extra.is_empty() {
+        info["extra"] = json!(user.extra);
+    }
+    info
+}
+
+fn subject(value: &Value) -> Result<User> {
+    let spec = &value["spec"];
+    let groups: Vec<&str> = list(spec, &["groups"]).iter().filter_map(Value::as_str).collect();
+    let user = User::new(text(spec, &["user"]), &groups);
+    if user.name.is_empty() && user.groups.is_empty() {
+        return Err(Failure::bad_request("at least one of user or group must be specified"));
+    }
+    Ok(user)
+}
+
+async fn token(call: &Call, value: &Value) -> Result<Value> {
+    let audiences: Vec<String> =
+        list(value, &["spec", "audiences"]).iter().filter_map(|a| a.as_str().map(str::to_owned)).collect();
+    Ok(match auth::token(&call.server, text(value, &["spec", "token"]), &audiences).await {
+        Ok(Some(mut user)) => {
+            user.groups.push("system:authenticated".to_owned());
+            let audiences = if audiences.is_empty() { vec![call.server.config.issuer_url.clone()] } else { audiences };
+            json!({"authenticated": true, "user": info(&user), "audiences": audiences})
+        }
+        Ok(None) => json!({"user": {}, "error": "invalid bearer token"}),
+        Err(failure) if failure.code >= 500 => return Err(failure),
+        Err(failure) => json!({"user": {}, "error": failure.message}),
+    })
+}
+
+/// A verb with a static life, as requests have it.
+fn verb(text: &str) -> &'static str {
+    const ALL: &[&str] = &[
+        "get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "impersonate", "bind",
+        "escalate", "approve", "sign", "use", "head", "post", "put", "options", "*",
+    ];
+    ALL.iter().find(|v| **v == text).copied().unwrap_or("other")
+}
+
+async fn access(call: &Call, user: &User, value: &Value) -> Result<Value> {
+    let own = |v: &Value, f: &str| Some(text(v, &[f]).to_owned()).filter(|t| !t.is_empty());
+    let (asked, path) = if let Some(of) = at(value, &["spec", "resourceAttributes"]) {
+        let asked = Asked {
+            verb: verb(text(of, &["verb"])),
+            is_resource: true,
+            group: text(of, &["group"]).to_owned(),
+            version: text(of, &["version"]).to_owned(),
+            namespace: own(of, "namespace"),
+            resource: text(of, &["resource"]).to_owned(),
+            name: own(of, "name"),
+            sub: own(of, "subresource"),
+            node: None,
+        };
+        (asked, String::new())
+    } else {
+        let of = &value["spec"]["nonResourceAttributes"];
+        (Asked { verb: verb(text(of, &["verb"])), ..Asked::default() }, text(of, &["path"]).to_owned())
+    };
+    let allowed = auth::allowed(&call.server, user, &asked, &path).await?;
+    Ok(json!({"allowed": allowed}))
+}
+
+async fn rules(call: &Call, namespace: &str) -> Result<Value> {
+    let (mut resources, mut others) = (Vec::new(), Vec::new());
+    if call.user.in_group("system:masters") || call.user.name.starts_with("system:serviceaccount:kube-system:") {
+        resources.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
+        others.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
+    }
+    for rule in call.server.rbac.policy().await?.of(&call.user, namespace) {
+        if rule.urls.is_empty() { resources.push(rule.shown()) } else { others.push(rule.shown()) }
+    }
+    Ok(json!({"resourceRules": resources, "nonResourceRules": others, "incomplete": false}))
+}

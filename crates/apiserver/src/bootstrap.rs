@@ -1,0 +1,72 @@
+//! What every cluster has from its first moment. Idempotent: what exists is left as it is.
+
+mod roles;
+
+use dunlin_store::{Error, Expect};
+use serde_json::{Value, json};
+
+use crate::admission::namespace;
+use crate::failure::Result;
+use crate::handlers::{prepare, storage};
+use crate::model;
+use crate::object;
+use crate::resources::{Resource, known};
+use crate::server::Inner;
+
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Makes what is missing.
+pub async fn run(server: &Inner) -> Result<()> {
+    for name in NAMESPACES {
+        let mut value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        prepare::new_object(known("", "namespaces"), &mut value);
+        namespace::dress(&mut value);
+        put(server, known("", "namespaces"), value).await?;
+        namespace::furnish(server, name).await?;
+    }
+    for (plural, value) in roles::all() {
+        make(server, known("rbac.authorization.k8s.io", plural), value).await?;
+    }
+    for (name, value, description) in [
+        ("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
+        ("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
+    ] {
+        let class = json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
+            "value": value, "description": description,
+        });
+        make(server, known("scheduling.k8s.io", "priorityclasses"), class).await?;
+    }
+    let ip = server.addresses.api().to_string();
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "kubernetes", "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {
+            "type": "ClusterIP", "clusterIP": ip, "clusterIPs": [ip], "ipFamilies": ["IPv4"],
+            "ipFamilyPolicy": "SingleStack", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": server.config.api_port}],
+        },
+        "status": {"loadBalancer": {}},
+    });
+    let mut service_value = service;
+    let status = service_value["status"].take();
+    prepare::new_object(known("", "services"), &mut service_value);
+    service_value["status"] = status;
+    put(server, known("", "services"), service_value).await?;
+    server.addresses.rebuild(server).await
+}
+
+async fn make(server: &Inner, resource: &Resource, mut value: Value) -> Result<()> {
+    prepare::new_object(resource, &mut value);
+    model::defaults(resource, &mut value);
+    put(server, resource, value).await
+}
+
+async fn put(server: &Inner, resource: &Resource, value: Value) -> Result<()> {
+    let name = object::name(&value).to_owned();
+    match server.save(resource, Expect::Absent, value).await {
+        Ok(_) | Err(Error::Exists { .. } | Error::Conflict { .. }) => Ok(()),
+        Err(error) => Err(storage::failed(resource, &name, error)),
+    }
+}

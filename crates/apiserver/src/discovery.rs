@@ -1,0 +1,97 @@
+//! Everything that is not a resource: what there is, how it looks, how the server feels.
+
+mod documents;
+mod health;
+mod openapi;
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+use serde_json::json;
+
+use crate::failure::{Failure, Result};
+use crate::negotiate::{self, Media};
+use crate::query::Query;
+use crate::reply::{self, Reply};
+use crate::server::Inner;
+
+/// Paths that anybody may read: a machine that joins needs them before it has an identity.
+pub fn public(server: &Arc<Inner>, method: &Method, path: &str, query: &Query) -> Option<Reply> {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return None;
+    }
+    let reply = match path.trim_end_matches('/') {
+        "/version" => reply::json(200, &documents::version()),
+        "/cacerts" => {
+            reply::with_type(200, "application/x-pem-file", reply::full(server.config.ca_pem.clone()))
+        }
+        path => return health::answer(path, query),
+    };
+    Some(reply)
+}
+
+/// Paths that a right is needed for; the caller has checked it.
+pub async fn answer(
+    server: &Arc<Inner>,
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+    query: &Query,
+) -> Result<Reply> {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(Failure::method_not_allowed());
+    }
+    let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
+    let aggregated = aggregated(headers);
+    let found = match (parts.as_slice(), aggregated) {
+        ([], _) => documents::paths(),
+        (["api"], Some(version)) => return Ok(documents::reply(&documents::aggregated(true, version), version)),
+        (["apis"], Some(version)) => return Ok(documents::reply(&documents::aggregated(false, version), version)),
+        (["api"], None) => json!({
+            "kind": "APIVersions",
+            "versions": ["v1"],
+            "serverAddressByClientCIDRs": [],
+        }),
+        (["apis"], None) => documents::groups(),
+        (["api", version], _) => documents::resources("", version).ok_or_else(Failure::no_path)?,
+        (["apis", group], _) => documents::group(group).ok_or_else(Failure::no_path)?,
+        (["apis", group, version], _) => documents::resources(group, version).ok_or_else(Failure::no_path)?,
+        (["openapi", "v2"], _) => return openapi::v2(headers),
+        (["openapi", "v3"], _) => openapi::index(),
+        (["openapi", "v3", rest @ ..], _) => return openapi::group(&rest.join("/"), query),
+        (["metrics"], _) => {
+            let body = reply::full(server.metrics.page());
+            return Ok(reply::with_type(200, "text/plain; version=0.0.4; charset=utf-8", body));
+        }
+        ([".well-known", "openid-configuration"], _) => json!({
+            "issuer": server.config.issuer_url,
+            "jwks_uri": format!("{}/openid/v1/jwks", server.config.issuer_url.trim_end_matches('/')),
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        }),
+        (["openid", "v1", "jwks"], _) => {
+            let body = reply::full(server.config.issuer.jwks().to_string());
+            return Ok(reply::with_type(200, "application/jwk-set+json", body));
+        }
+        _ => return Err(Failure::no_path()),
+    };
+    let mut form = negotiate::form(headers)?;
+    form.shape = negotiate::Shape::Whole;
+    reply::value_in(200, &found, form)
+}
+
+/// Whether the client takes the whole discovery in one document, and in which version.
+fn aggregated(headers: &HeaderMap) -> Option<&'static str> {
+    negotiate::accepts(headers).iter().find_map(|text| {
+        let media = Media::parse(text);
+        let fits = media.kind == "application/json"
+            && media.get("g") == Some("apidiscovery.k8s.io")
+            && media.get("as") == Some("APIGroupDiscoveryList");
+        match media.get("v") {
+            Some("v2") if fits => Some("v2"),
+            Some("v2beta1") if fits => Some("v2beta1"),
+            _ => None,
+        }
+    })
+}

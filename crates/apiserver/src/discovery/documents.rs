@@ -1,0 +1,168 @@
+//! Discovery documents, made from the table of resources.
+
+use serde_json::{Value, json};
+
+use crate::reply::{self, Reply};
+use crate::resources::{self, Resource};
+
+/// The version that this server implements.
+pub fn version() -> Value {
+    json!({
+        "major": "1",
+        "minor": "36",
+        "emulationMajor": "1",
+        "emulationMinor": "36",
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": "35",
+        "gitVersion": concat!("v1.36.0+dunlin.", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "none",
+        "compiler": "rustc",
+        "platform": format!("linux/{}", match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        }),
+    })
+}
+
+/// The paths at the root.
+pub fn paths() -> Value {
+    let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
+    for (group, versions) in resources::groups().into_iter().filter(|(g, _)| !g.is_empty()) {
+        paths.push(format!("/apis/{group}"));
+        paths.extend(versions.iter().map(|v| format!("/apis/{group}/{v}")));
+    }
+    let rest = ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"];
+    paths.extend(rest.iter().map(|p| (*p).to_owned()));
+    json!({"paths": paths})
+}
+
+/// `APIGroupList`.
+pub fn groups() -> Value {
+    let all: Vec<Value> = resources::groups()
+        .iter()
+        .filter(|(g, _)| !g.is_empty())
+        .map(|(group, versions)| described(group, versions))
+        .collect();
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": all})
+}
+
+/// `APIGroup`.
+pub fn group(name: &str) -> Option<Value> {
+    let groups = resources::groups();
+    let (group, versions) = groups.iter().find(|(g, _)| *g == name && !g.is_empty())?;
+    let mut value = described(group, versions);
+    value["kind"] = json!("APIGroup");
+    value["apiVersion"] = json!("v1");
+    Some(value)
+}
+
+fn described(group: &str, versions: &[&str]) -> Value {
+    let of = |v: &&str| json!({"groupVersion": format!("{group}/{v}"), "version": v});
+    json!({
+        "name": group,
+        "versions": versions.iter().map(of).collect::<Vec<_>>(),
+        "preferredVersion": versions.first().map(of),
+    })
+}
+
+/// `APIResourceList`.
+pub fn resources(group: &str, version: &str) -> Option<Value> {
+    let mut all = Vec::new();
+    for row in resources::of(group, version) {
+        let mut value = json!({
+            "name": row.plural, "singularName": row.singular, "namespaced": row.namespaced, "kind": row.kind,
+            "verbs": row.verbs,
+        });
+        if !row.short.is_empty() {
+            value["shortNames"] = json!(row.short);
+        }
+        if !row.categories.is_empty() {
+            value["categories"] = json!(row.categories);
+        }
+        all.push(value);
+        for sub in row.subs {
+            let mut value = json!({
+                "name": format!("{}/{}", row.plural, sub.name), "singularName": "", "namespaced": row.namespaced,
+                "kind": sub.kind, "verbs": sub.verbs,
+            });
+            if sub.group != row.group {
+                value["group"] = json!(sub.group);
+                value["version"] = json!(sub.version);
+            }
+            all.push(value);
+        }
+    }
+    if all.is_empty() {
+        return None;
+    }
+    let name = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": all}))
+}
+
+/// `APIGroupDiscoveryList`.
+pub fn aggregated(core: bool, version: &str) -> Value {
+    let items: Vec<Value> = resources::groups()
+        .iter()
+        .filter(|(g, _)| g.is_empty() == core)
+        .map(|(group, versions)| {
+            let versions: Vec<Value> = versions
+                .iter()
+                .map(|v| {
+                    let rows: Vec<Value> = resources::of(group, v).map(row).collect();
+                    json!({"version": v, "freshness": "Current", "resources": rows})
+                })
+                .collect();
+            let meta = if group.is_empty() { json!({}) } else { json!({"name": group}) };
+            json!({"metadata": meta, "versions": versions})
+        })
+        .collect();
+    json!({
+        "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"), "metadata": {},
+        "items": items,
+    })
+}
+
+fn row(row: &Resource) -> Value {
+    let mut value = json!({
+        "resource": row.plural,
+        "responseKind": {"group": row.group, "version": row.version, "kind": row.kind},
+        "scope": if row.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": row.singular,
+        "verbs": row.verbs,
+    });
+    if !row.short.is_empty() {
+        value["shortNames"] = json!(row.short);
+    }
+    if !row.categories.is_empty() {
+        value["categories"] = json!(row.categories);
+    }
+    if !row.subs.is_empty() {
+        value["subresources"] = row
+            .subs
+            .iter()
+            .map(|s| {
+                json!({
+                    "subresource": s.name,
+                    "responseKind": {"group": s.group, "version": s.version, "kind": s.kind},
+                    "verbs": s.verbs,
+                })
+            })
+            .collect();
+    }
+    value
+}
+
+/// The aggregated document under its own media type, by which clients recognise it.
+pub fn reply(value: &Value, version: &str) -> Reply {
+    let content_type = match version {
+        "v2" => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        _ => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
+    };
+    let mut reply = reply::with_type(200, content_type, reply::full(value.to_string()));
+    reply.headers_mut().insert(http::header::VARY, http::HeaderValue::from_static("Accept"));
+    reply
+}

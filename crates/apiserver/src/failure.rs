@@ -1,0 +1,170 @@
+//! Everything that can go wrong with a request, worded as Kubernetes words it.
+//!
+//! A [`Failure`] is an answer, not a bug report: clients decide by `code` and `reason`, people read `message`.
+
+use serde_json::{Value, json};
+
+use crate::resources::Resource;
+
+/// A refused or failed request.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// HTTP status code.
+    pub code: u16,
+    /// `metav1.StatusReason`.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+    /// `metav1.StatusDetails`.
+    pub details: Option<Box<Value>>,
+}
+
+/// What handlers give back.
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
+impl Failure {
+    /// Any failure.
+    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), details: None }
+    }
+
+    fn of(mut self, resource: &Resource, name: &str) -> Self {
+        self.details = Some(Box::new(json!({"name": name, "group": resource.group, "kind": resource.plural})));
+        self
+    }
+
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(400, "BadRequest", message)
+    }
+
+    pub fn internal(message: impl std::fmt::Display) -> Self {
+        Self::new(500, "InternalError", format!("Internal error occurred: {message}"))
+    }
+
+    pub fn unauthorized() -> Self {
+        Self::new(401, "Unauthorized", "Unauthorized")
+    }
+
+    /// No such path.
+    pub fn no_path() -> Self {
+        let mut failure = Self::new(404, "NotFound", "the server could not find the requested resource");
+        failure.details = Some(Box::new(json!({})));
+        failure
+    }
+
+    pub fn method_not_allowed() -> Self {
+        Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+    }
+
+    pub fn not_found(resource: &Resource, name: &str) -> Self {
+        Self::new(404, "NotFound", format!("{} {name:?} not found", resource.qualified())).of(resource, name)
+    }
+
+    pub fn already_exists(resource: &Resource, name: &str) -> Self {
+        Self::new(409, "AlreadyExists", format!("{} {name:?} already exists", resource.qualified())).of(resource, name)
+    }
+
+    pub fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
+        let text = format!("Operation cannot be fulfilled on {} {name:?}: {why}", resource.qualified());
+        Self::new(409, "Conflict", text).of(resource, name)
+    }
+
+    /// The object changed since the client read it.
+    pub fn modified(resource: &Resource, name: &str) -> Self {
+        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        Self::conflict(resource, name, why)
+    }
+
+    /// A refusal by a rule of admission.
+    pub fn forbidden(resource: &Resource, name: &str, why: &str) -> Self {
+        let subject = match name {
+            "" => format!("{} is", resource.qualified()),
+            name => format!("{} {name:?} is", resource.qualified()),
+        };
+        Self::new(403, "Forbidden", format!("{subject} forbidden: {why}")).of(resource, name)
+    }
+
+    /// The object breaks rules; each cause is `(reason, field, message)`.
+    pub fn invalid(resource: &Resource, name: &str, causes: &[Cause]) -> Self {
+        let mut texts: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
+        texts.dedup();
+        let text = if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) };
+        let kind = match resource.group {
+            "" => resource.kind.to_owned(),
+            group => format!("{}.{group}", resource.kind),
+        };
+        let mut failure = Self::new(422, "Invalid", format!("{kind} {name:?} is invalid: {text}"));
+        failure.details = Some(Box::new(json!({
+            "name": name,
+            "group": resource.group,
+            "kind": resource.kind,
+            "causes": causes.iter().map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field}))
+                .collect::<Vec<_>>(),
+        })));
+        failure
+    }
+
+    /// The wanted revision is no longer kept.
+    pub fn expired(message: impl Into<String>) -> Self {
+        Self::new(410, "Expired", message)
+    }
+
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(415, "UnsupportedMediaType", message)
+    }
+
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(503, "ServiceUnavailable", message)
+    }
+
+    pub fn too_many(message: impl Into<String>, retry_seconds: u32) -> Self {
+        let mut failure = Self::new(429, "TooManyRequests", message);
+        failure.details = Some(Box::new(json!({"retryAfterSeconds": retry_seconds})));
+        failure
+    }
+
+    /// The body: a `metav1.Status`.
+    pub fn status(&self) -> Value {
+        let mut status = json!({
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.message,
+            "reason": self.reason,
+            "code": self.code,
+        });
+        if let Some(details) = &self.details {
+            status["details"] = (**details).clone();
+        }
+        status
+    }
+}
+
+/// One broken rule.
+#[derive(Debug, Clone)]
+pub struct Cause {
+    pub reason: String,
+    pub field: String,
+    pub message: String,
+}
+
+impl Cause {
+    pub fn new(reason: &str, field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { reason: reason.to_owned(), field: field.into(), message: message.into() }
+    }
+
+    /// `spec.x: Invalid value: v: why`.
+    pub fn value(field: &str, value: &Value, why: &str) -> Self {
+        Self::new("FieldValueInvalid", field, format!("Invalid value: {value}: {why}"))
+    }
+}
+
+/// A success without an object, as a plain `metav1.Status`.
+pub fn success(details: Option<Value>) -> Value {
+    let mut status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
+    if let Some(details) = details {
+        status["details"] = details;
+    }
+    status
+}

@@ -1,0 +1,69 @@
+//! `POST`: a new object.
+
+use bytes::Bytes;
+use dunlin_store::{Error, Expect};
+use serde_json::{Value, json};
+
+use crate::admission;
+use crate::failure::{Failure, Result};
+use crate::handlers::{decode, emit, prepare, storage};
+use crate::model;
+use crate::object;
+use crate::reply::Reply;
+use crate::server::Call;
+
+pub async fn create(call: &mut Call, body: Bytes) -> Result<Reply> {
+    let value = decode::syntax(call, &body)?;
+    let value = decode::object(call, value)?;
+    let bytes = insert(call, value, true).await?;
+    emit::stored(call, 201, bytes)
+}
+
+/// Defaults, admits, checks and stores a decoded object; gives back its stored bytes.
+/// `track` is false when the caller has recorded field ownership already (server-side apply).
+pub async fn insert(call: &mut Call, mut value: Value, track: bool) -> Result<Bytes> {
+    let resource = call.resource;
+    let generated = prepare::identity(call, &mut value)?;
+    prepare::new_object(resource, &mut value);
+    model::defaults(resource, &mut value);
+    let admitted = admission::create(call, &mut value).await?;
+    let causes = model::validate_create(resource, &value);
+    if !causes.is_empty() {
+        admission::undo(call, &admitted);
+        return Err(Failure::invalid(resource, object::name(&value), &causes));
+    }
+    if track {
+        let manager = call.manager();
+        model::track(resource, None, &mut value, &manager, "");
+    }
+    if call.dry_run() {
+        admission::undo(call, &admitted);
+        if call.server.find(resource, call.ns(), object::name(&value)).await?.is_some() {
+            return Err(Failure::already_exists(resource, object::name(&value)));
+        }
+        return Ok(Bytes::from(serde_json::to_vec(&crate::handlers::convert::to_stored(resource, value)).unwrap_or_default()));
+    }
+    let mut attempt = 0;
+    loop {
+        let name = object::name(&value).to_owned();
+        match call.server.save(resource, Expect::Absent, value.clone()).await {
+            Ok(entry) => {
+                admission::created(call, &value).await?;
+                return Ok(entry.value);
+            }
+            Err(Error::Exists { .. } | Error::Conflict { .. }) if generated && attempt < 8 => {
+                attempt += 1;
+                let base = object::text(&value, &["metadata", "generateName"]).to_owned();
+                object::meta(&mut value).insert("name".into(), json!(prepare::generated(&base)));
+            }
+            Err(Error::Exists { .. } | Error::Conflict { .. }) => {
+                admission::undo(call, &admitted);
+                return Err(Failure::already_exists(resource, &name));
+            }
+            Err(error) => {
+                admission::undo(call, &admitted);
+                return Err(storage::failed(resource, &name, error));
+            }
+        }
+    }
+}

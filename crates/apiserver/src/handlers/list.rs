@@ -1,0 +1,173 @@
+//! `GET` of many objects: chunked, selected, at a revision, as objects, metadata or a table.
+//!
+//! Without a selector and a conversion the stored bytes are copied into the answer and never decoded.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::{BufMut, Bytes, BytesMut};
+use dunlin_store::{Entry, Key};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::failure::{Failure, Result};
+use crate::handlers::{convert, emit, storage};
+use crate::model::Selection;
+use crate::negotiate::Shape;
+use crate::reply::{self, Reply};
+use crate::server::Call;
+use crate::table;
+
+/// Objects are read from the store in pieces of this many when a selector may drop most of them.
+const PIECE: usize = 500;
+
+/// Everything that a list found.
+pub struct Found {
+    pub entries: Vec<Entry>,
+    pub revision: u64,
+    pub next: Option<Key>,
+    pub remaining: Option<u64>,
+}
+
+pub async fn list(call: &mut Call) -> Result<Reply> {
+    let selection = Selection::of(call)?;
+    let found = find(call, &selection).await?;
+    let mut meta = json!({"resourceVersion": found.revision.to_string()});
+    if let Some(next) = &found.next {
+        meta["continue"] = json!(token(found.revision, next));
+        if let Some(remaining) = found.remaining {
+            meta["remainingItemCount"] = json!(remaining);
+        }
+    }
+    let resource = call.resource;
+    match call.form.shape {
+        Shape::Whole => {
+            let kind = format!("{}List", resource.kind);
+            reply::bytes(200, document(call, &kind, &resource.api_version(), &meta, &found.entries)?, call.form)
+        }
+        Shape::Metadata(version) => {
+            let api_version = format!("meta.k8s.io/{version}");
+            let items: Vec<Value> = found
+                .entries
+                .iter()
+                .map(|e| Ok(emit::metadata(version, storage::parse(&e.value)?)))
+                .collect::<Result<_>>()?;
+            let list = json!({
+                "kind": "PartialObjectMetadataList", "apiVersion": api_version, "metadata": meta, "items": items,
+            });
+            reply::value_in(200, &list, call.form)
+        }
+        Shape::Table(version) => {
+            let include = call.query.get("includeObject").unwrap_or("Metadata").to_owned();
+            let now = Timestamp::now();
+            let rows = found
+                .entries
+                .iter()
+                .map(|e| {
+                    let value = convert::from_stored(resource, storage::parse(&e.value)?);
+                    Ok(table::row(resource, &value, &include, now))
+                })
+                .collect::<Result<_>>()?;
+            reply::value_in(200, &table::document(resource, version, meta, rows, true), call.form)
+        }
+    }
+}
+
+fn document(call: &Call, kind: &str, api_version: &str, meta: &Value, entries: &[Entry]) -> Result<Bytes> {
+    let size: usize = entries.iter().map(|e| e.value.len() + 1).sum();
+    let mut out = BytesMut::with_capacity(size + 256);
+    out.put_slice(format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{meta},\"items\":[").as_bytes());
+    for (i, entry) in entries.iter().enumerate() {
+        if i > 0 {
+            out.put_u8(b',');
+        }
+        if convert::needed(call.resource) {
+            let value = convert::from_stored(call.resource, storage::parse(&entry.value)?);
+            out.put_slice(value.to_string().as_bytes());
+        } else {
+            out.put_slice(&entry.value);
+        }
+    }
+    out.put_slice(b"]}");
+    Ok(out.freeze())
+}
+
+/// Reads the wanted page.
+pub async fn find(call: &Call, selection: &Selection) -> Result<Found> {
+    let store = &call.server.config.store;
+    let limit = usize::try_from(call.query.number("limit").unwrap_or(0)).unwrap_or(0);
+    let (mut at, mut after) = (None, None);
+    let version = call.query.get("resourceVersion").unwrap_or("");
+    if let Some(text) = call.query.get("continue") {
+        let (revision, key) = start(call, text)?;
+        at = Some(revision);
+        after = Some(key);
+    } else if !version.is_empty() && version != "0" {
+        let wanted: u64 = version.parse().map_err(|_| {
+            Failure::bad_request(format!("resourceVersion: Invalid value: {version:?}: must be a number"))
+        })?;
+        if wanted > store.revision() {
+            let mut failure = Failure::new(
+                504,
+                "Timeout",
+                format!("Too large resource version: {wanted}, current: {}", store.revision()),
+            );
+            failure.details = Some(Box::new(json!({
+                "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+                "retryAfterSeconds": 1,
+            })));
+            return Err(failure);
+        }
+        if call.query.get("resourceVersionMatch") == Some("Exact") {
+            at = Some(wanted);
+        }
+    }
+    let scope = selection.scope(call);
+    let mut found = Found { entries: Vec::new(), revision: 0, next: None, remaining: None };
+    loop {
+        let want = match (selection.is_exact(), limit) {
+            (_, 0) => 0,
+            (true, limit) => limit - found.entries.len(),
+            (false, limit) => limit.max(PIECE),
+        };
+        let page = store.list(&scope, after.as_ref(), want, at).await;
+        let page = page.map_err(|e| storage::failed(call.resource, "", e))?;
+        found.revision = page.revision;
+        let more = page.next.is_some();
+        let total = page.items.len();
+        for (i, entry) in page.items.into_iter().enumerate() {
+            after = Some(entry.key.clone());
+            if selection.matches_bytes(call.resource, &entry)? {
+                found.entries.push(entry);
+                if limit > 0 && found.entries.len() == limit {
+                    if more || i + 1 < total {
+                        found.next = after;
+                        found.remaining = if selection.is_exact() { page.remaining } else { None };
+                    }
+                    return Ok(found);
+                }
+            }
+        }
+        if !more || limit == 0 {
+            return Ok(found);
+        }
+        // Further pieces come from the same snapshot, so that the answer is of one moment.
+        at = Some(found.revision);
+    }
+}
+
+fn token(revision: u64, after: &Key) -> String {
+    URL_SAFE_NO_PAD.encode(json!({"v": 1, "rv": revision, "ns": &*after.namespace, "n": &*after.name}).to_string())
+}
+
+fn start(call: &Call, text: &str) -> Result<(u64, Key)> {
+    let bad = || Failure::bad_request("continue key is not valid");
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| bad())?;
+    let value: Value = serde_json::from_slice(&bytes).map_err(|_| bad())?;
+    let revision = value["rv"].as_u64().ok_or_else(bad)?;
+    let key = crate::resources::key(
+        call.resource.stored,
+        value["ns"].as_str().ok_or_else(bad)?,
+        value["n"].as_str().ok_or_else(bad)?,
+    );
+    Ok((revision, key))
+}

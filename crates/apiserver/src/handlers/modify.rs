@@ -1,0 +1,79 @@
+//! Changing a stored object: read, change, check, write if nobody was faster, else again.
+//!
+//! The change is a function of the present state, so that it can be applied again to a newer one. A client that names a
+//! `resourceVersion` is told about the conflict instead, because its change was made against that very state.
+
+use bytes::Bytes;
+use dunlin_store::{Error, Expect};
+use serde_json::Value;
+
+use crate::admission;
+use crate::failure::{Failure, Result};
+use crate::handlers::{convert, prepare, storage};
+use crate::model;
+use crate::object;
+use crate::server::Call;
+
+/// How often a change is tried again before the client hears of the conflict.
+const ATTEMPTS: usize = 8;
+
+/// Applies `change` to the object of the call. `track` is false when `change` records field ownership itself.
+pub async fn modify<F>(call: &mut Call, track: bool, mut change: F) -> Result<Bytes>
+where
+    F: FnMut(&mut Call, &Value) -> Result<Value> + Send,
+{
+    for _ in 0..ATTEMPTS {
+        let stored = call.server.read(call.resource, &call.ns().to_owned(), &call.name().to_owned()).await?;
+        let new = change(call, &stored.value)?;
+        if let Some(bytes) = commit(call, stored, new, track).await? {
+            return Ok(bytes);
+        }
+    }
+    Err(Failure::modified(call.resource, call.name()))
+}
+
+/// Checks and writes one changed state. `None` means that somebody else was faster.
+pub async fn commit(call: &mut Call, stored: storage::Stored, mut new: Value, track: bool) -> Result<Option<Bytes>> {
+    let resource = call.resource;
+    let sub = call.sub.clone().unwrap_or_default();
+    let old = stored.value;
+    prepare::same_object(call, &old, &mut new)?;
+    prepare::isolate(resource, &sub, &old, &mut new);
+    model::defaults(resource, &mut new);
+    admission::update(call, &old, &mut new, &sub).await?;
+    let causes = model::validate_update(resource, &new, &old, &sub);
+    if !causes.is_empty() {
+        return Err(Failure::invalid(resource, call.name(), &causes));
+    }
+    if track {
+        let manager = call.manager();
+        model::track(resource, Some(&old), &mut new, &manager, &sub);
+    }
+    if prepare::unchanged(&old, &new) && !is_over(&new) {
+        return Ok(Some(stored.entry.value));
+    }
+    prepare::generation(resource, &old, &mut new);
+    if call.dry_run() {
+        return Ok(Some(Bytes::from(
+            serde_json::to_vec(&convert::to_stored(resource, new)).unwrap_or_default(),
+        )));
+    }
+    let written = if is_over(&new) {
+        call.server.remove(resource, &stored.entry, new).await
+    } else {
+        call.server.save(resource, Expect::Revision(stored.entry.revision), new).await
+    };
+    match written {
+        Ok(entry) => Ok(Some(entry.value)),
+        Err(Error::Conflict { .. }) => Ok(None),
+        Err(error) => Err(storage::failed(resource, call.name(), error)),
+    }
+}
+
+/// Whether an object that is being deleted has nothing left to wait for.
+pub fn is_over(value: &Value) -> bool {
+    !object::text(value, &["metadata", "deletionTimestamp"]).is_empty()
+        && object::list(value, &["metadata", "finalizers"]).is_empty()
+        && object::int(value, &["metadata", "deletionGracePeriodSeconds"]) == 0
+        && !(object::text(value, &["kind"]) == "Namespace" && !object::list(value, &["spec", "finalizers"]).is_empty())
+}

@@ -1,0 +1,93 @@
+//! Between values and stored bytes: reading, saving with the revision inside, removing with a last state.
+
+use bytes::Bytes;
+use dunlin_store::{Change, Entry, Error, Expect, Write};
+use serde_json::Value;
+
+use crate::failure::{Failure, Result};
+use crate::handlers::convert;
+use crate::object;
+use crate::resources::Resource;
+use crate::server::Inner;
+
+/// An object as it is stored, with its decoded form in the version of the resource that was asked.
+pub struct Stored {
+    pub entry: Entry,
+    pub value: Value,
+}
+
+/// What the store's errors mean to a client.
+pub fn failed(resource: &Resource, name: &str, error: Error) -> Failure {
+    match error {
+        Error::Exists { .. } => Failure::already_exists(resource, name),
+        Error::NotFound { .. } => Failure::not_found(resource, name),
+        Error::Conflict { .. } => Failure::modified(resource, name),
+        Error::Expired { .. } => Failure::expired("The provided continue parameter is too old or the requested \
+            resource version is no longer kept. Restart the list without it to get a consistent list."),
+        other => Failure::internal(dunlin_base::error::chain(&other)),
+    }
+}
+
+pub fn parse(bytes: &[u8]) -> Result<Value> {
+    serde_json::from_slice(bytes).map_err(|e| Failure::internal(format!("a stored object is damaged: {e}")))
+}
+
+impl Inner {
+    /// The object, if it exists.
+    pub async fn find(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Option<Stored>> {
+        let found = self.config.store.get(&resource.key(namespace, name)).await;
+        match found.map_err(|e| failed(resource, name, e))? {
+            Some(entry) => {
+                let value = convert::from_stored(resource, parse(&entry.value)?);
+                Ok(Some(Stored { entry, value }))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// The object, or `NotFound`.
+    pub async fn read(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Stored> {
+        self.find(resource, namespace, name).await?.ok_or_else(|| Failure::not_found(resource, name))
+    }
+
+    /// Every object of a resource in a namespace (or in all), decoded. For small resources only.
+    pub async fn all(&self, resource: &Resource, namespace: Option<&str>) -> Result<Vec<Value>> {
+        let scope = resource.scope(namespace);
+        let page = self.config.store.list(&scope, None, 0, None).await.map_err(|e| failed(resource, "", e))?;
+        page.items.iter().map(|e| Ok(convert::from_stored(resource, parse(&e.value)?))).collect()
+    }
+
+    /// Writes an object; gives back its bytes as they are stored. The store's own error tells conflicts apart.
+    pub async fn save(&self, resource: &Resource, expect: Expect, value: Value) -> Result<Entry, Error> {
+        let value = convert::to_stored(resource, value);
+        let write = Write {
+            key: resource.key(object::namespace(&value), object::name(&value)),
+            expect,
+            class: resource.class(object::namespace(&value)),
+            tag: resource.tag(&value),
+            change: Change::Put(Box::new(move |revision| encode(value, revision))),
+        };
+        self.config.store.write(write).await
+    }
+
+    /// Removes an object; gives back its last state.
+    pub async fn remove(&self, resource: &Resource, entry: &Entry, last: Value) -> Result<Entry, Error> {
+        let last = convert::to_stored(resource, last);
+        if resource.stored == "services" {
+            self.addresses.release(&last);
+        }
+        let write = Write {
+            key: entry.key.clone(),
+            expect: Expect::Revision(entry.revision),
+            class: resource.class(&entry.key.namespace),
+            tag: entry.tag.clone(),
+            change: Change::Delete(Box::new(move |revision| encode(last, revision))),
+        };
+        self.config.store.write(write).await
+    }
+}
+
+fn encode(mut value: Value, revision: u64) -> Bytes {
+    object::meta(&mut value).insert("resourceVersion".into(), Value::String(revision.to_string()));
+    Bytes::from(serde_json::to_vec(&value).unwrap_or_default())
+}

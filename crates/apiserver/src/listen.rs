@@ -1,0 +1,180 @@
+//! The TLS listener: certificates become users, connections become requests, tunnels go their own way.
+//!
+//! One task accepts; each connection is a task in a set that ends with the listener. A slow or silent client costs one
+//! connection, bounded in number, in handshake time and in header time.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dunlin_base::task::Task;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::User;
+use crate::server::ApiServer;
+
+/// The ALPN name of the tunnel protocol.
+pub const TUNNEL_ALPN: &[u8] = b"dunlin-tunnel/1";
+/// Headers that are larger are refused.
+const HEADERS: usize = 64 << 10;
+/// How long open requests may take once the listener is told to stop.
+const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// The listener could not start.
+#[derive(Debug, thiserror::Error)]
+#[error("reading the listener's own address failed")]
+pub struct ServeError(#[source] std::io::Error);
+
+/// A running listener. Dropping it closes everything at once; [`Listener::stop`] lets requests finish.
+#[derive(Debug)]
+pub struct Listener {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    task: Task,
+}
+
+impl Listener {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more connections, lets open requests finish for a few seconds, and closes.
+    pub async fn stop(mut self) {
+        let _ = self.stop.send(true);
+        self.task.finished().await;
+    }
+
+    /// Waits until the listener has ended.
+    pub async fn finished(&mut self) {
+        self.task.finished().await;
+    }
+}
+
+/// Serves the API on `listener`. The ALPN list of `tls` decides what is spoken: `h2`, `http/1.1`, and
+/// `dunlin-tunnel/1`, which goes to the configured hook.
+///
+/// # Errors
+/// When the listener has no address.
+pub fn serve(
+    api: ApiServer,
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+) -> Result<Listener, ServeError> {
+    let address = listener.local_addr().map_err(ServeError)?;
+    let (stop, stopped) = watch::channel(false);
+    let task = Task::spawn("api listener", accept(api, listener, TlsAcceptor::from(tls), stopped));
+    Ok(Listener { address, stop, task })
+}
+
+async fn accept(api: ApiServer, listener: TcpListener, tls: TlsAcceptor, mut stopped: watch::Receiver<bool>) {
+    let limit = Arc::new(Semaphore::new(api.inner().config.limits.connections));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok(permit) = limit.clone().acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.changed() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (api, tls, stopped) = (api.clone(), tls.clone(), stopped.clone());
+                connections.spawn(async move {
+                    connection(api, stream, peer, tls, stopped).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection failed");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+    let _ = tokio::time::timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+async fn connection(
+    api: ApiServer,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: TlsAcceptor,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    let handshake = api.inner().config.limits.handshake;
+    let stream = match tokio::time::timeout(handshake, tls.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%peer, %error, "handshake failed");
+            return;
+        }
+        Err(_) => return,
+    };
+    let session = stream.get_ref().1;
+    let subject = session.peer_certificates().and_then(|chain| chain.first()).and_then(|leaf| {
+        dunlin_pki::peer_subject(leaf)
+            .inspect_err(|error| tracing::warn!(%peer, %error, "a client certificate has no usable subject"))
+            .ok()
+    });
+    if session.alpn_protocol() == Some(TUNNEL_ALPN) {
+        match (subject, &api.inner().config.tunnel) {
+            (Some(subject), Some(hook)) => hook(subject, stream, peer).await,
+            _ => tracing::warn!(%peer, "a tunnel without a client certificate was refused"),
+        }
+        return;
+    }
+    let user = subject.map(|s| User { name: s.user, groups: s.groups, ..User::default() });
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let (api, user) = (api.clone(), user.clone());
+        async move {
+            let mut request =
+                request.map(|body| body.map_err(|e| Box::new(e) as crate::config::BoxError).boxed_unsync());
+            if let Some(user) = user {
+                request.extensions_mut().insert(user);
+            }
+            Ok::<_, std::convert::Infallible>(api.handle(request).await)
+        }
+    });
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(std::time::Duration::from_secs(120))
+        .max_buf_size(HEADERS + (64 << 10));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(1000)
+        .max_header_list_size(HEADERS as u32)
+        .keep_alive_interval(std::time::Duration::from_secs(60))
+        .keep_alive_timeout(std::time::Duration::from_secs(30));
+    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        _ = stopped.changed() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "connection ended");
+    }
+}
+
+/// Keeps the body type of the crate's public surface in one place.
+#[allow(dead_code, reason = "asserts at compile time that the service takes what hyper gives")]
+fn takes_hyper_bodies(api: ApiServer) -> impl tower::Service<http::Request<Incoming>> {
+    fn body<B: http_body::Body<Data = Bytes>>() {}
+    body::<Incoming>();
+    api
+}

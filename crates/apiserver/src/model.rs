@@ -1,0 +1,274 @@
+//! The rules of the API crate as handlers want them: by resource, with failures for errors; and what a list selects.
+//!
+//! Kubernetes' rules themselves are in `dunlin-api`; nothing here adds one.
+
+use dunlin_api::selector::{FieldSelector, LabelSelector};
+use dunlin_api::{apply as apply_rules, decode as decode_rules, defaults as default_rules, patch as patch_rules};
+use dunlin_api::{validate, validate::FieldError};
+use dunlin_store::{Entry, Key, Scope};
+use serde_json::{Value, json};
+
+use crate::failure::{Cause, Failure, Result};
+use crate::handlers::{convert, storage};
+use crate::object::{self, at};
+use crate::resources::Resource;
+use crate::server::Call;
+use crate::time;
+
+/// Fits a value to its kind; gives back complaints about unknown fields.
+pub fn decode(resource: &Resource, value: Value) -> Result<(Value, Vec<String>)> {
+    let decoded = decode_rules::decode_owned(&resource.gvk(), value).map_err(|e| {
+        Failure::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: {e}",
+            resource.kind, resource.version, resource.kind
+        ))
+    })?;
+    let unknown = decoded.warnings().map(str::to_owned).collect();
+    Ok((decoded.value, unknown))
+}
+
+pub fn defaults(resource: &Resource, value: &mut Value) {
+    default_rules::apply(&resource.gvk(), value);
+}
+
+fn causes(errors: Vec<FieldError>) -> Vec<Cause> {
+    errors.iter().map(|e| Cause::new(e.kind.reason(), e.field.clone(), e.body())).collect()
+}
+
+pub fn validate_create(resource: &Resource, value: &Value) -> Vec<Cause> {
+    causes(validate::validate_create(&resource.gvk(), value))
+}
+
+/// What is wrong with a change. Changes of a status are the business of those that observe.
+pub fn validate_update(resource: &Resource, new: &Value, old: &Value, sub: &str) -> Vec<Cause> {
+    match sub {
+        "" | "scale" => causes(validate::validate_update(&resource.gvk(), new, old)),
+        _ => Vec::new(),
+    }
+}
+
+fn patch_failure(resource: Option<(&Resource, &str)>, error: &patch_rules::Error) -> Failure {
+    let (code, reason) = error.status();
+    let mut failure = Failure::new(code, reason, error.to_string());
+    if let Some((resource, name)) = resource {
+        failure.details = Some(Box::new(json!({"name": name, "group": resource.group, "kind": resource.plural})));
+    }
+    failure
+}
+
+pub fn json_patch(resource: &Resource, name: &str, old: &Value, patch: &Value) -> Result<Value> {
+    patch_rules::json_patch(old, patch).map_err(|e| patch_failure(Some((resource, name)), &e))
+}
+
+pub fn merge_patch(old: &Value, patch: &Value) -> Result<Value> {
+    patch_rules::merge_patch(old, patch).map_err(|e| patch_failure(None, &e))
+}
+
+pub fn strategic_merge(resource: &Resource, old: &Value, patch: &Value) -> Result<Value> {
+    patch_rules::strategic_merge(&resource.gvk(), old, patch).map_err(|e| patch_failure(None, &e))
+}
+
+/// Server-side apply.
+pub fn apply(
+    resource: &Resource,
+    live: Option<&Value>,
+    config: &Value,
+    manager: &str,
+    force: bool,
+    sub: &str,
+) -> Result<Value> {
+    apply_rules::apply(&resource.gvk(), live, config, manager, force, sub, &time::now()).map_err(|e| match e {
+        apply_rules::Error::Conflicts(conflicts) => {
+            let mut failure = Failure::new(409, "Conflict", conflicts.to_string());
+            let causes: Vec<Value> = conflicts
+                .causes()
+                .map(|(field, message)| {
+                    json!({"reason": apply_rules::Conflicts::CAUSE, "field": field, "message": message})
+                })
+                .collect();
+            failure.details = Some(Box::new(json!({"causes": causes})));
+            failure
+        }
+        apply_rules::Error::Invalid(text) => Failure::bad_request(text),
+    })
+}
+
+/// Records who changed what.
+pub fn track(resource: &Resource, old: Option<&Value>, new: &mut Value, manager: &str, sub: &str) {
+    apply_rules::track_update(&resource.gvk(), old, new, manager, sub, &time::now());
+}
+
+/// Whether a `LabelSelector` object selects something with these labels.
+pub fn selects(selector: &Value, object: &Value) -> bool {
+    let labels = at(object, &["metadata", "labels"]).unwrap_or(&Value::Null);
+    LabelSelector::from_value(selector).is_ok_and(|s| s.matches(labels))
+}
+
+/// A `LabelSelector` object in its text form.
+pub fn selector_text(selector: &Value) -> Option<String> {
+    LabelSelector::from_value(selector).ok().map(|s| s.to_string()).filter(|t| !t.is_empty())
+}
+
+/// What a list, watch or collective deletion is about.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    labels: LabelSelector,
+    fields: FieldSelector,
+    name: Option<String>,
+    namespace: Option<String>,
+    node: Option<String>,
+}
+
+/// The fields that can be selected by, beside name and namespace.
+fn selectable(stored: &str) -> &'static [&'static str] {
+    match stored {
+        "pods" => &[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.podIPs",
+            "status.nominatedNodeName",
+        ],
+        "nodes" => &["spec.unschedulable"],
+        "namespaces" => &["status.phase"],
+        "secrets" => &["type"],
+        "services" => &["spec.clusterIP", "spec.type"],
+        "events" => &[
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "regarding.kind",
+            "regarding.namespace",
+            "regarding.name",
+            "regarding.uid",
+            "regarding.apiVersion",
+            "regarding.resourceVersion",
+            "regarding.fieldPath",
+            "reason",
+            "reportingComponent",
+            "reportingController",
+            "source",
+            "type",
+        ],
+        "replicasets.apps" | "replicationcontrollers" => &["status.replicas"],
+        "jobs.batch" => &["status.successful"],
+        "certificatesigningrequests.certificates.k8s.io" => &["spec.signerName"],
+        _ => &[],
+    }
+}
+
+impl Selection {
+    /// Reads the selectors of a call.
+    pub fn of(call: &Call) -> Result<Self> {
+        let labels = match call.query.get("labelSelector") {
+            Some(text) => LabelSelector::parse(text)
+                .map_err(|e| Failure::bad_request(format!("unable to parse requirement: {e}")))?,
+            None => LabelSelector::everything(),
+        };
+        let fields = match call.query.get("fieldSelector") {
+            Some(text) => FieldSelector::parse(text).map_err(|e| Failure::bad_request(e.to_string()))?,
+            None => FieldSelector::everything(),
+        };
+        let mut selection =
+            Self { labels, fields, name: None, namespace: None, node: None };
+        for requirement in selection.fields.requirements() {
+            let field = requirement.field.as_str();
+            let known = matches!(field, "metadata.name" | "metadata.namespace");
+            if !known && !selectable(call.resource.stored).contains(&field) {
+                return Err(Failure::bad_request(format!(
+                    "Unable to find {:?} that match label selector {:?}, field selector {:?}: field label not \
+                     supported: {field}",
+                    format!("{}/{}, Resource={}", call.resource.group, call.resource.version, call.resource.plural),
+                    call.query.get("labelSelector").unwrap_or(""),
+                    call.query.get("fieldSelector").unwrap_or(""),
+                )));
+            }
+            if requirement.negated {
+                continue;
+            }
+            match field {
+                "metadata.name" => selection.name = Some(requirement.value.clone()),
+                "metadata.namespace" => selection.namespace = Some(requirement.value.clone()),
+                "spec.nodeName" if !requirement.value.is_empty() => selection.node = Some(requirement.value.clone()),
+                _ => {}
+            }
+        }
+        Ok(selection)
+    }
+
+    /// Narrows it to one name.
+    pub fn only(&mut self, name: &str) {
+        self.name = Some(name.to_owned());
+    }
+
+    /// The part that the store can answer.
+    pub fn scope(&self, call: &Call) -> Scope {
+        let mut scope = call.resource.scope(call.namespace.as_deref().or(self.namespace.as_deref()));
+        scope.name = self.name.as_deref().map(Into::into);
+        if call.resource.stored == "pods" {
+            scope.tag = self.node.as_deref().map(Into::into);
+        }
+        scope
+    }
+
+    /// Whether the store's answer needs no further selecting.
+    pub fn is_exact(&self) -> bool {
+        self.labels.is_everything()
+            && self
+                .fields
+                .requirements()
+                .iter()
+                .all(|r| !r.negated && matches!(r.field.as_str(), "metadata.name" | "metadata.namespace" | "spec.nodeName"))
+    }
+
+    pub fn matches_bytes(&self, resource: &Resource, entry: &Entry) -> Result<bool> {
+        self.matches(resource, &entry.key, entry.tag.as_deref(), &entry.value)
+    }
+
+    /// Whether a state belongs to the selection. Bytes are decoded only if a selector needs them.
+    pub fn matches(&self, resource: &Resource, key: &Key, tag: Option<&str>, bytes: &[u8]) -> Result<bool> {
+        if self.name.as_deref().is_some_and(|n| n != &*key.name)
+            || self.namespace.as_deref().is_some_and(|n| n != &*key.namespace)
+            || (resource.stored == "pods" && self.node.as_deref().is_some_and(|n| Some(n) != tag))
+        {
+            return Ok(false);
+        }
+        if self.is_exact() {
+            return Ok(true);
+        }
+        let value = convert::from_stored(resource, storage::parse(bytes)?);
+        if !self.labels.matches(at(&value, &["metadata", "labels"]).unwrap_or(&Value::Null)) {
+            return Ok(false);
+        }
+        Ok(self.fields.requirements().iter().all(|r| (field(&value, &r.field) == r.value) != r.negated))
+    }
+}
+
+/// A selectable field as text.
+fn field(value: &Value, path: &str) -> String {
+    match path {
+        "source" => {
+            let source = object::text(value, &["source", "component"]);
+            return if source.is_empty() { object::text(value, &["reportingComponent"]) } else { source }.to_owned();
+        }
+        "status.successful" => return object::int(value, &["status", "succeeded"]).to_string(),
+        "status.replicas" => return object::int(value, &["status", "replicas"]).to_string(),
+        _ => {}
+    }
+    let parts: Vec<&str> = path.split('.').collect();
+    match at(value, &parts) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Bool(flag)) => flag.to_string(),
+        Some(Value::Number(number)) => number.to_string(),
+        _ if matches!(path, "spec.unschedulable" | "spec.hostNetwork") => "false".to_owned(),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,101 @@
+//! Answers: objects already encoded, values still to encode, streams, and failures.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
+use serde_json::Value;
+
+use crate::config::{BoxBody, BoxError};
+use crate::failure::{Failure, Result};
+use crate::negotiate::{Form, Syntax};
+
+/// The answer of a handler.
+pub type Reply = Response<BoxBody>;
+
+/// A body of known bytes.
+pub fn full(bytes: impl Into<Bytes>) -> BoxBody {
+    Full::new(bytes.into()).map_err(|never: Infallible| match never {}).boxed_unsync()
+}
+
+/// A body of pieces as they come.
+pub fn stream<S>(stream: S) -> BoxBody
+where
+    S: futures_util::Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
+{
+    use futures_util::StreamExt;
+    StreamBody::new(stream.map(|piece| piece.map(Frame::data))).boxed_unsync()
+}
+
+/// An answer with any content type.
+pub fn with_type(code: u16, content_type: &'static str, body: BoxBody) -> Reply {
+    let mut reply = Response::new(body);
+    *reply.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = reply.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    reply
+}
+
+/// Plain text.
+pub fn text(code: u16, text: impl Into<String>) -> Reply {
+    let mut reply = with_type(code, "text/plain; charset=utf-8", full(text.into()));
+    reply.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    reply
+}
+
+/// JSON that is encoded already.
+pub fn encoded(code: u16, bytes: impl Into<Bytes>) -> Reply {
+    with_type(code, "application/json", full(bytes))
+}
+
+/// A value, as JSON.
+pub fn json(code: u16, value: &Value) -> Reply {
+    encoded(code, serde_json::to_vec(value).unwrap_or_default())
+}
+
+/// JSON bytes in the wanted syntax.
+pub fn bytes(code: u16, json: Bytes, form: Form) -> Result<Reply> {
+    match form.syntax {
+        Syntax::Json => Ok(encoded(code, json)),
+        Syntax::Yaml => {
+            let value: Value = serde_json::from_slice(&json).map_err(Failure::internal)?;
+            value_in(code, &value, form)
+        }
+    }
+}
+
+/// A value in the wanted syntax.
+pub fn value_in(code: u16, value: &Value, form: Form) -> Result<Reply> {
+    match form.syntax {
+        Syntax::Json => Ok(json(code, value)),
+        Syntax::Yaml => {
+            let text = serde_saphyr::to_string(value).map_err(Failure::internal)?;
+            Ok(with_type(code, "application/yaml", full(text)))
+        }
+    }
+}
+
+/// A failure as its `metav1.Status`.
+pub fn failure(failure: &Failure) -> Reply {
+    let mut reply = json(failure.code, &failure.status());
+    if let Some(seconds) = failure.details.as_deref().and_then(|d| d.get("retryAfterSeconds")).and_then(Value::as_u64)
+    {
+        reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if failure.code == 401 {
+        reply.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    reply
+}
+
+/// Adds a warning that kubectl shows.
+pub fn warn(reply: &mut Reply, text: &str) {
+    let clean: String = text.chars().filter(|c| !c.is_control()).collect();
+    let quoted = clean.replace('\\', "\\\\").replace('"', "\\\"");
+    if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+        reply.headers_mut().append(header::WARNING, value);
+    }
+}

@@ -1,0 +1,285 @@
+//! The service itself: who asks, may they, and which handler answers.
+//!
+//! A request passes through here once: identity, rights, then routing by what is asked. Everything that a handler needs
+//! travels in a [`Call`]. Nothing here knows any particular resource.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use dunlin_base::task::Task;
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::{BodyExt, Limited};
+use tokio::task::JoinSet;
+
+use crate::admission::service::Addresses;
+use crate::auth::{self, rbac::Rbac};
+use crate::config::{BoxBody, BoxError, Config, User};
+use crate::failure::{Failure, Result};
+use crate::metrics::Metrics;
+use crate::negotiate::{self, Form};
+use crate::query::Query;
+use crate::reply::{self, Reply};
+use crate::request::{self, Asked};
+use crate::resources::{self, Resource};
+use crate::{bootstrap, discovery, handlers, subresource, sweep};
+
+/// The Kubernetes API as a service. Cloning is cheap; clones share everything.
+#[derive(Clone)]
+pub struct ApiServer {
+    inner: Arc<Inner>,
+    user: Option<User>,
+}
+
+/// What all clones share.
+pub struct Inner {
+    pub config: Config,
+    pub metrics: Metrics,
+    pub rbac: Rbac,
+    pub addresses: Addresses,
+    sessions: Mutex<JoinSet<()>>,
+    sweeper: OnceLock<Task>,
+}
+
+/// One request to a resource, as handlers see it.
+pub struct Call {
+    pub server: Arc<Inner>,
+    pub user: User,
+    pub resource: &'static Resource,
+    /// The namespace of the path; `None` for cluster resources and for lists over all namespaces.
+    pub namespace: Option<String>,
+    pub name: Option<String>,
+    pub sub: Option<String>,
+    pub query: Query,
+    pub headers: HeaderMap,
+    pub form: Form,
+    pub warnings: Vec<String>,
+}
+
+impl Call {
+    /// The namespace as storage keys have it.
+    pub fn ns(&self) -> &str {
+        self.namespace.as_deref().unwrap_or("")
+    }
+
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or("")
+    }
+
+    /// Whether nothing may be written.
+    pub fn dry_run(&self) -> bool {
+        self.query.get("dryRun").is_some()
+    }
+
+    /// Who is recorded in `managedFields`.
+    pub fn manager(&self) -> String {
+        if let Some(manager) = self.query.get("fieldManager") {
+            return manager.to_owned();
+        }
+        let agent = self.headers.get(http::header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("");
+        match agent.split('/').next() {
+            Some("") | None => "unknown".to_owned(),
+            Some(prefix) => prefix.chars().take(128).collect(),
+        }
+    }
+}
+
+impl ApiServer {
+    /// A server over a store. Nothing is read or written before [`ApiServer::bootstrap`].
+    pub fn new(config: Config) -> Self {
+        let inner = Inner {
+            rbac: Rbac::new(config.store.clone()),
+            addresses: Addresses::new(config.service_network),
+            metrics: Metrics::default(),
+            sessions: Mutex::new(JoinSet::new()),
+            sweeper: OnceLock::new(),
+            config,
+        };
+        Self { inner: Arc::new(inner), user: None }
+    }
+
+    /// The same server, asked by `user` unless a request says otherwise. For callers in this process.
+    pub fn as_user(mut self, user: User) -> Self {
+        self.user = Some(user);
+        self
+    }
+
+    /// Makes what every cluster has (namespaces, the service `kubernetes`, default roles), and starts upkeep.
+    /// May be called any number of times.
+    ///
+    /// # Errors
+    /// When the store refuses to be read or written; the message says at which object.
+    pub async fn bootstrap(&self) -> Result<(), BootstrapError> {
+        self.inner.addresses.rebuild(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
+        bootstrap::run(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
+        let weak = Arc::downgrade(&self.inner);
+        self.inner.sweeper.get_or_init(|| Task::spawn("event sweep", sweep::run(weak)));
+        Ok(())
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    /// Answers one request.
+    pub async fn handle(&self, mut request: Request<BoxBody>) -> Reply {
+        let started = Instant::now();
+        let query = Query::parse(request.uri().query().unwrap_or(""));
+        let asked = request::parse(request.method(), request.uri().path(), &query);
+        let _running = self.inner.metrics.enter();
+        if let Some(user) = &self.user
+            && request.extensions().get::<User>().is_none()
+        {
+            request.extensions_mut().insert(user.clone());
+        }
+        let reply = match route(&self.inner, request, &asked, query).await {
+            Ok(reply) => reply,
+            Err(failure) => {
+                if failure.code >= 500 {
+                    tracing::warn!(code = failure.code, message = %failure.message, "request failed");
+                }
+                reply::failure(&failure)
+            }
+        };
+        self.inner.metrics.done(&asked, reply.status().as_u16(), started.elapsed());
+        reply
+    }
+}
+
+/// Bootstrapping failed.
+#[derive(Debug, thiserror::Error)]
+#[error("bootstrapping the API failed: {0}")]
+pub struct BootstrapError(String);
+
+impl<B> tower::Service<Request<B>> for ApiServer
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<BoxBody>;
+    type Error = std::convert::Infallible;
+    type Future = Pin<Box<dyn Future<Output = std::result::Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let server = self.clone();
+        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        Box::pin(async move { Ok(server.handle(request).await) })
+    }
+}
+
+impl Inner {
+    /// Runs a session that outlives its request (an upgraded stream) until it ends or the server is dropped.
+    pub fn run<F>(&self, session: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut sessions = self.sessions.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        while sessions.try_join_next().is_some() {}
+        sessions.spawn(session);
+    }
+}
+
+async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, query: Query) -> Result<Reply> {
+    let path = request.uri().path().to_owned();
+    if let Some(reply) = discovery::public(inner, request.method(), &path, &query) {
+        return Ok(reply);
+    }
+    let user = auth::authenticate(inner, &request).await?;
+    auth::authorize(inner, &user, asked, &path).await?;
+    if !asked.is_resource {
+        return discovery::answer(inner, request.method(), &path, request.headers(), &query).await;
+    }
+    let resource = resources::find(&asked.group, &asked.version, &asked.resource).ok_or_else(Failure::no_path)?;
+    let sub = match asked.sub.as_deref() {
+        Some(name) => Some(resource.sub(name).ok_or_else(Failure::no_path)?),
+        None => None,
+    };
+    if resource.namespaced != asked.namespace.is_some() && !resource.is("", "namespaces") {
+        let across = resource.namespaced && asked.sub.is_none() && matches!(asked.verb, "list" | "watch");
+        if !across {
+            return Err(Failure::no_path());
+        }
+    }
+    let verbs = sub.map_or(resource.verbs, |s| s.verbs);
+    if !verbs.contains(&asked.verb) && !(sub.is_none() && asked.verb == "watch" && resource.can("watch")) {
+        return Err(Failure::method_not_allowed());
+    }
+    if asked.verb == "create" && asked.name.is_some() && sub.is_none() {
+        return Err(Failure::method_not_allowed());
+    }
+    let mut call = Call {
+        server: inner.clone(),
+        user,
+        resource,
+        namespace: if resource.namespaced { asked.namespace.clone() } else { None },
+        name: asked.name.clone(),
+        sub: asked.sub.clone(),
+        query,
+        form: Form::JSON,
+        headers: HeaderMap::new(),
+        warnings: Vec::new(),
+    };
+    if let Some("exec" | "attach" | "portforward") = asked.sub.as_deref() {
+        call.headers = request.headers().clone();
+        return subresource::stream(call, request).await;
+    }
+    let (parts, body) = request.into_parts();
+    call.headers = parts.headers;
+    call.form = negotiate::form(&call.headers)?;
+    let body = read(body, inner.config.limits.body, &parts.method).await?;
+    let patient = asked.verb == "watch" || asked.sub.as_deref() == Some("log");
+    let answer = dispatch(&mut call, asked.verb, body);
+    let mut reply = if patient {
+        answer.await?
+    } else {
+        tokio::time::timeout(inner.config.limits.request, answer).await.map_err(|_| {
+            Failure::new(504, "Timeout", "the server was unable to return a response in the time allotted")
+        })??
+    };
+    for warning in &call.warnings {
+        reply::warn(&mut reply, warning);
+    }
+    Ok(reply)
+}
+
+async fn dispatch(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
+    if call.sub.is_some() {
+        return subresource::answer(call, verb, body).await;
+    }
+    if !call.resource.is_stored() {
+        return auth::reviews::answer(call, body).await;
+    }
+    match verb {
+        "get" => handlers::get::get(call).await,
+        "list" => handlers::list::list(call).await,
+        "watch" => handlers::watch::watch(call).await,
+        "create" => handlers::create::create(call, body).await,
+        "update" => handlers::update::update(call, body).await,
+        "patch" => handlers::patch::patch(call, body).await,
+        "delete" => handlers::delete::delete(call, body).await,
+        "deletecollection" => handlers::delete_collection::delete_collection(call, body).await,
+        _ => Err(Failure::method_not_allowed()),
+    }
+}
+
+async fn read(body: BoxBody, limit: usize, method: &Method) -> Result<Bytes> {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return Ok(Bytes::new());
+    }
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Failure::new(
+            413,
+            "RequestEntityTooLarge",
+            format!("Request entity too large: limit is {limit}"),
+        )),
+        Err(error) => Err(Failure::bad_request(format!("reading the request body failed: {error}"))),
+    }
+}

@@ -1,0 +1,56 @@
+//! Subresources: one file each for those that do something of their own; the rest are views of their object.
+
+pub mod approval;
+pub mod binding;
+pub mod eviction;
+pub mod exec;
+pub mod finalize;
+pub mod log;
+pub mod scale;
+pub mod target;
+pub mod token;
+pub mod websocket;
+
+use bytes::Bytes;
+use http::Request;
+
+use crate::config::BoxBody;
+use crate::failure::{Failure, Result};
+use crate::handlers;
+use crate::reply::Reply;
+use crate::server::Call;
+
+/// Answers a request whose body has been read.
+pub async fn answer(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
+    let sub = call.sub.clone().unwrap_or_default();
+    match (sub.as_str(), verb) {
+        ("scale", _) => scale::answer(call, verb, body).await,
+        ("binding", _) => binding::bind(call, body).await,
+        ("eviction", _) => eviction::evict(call, body).await,
+        ("token", _) => token::request(call, body).await,
+        ("finalize", _) => finalize::update(call, body).await,
+        ("log", _) => log::read(call).await,
+        ("approval", "update") => {
+            approval::check(call).await?;
+            handlers::update::update(call, body).await
+        }
+        ("approval", "patch") => {
+            approval::check(call).await?;
+            handlers::patch::patch(call, body).await
+        }
+        (_, "get") => handlers::get::get(call).await,
+        (_, "update") => handlers::update::update(call, body).await,
+        (_, "patch") => handlers::patch::patch(call, body).await,
+        _ => Err(Failure::method_not_allowed()),
+    }
+}
+
+/// Answers a request that becomes a stream.
+pub async fn stream(call: Call, request: Request<BoxBody>) -> Result<Reply> {
+    match call.sub.as_deref() {
+        Some("portforward") => Err(Failure::bad_request(
+            "port forwarding is not available yet: the SPDY/3.1 and SPDY-over-WebSocket protocols are not implemented",
+        )),
+        _ => exec::start(call, request).await,
+    }
+}

@@ -1,0 +1,90 @@
+//! Eviction: a deletion that a disruption budget may refuse for now.
+
+use bytes::Bytes;
+use dunlin_store::Expect;
+use serde_json::{Value, json};
+
+use crate::failure::{Failure, Result, success};
+use crate::handlers::delete::{self, Options};
+use crate::handlers::{decode, storage};
+use crate::model;
+use crate::object::{self, int, list, map, text};
+use crate::reply::{self, Reply};
+use crate::resources::known;
+use crate::server::Call;
+use crate::time;
+
+pub async fn evict(call: &mut Call, body: Bytes) -> Result<Reply> {
+    let mut value = decode::syntax(call, &body)?;
+    decode::kind("policy", "v1", "Eviction", &mut value)?;
+    let pod = call.server.read(call.resource, call.ns(), call.name()).await?.value;
+    let mut options = Options { dry_run: call.dry_run(), ..Options::default() };
+    if let Some(given) = value.get("deleteOptions") {
+        options.merge(given);
+    }
+    let over = matches!(text(&pod, &["status", "phase"]), "Succeeded" | "Failed" | "Pending")
+        || !text(&pod, &["metadata", "deletionTimestamp"]).is_empty();
+    if !over {
+        spend(call, &pod, options.dry_run).await?;
+    }
+    delete::remove(&call.server, call.resource, call.ns(), call.name(), &options).await?;
+    reply::value_in(201, &success(None), call.form)
+}
+
+/// Takes one disruption from the budget that covers the pod.
+async fn spend(call: &Call, pod: &Value, dry_run: bool) -> Result<()> {
+    let resource = known("policy", "poddisruptionbudgets");
+    let all = call.server.all(resource, Some(call.ns())).await?;
+    let covering: Vec<&Value> = all.iter().filter(|b| model::selects(&b["spec"]["selector"], pod)).collect();
+    let [budget] = covering.as_slice() else {
+        if covering.is_empty() {
+            return Ok(());
+        }
+        return Err(Failure::internal("this pod has more than one PodDisruptionBudget, which the eviction subresource does not support."));
+    };
+    let name = object::name(budget).to_owned();
+    for _ in 0..8 {
+        let stored = call.server.read(resource, call.ns(), &name).await?;
+        let mut value = stored.value;
+        let seen = int(&value, &["status", "observedGeneration"]) >= int(&value, &["metadata", "generation"]);
+        let allowed = int(&value, &["status", "disruptionsAllowed"]);
+        let ready = list(pod, &["status", "conditions"])
+            .iter()
+            .any(|c| text(c, &["type"]) == "Ready" && text(c, &["status"]) == "True");
+        let healthy = int(&value, &["status", "currentHealthy"]) >= int(&value, &["status", "desiredHealthy"]);
+        let always = text(&value, &["spec", "unhealthyPodEvictionPolicy"]) == "AlwaysAllow";
+        if !ready && (always || (healthy && int(&value, &["status", "desiredHealthy"]) > 0)) {
+            return Ok(());
+        }
+        if !seen || allowed <= 0 {
+            let mut failure = Failure::too_many("Cannot evict pod as it would violate the pod's disruption budget.", 10);
+            let detail = if seen {
+                format!(
+                    "The disruption budget {name} needs {} healthy pods and has {} currently",
+                    int(&value, &["status", "desiredHealthy"]),
+                    int(&value, &["status", "currentHealthy"])
+                )
+            } else {
+                format!("The disruption budget {name} is still being processed by the server.")
+            };
+            failure.details = Some(Box::new(json!({
+                "retryAfterSeconds": 10,
+                "causes": [{"reason": "DisruptionBudget", "message": detail}],
+            })));
+            return Err(failure);
+        }
+        if dry_run {
+            return Ok(());
+        }
+        let status = map(&mut value, "status");
+        status.insert("disruptionsAllowed".into(), json!(allowed - 1));
+        let disrupted = status.entry("disruptedPods").or_insert_with(|| json!({}));
+        disrupted[object::name(pod)] = json!(time::now());
+        match call.server.save(resource, Expect::Revision(stored.entry.revision), value).await {
+            Ok(_) => return Ok(()),
+            Err(dunlin_store::Error::Conflict { .. }) => {}
+            Err(error) => return Err(storage::failed(resource, &name, error)),
+        }
+    }
+    Err(Failure::modified(resource, &name))
+}

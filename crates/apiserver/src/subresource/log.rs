@@ -1,0 +1,22 @@
+//! `pods/x/log`: the node's stream, passed on as it comes.
+
+use http::Method;
+
+use crate::failure::Result;
+use crate::query::encode;
+use crate::reply::{self, Reply};
+use crate::server::Call;
+use crate::subresource::target::Target;
+
+const PASSED: [&str; 7] =
+    ["follow", "tailLines", "sinceSeconds", "sinceTime", "timestamps", "previous", "limitBytes"];
+
+pub async fn read(call: &mut Call) -> Result<Reply> {
+    let target = Target::of(call).await?;
+    let query: Vec<String> = PASSED
+        .iter()
+        .filter_map(|name| call.query.get(name).map(|value| format!("{name}={}", encode(value))))
+        .collect();
+    let response = target.call(call, Method::GET, &format!("log?{}", query.join("&")), reply::full("")).await?;
+    Ok(reply::with_type(200, "text/plain", response.into_body()))
+}

@@ -1,0 +1,123 @@
+//! Which container on which node a log or a session is about.
+
+use http::{Method, Request, Response};
+use serde_json::Value;
+
+use crate::config::{BoxBody, DialError};
+use crate::failure::{Failure, Result};
+use crate::object::{self, at, list, text};
+use crate::query::encode;
+use crate::server::Call;
+
+/// A container of a pod that has a node.
+pub struct Target {
+    pub node: String,
+    /// `/v1/pods/{namespace}/{pod}/{uid}/containers/{container}`.
+    pub path: String,
+}
+
+impl Target {
+    /// Finds the container of the call.
+    pub async fn of(call: &Call) -> Result<Self> {
+        let pod = call.server.read(call.resource, call.ns(), call.name()).await?.value;
+        let container = container(&pod, call.query.get("container"))?;
+        let node = text(&pod, &["spec", "nodeName"]);
+        if node.is_empty() {
+            return Err(Failure::bad_request(format!("pod {} does not have a host assigned", call.name())));
+        }
+        Ok(Self {
+            node: node.to_owned(),
+            path: format!(
+                "/v1/pods/{}/{}/{}/containers/{}",
+                encode(call.ns()),
+                encode(call.name()),
+                encode(object::uid(&pod)),
+                encode(&container)
+            ),
+        })
+    }
+
+    /// Calls the node; a failure of the node's own becomes ours.
+    pub async fn call(&self, call: &Call, method: Method, tail: &str, body: BoxBody) -> Result<Response<BoxBody>> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("http://node{}/{tail}", self.path))
+            .body(body)
+            .map_err(Failure::internal)?;
+        let response = call.server.config.dialer.call(&self.node, request).await.map_err(|e| match &e {
+            DialError::NotConnected(node) => Failure::unavailable(format!(
+                "node {node:?} is not connected to this server; it cannot be asked for logs or sessions until it is back"
+            )),
+            DialError::Call { .. } => {
+                Failure::new(502, "ServiceUnavailable", dunlin_base::error::chain(&e).to_string())
+            }
+        })?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(refused(response).await)
+    }
+}
+
+async fn refused(response: Response<BoxBody>) -> Failure {
+    use http_body_util::{BodyExt, Limited};
+    let code = response.status().as_u16();
+    let body = Limited::new(response.into_body(), 64 << 10).collect().await.map(|b| b.to_bytes()).unwrap_or_default();
+    let status: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let message = match text(&status, &["message"]) {
+        "" => String::from_utf8_lossy(&body).into_owned(),
+        message => message.to_owned(),
+    };
+    let reason = match code {
+        400 => "BadRequest",
+        404 => "NotFound",
+        409 => "Conflict",
+        503 => "ServiceUnavailable",
+        _ => "InternalError",
+    };
+    Failure::new(code, reason, message)
+}
+
+/// The wanted container, or the only one, or the default one. Pure.
+pub fn container(pod: &Value, wanted: Option<&str>) -> Result<String> {
+    let names = |field: &str| -> Vec<&str> { list(pod, &["spec", field]).iter().map(|c| text(c, &["name"])).collect() };
+    let (plain, init) = (names("containers"), names("initContainers"));
+    let pod_name = object::name(pod);
+    if let Some(wanted) = wanted {
+        let extra = names("ephemeralContainers");
+        if plain.iter().chain(&init).chain(&extra).any(|n| *n == wanted) {
+            return Ok(wanted.to_owned());
+        }
+        return Err(Failure::bad_request(format!("container {wanted} is not valid for pod {pod_name}")));
+    }
+    let default = at(pod, &["metadata", "annotations", "kubectl.kubernetes.io/default-container"]).and_then(Value::as_str);
+    if let Some(default) = default.filter(|d| plain.contains(d)) {
+        return Ok(default.to_owned());
+    }
+    if let [only] = plain.as_slice() {
+        return Ok((*only).to_owned());
+    }
+    let mut text = format!("a container name must be specified for pod {pod_name}, choose one of: [{}]", plain.join(" "));
+    if !init.is_empty() {
+        text.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
+    }
+    Err(Failure::bad_request(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn one_container_needs_no_name_and_two_do() {
+        let one = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}]}});
+        assert_eq!(container(&one, None).unwrap(), "a");
+        let two = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}, {"name": "b"}]}});
+        assert_eq!(
+            container(&two, None).unwrap_err().message,
+            "a container name must be specified for pod p, choose one of: [a b]"
+        );
+        assert_eq!(container(&two, Some("c")).unwrap_err().message, "container c is not valid for pod p");
+    }
+}

@@ -1,0 +1,74 @@
+//! A server with everything bootstrapped, and a few words for asking it.
+
+use std::sync::Arc;
+
+use dunlin_apiserver::{ApiServer, BoxBody, Config, NoNodes, StaticToken, User};
+use dunlin_pki::jwt::Issuer;
+use dunlin_store::memory::MemoryStore;
+use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+pub struct Cluster {
+    pub api: ApiServer,
+    _dir: tempfile::TempDir,
+}
+
+pub async fn cluster() -> Cluster {
+    let dir = tempfile::tempdir().unwrap();
+    let issuer = Arc::new(Issuer::open_or_create(dir.path(), "https://issuer").unwrap());
+    let mut config =
+        Config::new(Arc::new(MemoryStore::new()), issuer, "https://issuer", "CA", Arc::new(NoNodes));
+    config.tokens.push(StaticToken { token: "janes-token".into(), user: User::new("jane", &["people"]) });
+    let api = ApiServer::new(config);
+    api.bootstrap().await.unwrap();
+    Cluster { api, _dir: dir }
+}
+
+impl Cluster {
+    pub async fn send(&self, request: http::Request<Full<bytes::Bytes>>) -> http::Response<BoxBody> {
+        self.api.clone().oneshot(request).await.unwrap()
+    }
+
+    /// Asks as an administrator.
+    pub async fn ask(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        self.ask_as(Some(User::in_process("test")), method, path, body, "application/json").await
+    }
+
+    pub async fn ask_as(
+        &self,
+        user: Option<User>,
+        method: &str,
+        path: &str,
+        body: Value,
+        content_type: &str,
+    ) -> (u16, Value) {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", content_type)
+            .body(Full::from(body))
+            .unwrap();
+        if let Some(user) = user {
+            request.extensions_mut().insert(user);
+        }
+        let reply = self.send(request).await;
+        let code = reply.status().as_u16();
+        let bytes = reply.into_body().collect().await.unwrap().to_bytes();
+        (code, serde_json::from_slice(&bytes).unwrap_or_else(|_| json!(String::from_utf8_lossy(&bytes))))
+    }
+
+    pub async fn make(&self, path: &str, body: Value) -> Value {
+        let (code, value) = self.ask("POST", path, body).await;
+        assert_eq!(code, 201, "{value}");
+        value
+    }
+}
+
+pub fn pod(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}})
+}
+
+pub const PODS: &str = "/api/v1/namespaces/default/pods";

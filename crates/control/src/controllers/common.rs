@@ -1,0 +1,238 @@
+//! What controllers share: pods from templates, owner references, conditions, events, ranking.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::labels;
+use crate::model::{Condition, Held, Key, Meta, Pod, Time};
+use crate::plan::{Action, Plan, Precondition, Propagation};
+use crate::view::View;
+
+/// The condition of a pod whose node has been silent for longer than the pod tolerates. It is not counted as a copy,
+/// and never deleted for that reason: what cannot be reached may still run.
+pub const DANGLING: &str = "dunlin.io/Dangling";
+/// How many pods one decision makes or deletes at most, so that a wrong template cannot flood the API.
+pub const BURST: usize = 500;
+
+/// Whether the pod's node is out of reach for longer than the pod tolerates.
+pub fn is_dangling(pod: &Pod) -> bool {
+    pod.is(DANGLING)
+}
+
+/// An owner reference of a controller.
+pub fn owner_reference(meta: &Meta, api_version: &str, kind: &str) -> Value {
+    json!({
+        "apiVersion": api_version, "kind": kind, "name": meta.name, "uid": meta.uid,
+        "controller": true, "blockOwnerDeletion": true,
+    })
+}
+
+/// A pod object made from a template, owned by `owner`, with a generated name.
+pub fn pod_from(template: &Value, namespace: &str, owner: &Meta, owner_reference: Value) -> Value {
+    let mut metadata = Map::new();
+    for field in ["labels", "annotations", "finalizers"] {
+        if let Some(value) = template["metadata"].get(field).filter(|v| !v.is_null()) {
+            metadata.insert(field.to_owned(), value.clone());
+        }
+    }
+    // Names are at most 63 bytes and the server adds five.
+    let prefix: String = owner.name.chars().take(57).collect();
+    metadata.insert("generateName".to_owned(), json!(format!("{prefix}-")));
+    metadata.insert("namespace".to_owned(), json!(namespace));
+    metadata.insert("ownerReferences".to_owned(), json!([owner_reference]));
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
+}
+
+/// The pods that `owner` controls, those it adopts now, and the patches by which it adopts and lets go.
+pub fn claim(view: &View, owner: &Key, meta: &Meta, selector: &Value, reference: &Value, plan: &mut Plan) -> Vec<Arc<Pod>> {
+    let mut claimed = Vec::new();
+    for pod in view.pods.of_owner(&meta.uid) {
+        if labels::matches(selector, &pod.metadata.labels) {
+            claimed.push(pod);
+        } else if !pod.metadata.is_deleting() {
+            let others: Vec<Value> =
+                pod.metadata.owner_references.iter().filter(|o| o.uid != meta.uid).map(reference_json).collect();
+            plan.push(Action::Patch {
+                target: pod.key(),
+                subresource: None,
+                patch: json!({"metadata": {"ownerReferences": others}}),
+                only_if: Precondition::unchanged(&pod.metadata),
+            });
+        }
+    }
+    if meta.is_deleting() {
+        return claimed;
+    }
+    for pod in view.pods.in_namespace(&owner.namespace) {
+        let orphan = pod.metadata.controller().is_none() && pod.is_active();
+        if orphan && labels::matches(selector, &pod.metadata.labels) {
+            let mut references: Vec<Value> = pod.metadata.owner_references.iter().map(reference_json).collect();
+            references.push(reference.clone());
+            plan.push(Action::Patch {
+                target: pod.key(),
+                subresource: None,
+                patch: json!({"metadata": {"ownerReferences": references}}),
+                only_if: Precondition::unchanged(&pod.metadata),
+            });
+            claimed.push(pod);
+        }
+    }
+    claimed
+}
+
+/// An owner reference as JSON.
+pub fn reference_json(owner: &crate::model::OwnerReference) -> Value {
+    json!({
+        "apiVersion": owner.api_version, "kind": owner.kind, "name": owner.name, "uid": owner.uid,
+        "controller": owner.controller, "blockOwnerDeletion": owner.block_owner_deletion,
+    })
+}
+
+/// Sorts so that the pods to delete first come first, ranked as Kubernetes ranks them: unscheduled, not running, not
+/// ready, ready for a shorter time, more restarts, newer.
+pub fn rank_for_deletion(pods: &mut [Arc<Pod>]) {
+    let rank = |pod: &Pod| {
+        let phase = match &*pod.status.phase {
+            "Running" => 2,
+            "Unknown" => 1,
+            _ => 0,
+        };
+        let ready_since = pod.condition("Ready").and_then(|c| c.last_transition_time).map_or(i64::MAX, |t| t.0);
+        let restarts: i64 = pod.status.container_statuses.iter().map(|c| c.restart_count).sum();
+        let created = pod.metadata.creation_timestamp.map_or(i64::MAX, |t| t.0);
+        (
+            !pod.spec.node_name.is_empty(),
+            phase,
+            pod.is_ready(),
+            std::cmp::Reverse(ready_since),
+            std::cmp::Reverse(restarts),
+            std::cmp::Reverse(created),
+        )
+    };
+    pods.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| b.metadata.name.cmp(&a.metadata.name)));
+}
+
+/// The deletion of one object, whatever its state.
+pub fn delete(target: Key, meta: &Meta) -> Action {
+    Action::Delete { target, only_if: Precondition::uid(&meta.uid), propagation: Propagation::Background, grace: None }
+}
+
+/// A normal event.
+pub fn event(target: &Key, meta: &Meta, component: &'static str, reason: &str, message: String) -> Action {
+    Action::Event { target: target.clone(), uid: meta.uid.clone(), warning: false, reason: reason.into(), message, component }
+}
+
+/// A patch of an object's status, if `new` differs from what the object says.
+pub fn patch_status(plan: &mut Plan, target: &Key, meta: &Meta, old: &Value, new: Value) {
+    let same = new.as_object().is_some_and(|fields| {
+        fields.iter().all(|(name, value)| match old.get(name) {
+            Some(is) => is == value,
+            None => value.is_null() || *value == json!(0) || value.as_array().is_some_and(Vec::is_empty),
+        })
+    });
+    if !same {
+        plan.push(Action::Patch {
+            target: target.clone(),
+            subresource: Some("status"),
+            patch: json!({"status": new}),
+            only_if: Precondition::uid(&meta.uid),
+        });
+    }
+}
+
+/// A list of conditions by type, changed one at a time; times move only when something changes.
+pub struct Conditions {
+    all: BTreeMap<usize, Value>,
+    changed: bool,
+}
+
+impl Conditions {
+    /// The conditions as they are.
+    pub fn new(current: &[Condition]) -> Self {
+        let all = current.iter().enumerate().map(|(n, c)| (n, condition_json(c))).collect();
+        Self { all, changed: false }
+    }
+
+    /// Sets one; `touch` moves `lastUpdateTime` though nothing else changed.
+    pub fn set(&mut self, kind: &str, status: bool, reason: &str, message: &str, now: i64, touch: bool) {
+        let status = if status { "True" } else { "False" };
+        let time = Time(now).to_string();
+        let slot = self.all.iter().find(|(_, c)| c["type"] == kind).map(|(n, _)| *n);
+        let old = slot.and_then(|n| self.all.get(&n));
+        let same = old.is_some_and(|c| c["status"] == status && c["reason"] == reason && c["message"] == message);
+        if same && !touch {
+            return;
+        }
+        let since = match old {
+            Some(c) if c["status"] == status => c["lastTransitionTime"].clone(),
+            _ => json!(time),
+        };
+        let mut new = json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since});
+        if kind == "Available" || kind == "Progressing" {
+            new["lastUpdateTime"] = json!(time);
+        }
+        let slot = slot.unwrap_or_else(|| self.all.keys().last().map_or(0, |n| n + 1));
+        self.all.insert(slot, new);
+        self.changed = true;
+    }
+
+    /// Removes one.
+    pub fn remove(&mut self, kind: &str) {
+        let before = self.all.len();
+        self.all.retain(|_, c| c["type"] != kind);
+        self.changed |= self.all.len() != before;
+    }
+
+    /// The list if it changed.
+    pub fn into_changed(self) -> Option<Value> {
+        self.changed.then(|| Value::Array(self.all.into_values().collect()))
+    }
+}
+
+/// A condition as JSON, absent fields left out.
+pub fn condition_json(condition: &Condition) -> Value {
+    let mut json = json!({"type": condition.kind, "status": condition.status});
+    for (name, text) in [("reason", &condition.reason), ("message", &condition.message)] {
+        if !text.is_empty() {
+            json[name] = json!(text);
+        }
+    }
+    for (name, time) in [
+        ("lastTransitionTime", condition.last_transition_time),
+        ("lastUpdateTime", condition.last_update_time),
+        ("lastHeartbeatTime", condition.last_heartbeat_time),
+    ] {
+        if let Some(time) = time {
+            json[name] = json!(time.to_string());
+        }
+    }
+    json
+}
+
+/// FNV-1a of the canonical JSON, spelt with letters that make no words, as Kubernetes' hash labels are.
+pub fn hash(value: &Value, salt: i32) -> String {
+    let mut state: u32 = 0x811c_9dc5;
+    for byte in value.to_string().bytes().chain(salt.to_string().bytes()) {
+        state = (state ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    }
+    let letters = b"bcdfghjklmnpqrstvwxz2456789";
+    state.to_string().bytes().map(|digit| char::from(letters[usize::from(digit) % letters.len()])).collect()
+}
+
+/// A number or a percentage of `total`; `up` rounds percentages up.
+pub fn int_or_percent(value: &Value, default: i32, total: i32, up: bool) -> i32 {
+    match value {
+        Value::Number(n) => n.as_i64().and_then(|n| i32::try_from(n).ok()).unwrap_or(default),
+        Value::String(text) => match text.strip_suffix('%').and_then(|p| p.parse::<i64>().ok()) {
+            Some(percent) => {
+                let exact = percent * i64::from(total);
+                let rounded = if up { (exact + 99) / 100 } else { exact / 100 };
+                i32::try_from(rounded).unwrap_or(default)
+            }
+            None => text.parse().unwrap_or(default),
+        },
+        _ => default,
+    }
+}

@@ -1,0 +1,129 @@
+//! Plans as data: a view goes in, the writes come out.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::model::{Node, Pod, ReplicaSet};
+use crate::plan::Action;
+
+const NOW: i64 = 1_800_000_000;
+
+fn set(replicas: i32) -> ReplicaSet {
+    serde_json::from_value(json!({
+        "metadata": {"name": "web", "namespace": "n", "uid": "set", "generation": 1},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}},
+    }))
+    .expect("a ReplicaSet")
+}
+
+fn pod(name: &str, ready: bool, more: Value) -> Pod {
+    let status = if ready { "True" } else { "False" };
+    let mut pod = json!({
+        "metadata": {"name": name, "namespace": "n", "uid": name, "labels": {"app": "web"},
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "set", "controller": true}]},
+        "spec": {"nodeName": "a"},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": status, "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+    });
+    json_patch_merge(&mut pod, more);
+    serde_json::from_value(pod).expect("a Pod")
+}
+
+fn json_patch_merge(target: &mut Value, patch: Value) {
+    match (target, patch) {
+        (Value::Object(target), Value::Object(patch)) => {
+            patch.into_iter().for_each(|(name, value)| json_patch_merge(target.entry(name).or_insert(Value::Null), value));
+        }
+        (target, patch) => *target = patch,
+    }
+}
+
+fn writes(plan: &crate::plan::Plan) -> Vec<String> {
+    plan.actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Create { resource, .. } => Some(format!("create {resource}")),
+            Action::Delete { target, .. } => Some(format!("delete {}", target.name)),
+            Action::Patch { target, subresource, .. } => Some(format!("patch {} {}", target.name, subresource.unwrap_or("-"))),
+            _ => None,
+        })
+        .collect()
+}
+
+fn plan_set(view: &View) -> Vec<String> {
+    let (plan, _) = replicaset::plan(view, &Key::new("replicasets.apps", "n", "web"), NOW, 0);
+    writes(&plan)
+}
+
+#[test]
+fn a_replica_set_makes_what_is_missing_and_deletes_the_unready_first() {
+    let mut view = View::default();
+    view.replica_sets.upsert(set(2));
+    view.pods.upsert(pod("good", true, json!({})));
+    assert_eq!(plan_set(&view), ["patch web status", "create pods"]);
+    view.pods.upsert(pod("bad", false, json!({})));
+    view.pods.upsert(pod("better", true, json!({})));
+    assert_eq!(plan_set(&view), ["patch web status", "delete bad"]);
+}
+
+#[test]
+fn a_dangling_pod_is_replaced_and_never_deleted_for_it() {
+    let mut view = View::default();
+    view.replica_sets.upsert(set(1));
+    let dangling = json!({"status": {"conditions": [{"type": "dunlin.io/Dangling", "status": "True"}]}});
+    view.pods.upsert(pod("lost", true, dangling));
+    assert!(plan_set(&view).contains(&"create pods".to_owned()));
+    // It comes back while its replacement is not ready yet: the ready one stays.
+    view.pods.upsert(pod("lost", true, json!({})));
+    view.pods.upsert(pod("replacement", false, json!({})));
+    assert!(plan_set(&view).contains(&"delete replacement".to_owned()));
+}
+
+#[test]
+fn a_silent_node_is_tainted_and_its_pods_dangle_only_after_their_patience() {
+    let mut view = View::default();
+    let node: Node = serde_json::from_value(json!({
+        "metadata": {"name": "a", "uid": "a"},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    }))
+    .expect("a Node");
+    view.nodes.upsert(node);
+    view.pods.upsert(pod("p", true, json!({})));
+    view.heard.insert("a".into(), NOW);
+    let at = |view: &View, now: i64| writes(&nodelifecycle::plan(view, &Key::new("nodes", "", "a"), now, 0).0);
+    assert!(at(&view, NOW + 39).is_empty());
+    assert_eq!(at(&view, NOW + 41), ["patch a status", "patch a -"]);
+    assert_eq!(at(&view, NOW + 341), ["patch a status", "patch a -", "patch p status"]);
+    // A server that has just started judges nobody.
+    std::sync::Arc::make_mut(&mut view.settings).started_at = NOW + 300;
+    assert!(at(&view, NOW + 330).is_empty());
+}
+
+#[test]
+fn a_plan_visits_only_its_own_objects() {
+    let mut view = View::default();
+    view.replica_sets.upsert(set(1));
+    view.pods.upsert(pod("mine", true, json!({})));
+    for n in 0..1000 {
+        view.pods.upsert(pod(&format!("other-{n}"), true, json!({"metadata": {"namespace": "elsewhere"}})));
+    }
+    let before = view.visited();
+    plan_set(&view);
+    assert!(view.visited() - before < 1010 && view.visited() - before <= 1003, "{}", view.visited() - before);
+}
+
+#[test]
+fn ranges_of_addresses_are_given_once() {
+    let taken = ["10.42.0.0/24".to_owned(), "10.42.1.0/24".to_owned()].into();
+    assert_eq!(nodeipam::free("10.42.0.0/16", 24, &taken).as_deref(), Some("10.42.2.0/24"));
+    assert_eq!(nodeipam::free("10.42.0.0/24", 24, &["10.42.0.0/24".to_owned()].into()), None);
+}
+
+#[test]
+fn percentages_round_as_kubernetes_rounds() {
+    assert_eq!(common::int_or_percent(&json!("25%"), 1, 10, true), 3);
+    assert_eq!(common::int_or_percent(&json!("25%"), 1, 10, false), 2);
+    assert_eq!(common::int_or_percent(&json!(4), 1, 10, false), 4);
+    assert_eq!(common::int_or_percent(&Value::Null, 1, 10, false), 1);
+}

@@ -1,0 +1,176 @@
+//! The nodes with what is taken on them, kept up pod by pod.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::model::{Labels, Node, Pod, Quantities};
+
+/// What a container without requests counts as when nodes are scored: kube-scheduler's numbers.
+const UNKNOWN_CPU: i64 = 100;
+const UNKNOWN_MEMORY: i64 = 200 * 1024 * 1024;
+
+/// One node and the pods that are placed on it.
+#[derive(Debug, Default)]
+pub struct Host {
+    name: Arc<str>,
+    node: Option<Arc<Node>>,
+    pub(super) used: Quantities,
+    /// CPU and memory in use, with a guess for pods that request none.
+    pub(super) guessed: (i64, i64),
+    pub(super) pods: BTreeMap<Arc<str>, Arc<Pod>>,
+    /// How many of the pods have inter-pod affinity or anti-affinity.
+    pub(super) choosy: usize,
+}
+
+impl Host {
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The node; hosts without one are not offered.
+    pub fn node(&self) -> &Node {
+        self.node.as_ref().expect("only hosts with a node are listed")
+    }
+
+    pub fn label(&self, key: &str) -> Option<&Arc<str>> {
+        self.node().metadata.labels.get(key)
+    }
+
+    /// What all placed pods request together.
+    pub fn used(&self) -> &Quantities {
+        &self.used
+    }
+
+    fn add(&mut self, pod: Arc<Pod>) {
+        self.used.add(&pod.spec.requests);
+        let (cpu, memory) = guess(&pod);
+        self.guessed = (self.guessed.0 + cpu, self.guessed.1 + memory);
+        self.choosy += usize::from(is_choosy(&pod));
+        self.pods.insert(pod.metadata.uid.clone(), pod);
+    }
+
+    fn take(&mut self, uid: &str) {
+        if let Some(pod) = self.pods.remove(uid) {
+            self.used.subtract(&pod.spec.requests);
+            let (cpu, memory) = guess(&pod);
+            self.guessed = (self.guessed.0 - cpu, self.guessed.1 - memory);
+            self.choosy -= usize::from(is_choosy(&pod));
+        }
+    }
+}
+
+/// CPU (milli) and memory (bytes) that a pod probably uses.
+pub(super) fn guess(pod: &Pod) -> (i64, i64) {
+    let amount = |name, unknown| Some(pod.spec.requests.get(name)).filter(|a| *a > 0).unwrap_or(unknown);
+    (amount("cpu", UNKNOWN_CPU), amount("memory", UNKNOWN_MEMORY))
+}
+
+fn is_choosy(pod: &Pod) -> bool {
+    let affinity = pod.spec.affinity.as_deref();
+    affinity.is_some_and(|a| a["podAffinity"].is_object() || a["podAntiAffinity"].is_object())
+}
+
+/// All nodes, and where every unfinished pod is placed or assumed to be.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    hosts: BTreeMap<Arc<str>, Host>,
+    /// Pod uid to the name of its host and whether that is only assumed.
+    placed: HashMap<Arc<str>, (Arc<str>, bool)>,
+    namespaces: HashMap<Arc<str>, Labels>,
+}
+
+impl Snapshot {
+    /// Nodes by name.
+    pub fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.values().filter(|host| host.node.is_some())
+    }
+
+    /// Takes the newest state of a node; returns whether pods may fit now that did not before.
+    pub fn set_node(&mut self, node: Arc<Node>) -> bool {
+        let host = self.host(&node.metadata.name.clone());
+        let same = host.node.as_ref().is_some_and(|old| {
+            old.spec.taints == node.spec.taints
+                && old.spec.unschedulable == node.spec.unschedulable
+                && old.metadata.labels == node.metadata.labels
+                && old.status.allocatable == node.status.allocatable
+        });
+        host.node = Some(node);
+        !same
+    }
+
+    pub fn remove_node(&mut self, name: &str) {
+        if let Some(host) = self.hosts.get_mut(name) {
+            host.node = None;
+        }
+        self.drop_empty(name);
+    }
+
+    /// Takes the newest state of a pod. Older news of a pod whose placement is assumed does not undo that.
+    pub fn set_pod(&mut self, pod: &Arc<Pod>) {
+        let uid = &pod.metadata.uid;
+        let node = &pod.spec.node_name;
+        if node.is_empty() && self.is_assumed(uid) && pod.is_active() {
+            return;
+        }
+        self.remove_pod(uid);
+        if !node.is_empty() && !pod.is_finished() {
+            self.put(pod, node.clone(), false);
+        }
+    }
+
+    /// Counts `pod` as placed on `node` until [`Self::set_pod`] tells more or [`Self::forget`] takes it back.
+    pub fn assume(&mut self, pod: &Arc<Pod>, node: &Arc<str>) {
+        self.remove_pod(&pod.metadata.uid);
+        self.put(pod, node.clone(), true);
+    }
+
+    /// Takes an assumption back, for a binding that failed; returns whether there was one.
+    pub fn forget(&mut self, uid: &str) -> bool {
+        let assumed = self.is_assumed(uid);
+        if assumed {
+            self.remove_pod(uid);
+        }
+        assumed
+    }
+
+    pub fn is_assumed(&self, uid: &str) -> bool {
+        self.placed.get(uid).is_some_and(|(_, assumed)| *assumed)
+    }
+
+    /// Forgets a pod; returns whether it held room on a node.
+    pub fn remove_pod(&mut self, uid: &str) -> bool {
+        let Some((node, _)) = self.placed.remove(uid) else { return false };
+        if let Some(host) = self.hosts.get_mut(&node) {
+            host.take(uid);
+        }
+        self.drop_empty(&node);
+        true
+    }
+
+    pub fn set_namespace(&mut self, name: &Arc<str>, labels: Labels) {
+        self.namespaces.insert(name.clone(), labels);
+    }
+
+    pub fn remove_namespace(&mut self, name: &str) {
+        self.namespaces.remove(name);
+    }
+
+    pub(super) fn namespace_labels(&self, name: &str) -> Option<&Labels> {
+        self.namespaces.get(name)
+    }
+
+    fn put(&mut self, pod: &Arc<Pod>, node: Arc<str>, assumed: bool) {
+        self.host(&node).add(pod.clone());
+        self.placed.insert(pod.metadata.uid.clone(), (node, assumed));
+    }
+
+    fn host(&mut self, name: &Arc<str>) -> &mut Host {
+        self.hosts.entry(name.clone()).or_insert_with(|| Host { name: name.clone(), ..Host::default() })
+    }
+
+    fn drop_empty(&mut self, name: &str) {
+        if self.hosts.get(name).is_some_and(|host| host.node.is_none() && host.pods.is_empty()) {
+            self.hosts.remove(name);
+        }
+    }
+}

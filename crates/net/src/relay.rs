@@ -1,0 +1,116 @@
+//! The API inside pods: connections to the fixed link-local address are copied to the real API, byte for byte.
+//!
+//! TLS ends at the server, so nothing is read here. The listener belongs to the bridge alone: several nodes on one
+//! machine each have their own, and nothing outside the pods reaches it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dunlin_base::task::Task;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::error::Error;
+
+/// Connections at once; each costs two sockets and two small buffers.
+const MOST: usize = 256;
+/// A buffer per direction.
+const BUFFER: usize = 8 * 1024;
+
+/// A running relay.
+pub struct Relay {
+    _task: Task,
+}
+
+impl Relay {
+    /// Listens on `address` of the interface `bridge` and copies to `target` (`host:port`, which may change).
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn start(bridge: Option<&str>, address: SocketAddr, target: watch::Receiver<String>) -> Result<Self, Error> {
+        let failed = |e| Error::io("listening on", address.to_string(), e);
+        let socket = TcpSocket::new_v4().map_err(failed)?;
+        socket.set_reuseaddr(true).map_err(failed)?;
+        if let Some(bridge) = bridge {
+            socket.bind_device(Some(bridge.as_bytes())).map_err(failed)?;
+        }
+        socket.bind(address).map_err(failed)?;
+        let listener = socket.listen(64).map_err(failed)?;
+        Ok(Self { _task: Task::spawn("api-relay", accept(listener, target)) })
+    }
+
+    /// The relay at its fixed address on `bridge`.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn on_bridge(bridge: &str, target: watch::Receiver<String>) -> Result<Self, Error> {
+        let address: Ipv4Addr = crate::network::API_ADDRESS;
+        Self::start(Some(bridge), SocketAddr::from((address, crate::network::API_PORT)), target)
+    }
+}
+
+async fn accept(listener: TcpListener, target: watch::Receiver<String>) {
+    let room = Arc::new(Semaphore::new(MOST));
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let target = target.borrow().clone();
+                    connections.spawn(async move {
+                        copy(stream, &target).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a connection to the API failed");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn copy(mut inside: TcpStream, target: &str) {
+    let connected = tokio::time::timeout(Duration::from_secs(10), TcpStream::connect(target)).await;
+    let mut outside = match connected {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, target, "the API cannot be reached for a pod");
+            return;
+        }
+        Err(_) => return,
+    };
+    let _ = inside.set_nodelay(true);
+    let _ = outside.set_nodelay(true);
+    // How a connection ends is its peers' business.
+    let _ = tokio::io::copy_bidirectional_with_sizes(&mut inside, &mut outside, BUFFER, BUFFER).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn copies_both_ways() {
+        let server = TcpListener::bind("127.0.0.1:0").await.expect("listen");
+        let target = server.local_addr().expect("address").to_string();
+        let (_keep, receiver) = watch::channel(target);
+        let free = TcpListener::bind("127.0.0.1:0").await.expect("listen").local_addr().expect("address");
+        let _relay = Relay::start(None, free, receiver).expect("relay");
+        let mut client = TcpStream::connect(free).await.expect("connect");
+        let (mut peer, _) = server.accept().await.expect("accept");
+        client.write_all(b"ping").await.expect("write");
+        let mut four = [0u8; 4];
+        peer.read_exact(&mut four).await.expect("read");
+        peer.write_all(b"pong").await.expect("write");
+        client.read_exact(&mut four).await.expect("read");
+        assert_eq!(&four, b"pong");
+    }
+}

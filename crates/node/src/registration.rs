@@ -1,0 +1,402 @@
+//! The Node object: made, kept current, made again if somebody deletes it; and the Lease, where the server does not
+//! renew it from the tunnel.
+//!
+//! Writes happen on change and at a long interval only: an idle node is silent.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use dunlin_base::backoff::Backoff;
+use dunlin_base::task::Task;
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::core::v1::{Node, NodeSystemInfo, Taint};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference, Time};
+use kube::Client;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+
+use crate::follow::{Seen, follow};
+
+/// What this node says of itself.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NodeInfo {
+    /// Its name.
+    pub name: String,
+    /// Labels to have; others on the object are left alone.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations to have.
+    pub annotations: BTreeMap<String, String>,
+    /// Taints when it registers for the first time.
+    pub taints: Vec<Taint>,
+    /// Type and address: `InternalIP`, `Hostname`.
+    pub addresses: Vec<(String, String)>,
+    /// Quantities by resource name.
+    pub capacity: BTreeMap<String, String>,
+    /// Quantities by resource name.
+    pub allocatable: BTreeMap<String, String>,
+    /// Kernel, architecture, versions.
+    pub system: NodeSystemInfo,
+    /// Port of a kubelet's HTTP server, for real Kubernetes; none with the tunnel.
+    pub kubelet_port: Option<u16>,
+    /// Why the node is not ready; `None` is ready.
+    pub not_ready: Option<String>,
+    /// Memory is short.
+    pub memory_pressure: bool,
+    /// Disk space is short.
+    pub disk_pressure: bool,
+    /// Process ids are short.
+    pub pid_pressure: bool,
+    /// Names and size of the images that are here.
+    pub images: Vec<(Vec<String>, i64)>,
+}
+
+/// What the API assigned to the node.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Assigned {
+    /// The Node object's uid.
+    pub uid: String,
+    /// `spec.podCIDRs`.
+    pub pod_cidrs: Vec<String>,
+}
+
+/// How often what is written.
+#[derive(Debug, Clone)]
+pub struct RegistrationOptions {
+    /// Renew the Lease from here (real Kubernetes, or a node without a tunnel).
+    pub renew_lease: bool,
+    /// Time between renewals.
+    pub renew_interval: Duration,
+    /// The Lease's duration.
+    pub lease_duration: Duration,
+    /// The status is written again after this long without a change; `None` never.
+    pub status_interval: Option<Duration>,
+}
+
+impl Default for RegistrationOptions {
+    fn default() -> Self {
+        Self {
+            renew_lease: true,
+            renew_interval: Duration::from_secs(10),
+            lease_duration: Duration::from_secs(40),
+            status_interval: Some(Duration::from_secs(300)),
+        }
+    }
+}
+
+/// A running registration.
+pub struct Registration {
+    /// What the API assigned, once it did.
+    pub assigned: watch::Receiver<Option<Assigned>>,
+    _tasks: Vec<Task>,
+}
+
+enum Happened {
+    Info,
+    Seen(Seen<Node>),
+    Interval,
+    Retry,
+}
+
+impl Registration {
+    /// Registers the node and keeps it current.
+    pub fn start(client: Client, info: watch::Receiver<NodeInfo>, options: RegistrationOptions) -> Self {
+        let (assigned_tx, assigned) = watch::channel(None);
+        let name = info.borrow().name.clone();
+        // One slot is enough: only the newest state of the object matters, and the sender may wait.
+        let (seen_tx, seen_rx) = mpsc::channel(4);
+        let nodes: Api<Node> = Api::all(client.clone());
+        let watched = name.clone();
+        let follower = Task::spawn("node-watch", async move {
+            follow(nodes, &watched, |seen| {
+                if seen_tx.try_send(seen).is_err() {
+                    tracing::debug!("a state of the node object was skipped");
+                }
+            })
+            .await;
+        });
+        let mut tasks = vec![follower];
+        let (uid_tx, uid_rx) = watch::channel(String::new());
+        tasks.push(Task::spawn("node-status", keep(client.clone(), info, seen_rx, assigned_tx, uid_tx, options.clone())));
+        if options.renew_lease {
+            tasks.push(Task::spawn("node-lease", renew(client, name, uid_rx, options)));
+        }
+        Self { assigned, _tasks: tasks }
+    }
+}
+
+async fn keep(
+    client: Client,
+    mut info: watch::Receiver<NodeInfo>,
+    mut seen: mpsc::Receiver<Seen<Node>>,
+    assigned: watch::Sender<Option<Assigned>>,
+    uid: watch::Sender<String>,
+    options: RegistrationOptions,
+) {
+    let api: Api<Node> = Api::all(client);
+    let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(15));
+    let mut exists: Option<Node> = None;
+    let mut written: Option<NodeInfo> = None;
+    let mut transitions: BTreeMap<String, (String, Timestamp)> = BTreeMap::new();
+    let mut retry = true;
+    let mut created = false;
+    loop {
+        let interval = async {
+            match options.status_interval {
+                Some(interval) => tokio::time::sleep(interval).await,
+                None => std::future::pending().await,
+            }
+        };
+        let delay = if retry && created { backoff.next_delay() } else { Duration::ZERO };
+        let happened = tokio::select! {
+            changed = info.changed() => if changed.is_err() { return } else { Happened::Info },
+            Some(s) = seen.recv() => Happened::Seen(s),
+            () = interval => Happened::Interval,
+            () = tokio::time::sleep(delay), if retry => Happened::Retry,
+        };
+        let now = info.borrow_and_update().clone();
+        match happened {
+            Happened::Seen(Seen::Present(node)) => {
+                let new_uid = node.metadata.uid.clone().unwrap_or_default();
+                let cidrs = node.spec.as_ref().map(pod_cidrs).unwrap_or_default();
+                let value = Some(Assigned { uid: new_uid.clone(), pod_cidrs: cidrs });
+                assigned.send_if_modified(|a| (*a != value).then(|| *a = value).is_some());
+                let fresh = uid.send_if_modified(|u| (*u != new_uid).then(|| u.clone_from(&new_uid)).is_some());
+                if fresh {
+                    written = None;
+                }
+                exists = Some(*node);
+            }
+            Happened::Seen(Seen::Absent) => {
+                exists = None;
+                written = None;
+                created = false;
+            }
+            Happened::Seen(Seen::Unknown(error)) => {
+                tracing::debug!(error, "the API cannot be asked about this node");
+                continue;
+            }
+            Happened::Interval => written = None,
+            Happened::Info | Happened::Retry => {}
+        }
+        retry = false;
+        if exists.is_none() && !created {
+            match create(&api, &now).await {
+                Ok(()) => {
+                    created = true;
+                    backoff.reset();
+                    tracing::info!(node = now.name, "registered");
+                }
+                Err(error) => {
+                    tracing::warn!(error = dunlin_base::error::chain(&error), "registering the node failed");
+                    tokio::time::sleep(backoff.next_delay()).await;
+                    retry = true;
+                    continue;
+                }
+            }
+        }
+        if written.as_ref() == Some(&now) {
+            continue;
+        }
+        match write(&api, &now, exists.as_ref(), &mut transitions).await {
+            Ok(()) => {
+                backoff.reset();
+                written = Some(now);
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                created = false;
+                exists = None;
+                retry = true;
+            }
+            Err(error) => {
+                tracing::debug!(error = dunlin_base::error::chain(&error), "writing the node's status failed");
+                retry = true;
+            }
+        }
+    }
+}
+
+fn pod_cidrs(spec: &k8s_openapi::api::core::v1::NodeSpec) -> Vec<String> {
+    let mut cidrs = spec.pod_cidrs.clone().unwrap_or_default();
+    if cidrs.is_empty() {
+        cidrs.extend(spec.pod_cidr.clone().filter(|c| !c.is_empty()));
+    }
+    cidrs
+}
+
+async fn create(api: &Api<Node>, info: &NodeInfo) -> Result<(), kube::Error> {
+    let node = Node {
+        metadata: ObjectMeta {
+            name: Some(info.name.clone()),
+            labels: Some(info.labels.clone()),
+            annotations: Some(info.annotations.clone()).filter(|a| !a.is_empty()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(k8s_openapi::api::core::v1::NodeSpec {
+            taints: Some(info.taints.clone()).filter(|t| !t.is_empty()),
+            ..Default::default()
+        }),
+        status: None,
+    };
+    match api.create(&PostParams::default(), &node).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn write(
+    api: &Api<Node>,
+    info: &NodeInfo,
+    known: Option<&Node>,
+    transitions: &mut BTreeMap<String, (String, Timestamp)>,
+) -> Result<(), kube::Error> {
+    let has = |have: &Option<BTreeMap<String, String>>, want: &BTreeMap<String, String>| {
+        want.iter().all(|(k, v)| have.as_ref().and_then(|h| h.get(k)) == Some(v))
+    };
+    let labelled = known.is_some_and(|n| has(&n.metadata.labels, &info.labels) && has(&n.metadata.annotations, &info.annotations));
+    if !labelled {
+        let patch = json!({"metadata": {"labels": info.labels, "annotations": info.annotations}});
+        api.patch(&info.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+    }
+    if let Some(before) = known.and_then(|n| n.status.as_ref()).and_then(|s| s.conditions.as_ref()) {
+        for condition in before {
+            if let Some(since) = &condition.last_transition_time {
+                transitions.entry(condition.type_.clone()).or_insert_with(|| (condition.status.clone(), since.0));
+            }
+        }
+    }
+    let status = status(info, Timestamp::now(), transitions);
+    api.patch_status(&info.name, &PatchParams::default(), &Patch::Strategic(json!({"status": status}))).await?;
+    Ok(())
+}
+
+/// The node's status as a patch.
+fn status(info: &NodeInfo, now: Timestamp, transitions: &mut BTreeMap<String, (String, Timestamp)>) -> Value {
+    let pressure = |on: bool, kind: &str, good: &str, bad: &str| {
+        let (status, reason, message) = if on {
+            ("True", format!("KubeletHas{kind}"), bad.to_owned())
+        } else {
+            let good_kind = if kind == "DiskPressure" { "NoDiskPressure".to_owned() } else { format!("Sufficient{}", kind.trim_end_matches("Pressure").replace("Insufficient", "")) };
+            ("False", format!("KubeletHas{good_kind}"), good.to_owned())
+        };
+        (status, reason, message)
+    };
+    let (memory, disk, pid) = (
+        pressure(info.memory_pressure, "InsufficientMemory", "kubelet has sufficient memory available", "kubelet has insufficient memory available"),
+        pressure(info.disk_pressure, "DiskPressure", "kubelet has no disk pressure", "kubelet has disk pressure"),
+        pressure(info.pid_pressure, "InsufficientPID", "kubelet has sufficient PID available", "kubelet has insufficient PID available"),
+    );
+    let ready = match &info.not_ready {
+        None => ("True", "KubeletReady".to_owned(), "kubelet is posting ready status".to_owned()),
+        Some(why) => ("False", "KubeletNotReady".to_owned(), why.clone()),
+    };
+    let conditions: Vec<Value> = [("MemoryPressure", memory), ("DiskPressure", disk), ("PIDPressure", pid), ("Ready", ready)]
+        .into_iter()
+        .map(|(kind, (status, reason, message))| {
+            let entry = transitions.entry(kind.to_owned()).or_insert_with(|| (status.to_owned(), now));
+            if entry.0 != status {
+                *entry = (status.to_owned(), now);
+            }
+            json!({"type": kind, "status": status, "reason": reason, "message": message,
+                "lastHeartbeatTime": Time(now), "lastTransitionTime": Time(entry.1)})
+        })
+        .collect();
+    let addresses: Vec<Value> = info.addresses.iter().map(|(kind, address)| json!({"type": kind, "address": address})).collect();
+    let images: Vec<Value> = info.images.iter().map(|(names, size)| json!({"names": names, "sizeBytes": size})).collect();
+    let mut status = json!({
+        "addresses": addresses, "capacity": info.capacity, "allocatable": info.allocatable,
+        "nodeInfo": info.system, "conditions": conditions, "images": images,
+    });
+    if let Some(port) = info.kubelet_port {
+        status["daemonEndpoints"] = json!({"kubeletEndpoint": {"Port": port}});
+    }
+    status
+}
+
+async fn renew(client: Client, name: String, mut uid: watch::Receiver<String>, options: RegistrationOptions) {
+    let api: Api<Lease> = Api::namespaced(client, "kube-node-lease");
+    let mut have = false;
+    loop {
+        let owner = uid.borrow_and_update().clone();
+        let now = MicroTime(Timestamp::now());
+        let result = if have {
+            let patch = json!({"spec": {"renewTime": now}});
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+        } else {
+            ensure_lease(&api, &name, &owner, now, &options).await
+        };
+        let wait = match result {
+            Ok(()) => {
+                have = true;
+                options.renew_interval
+            }
+            Err(error) => {
+                tracing::debug!(error = dunlin_base::error::chain(&error), "renewing the node's lease failed");
+                have = false;
+                options.renew_interval.min(Duration::from_secs(2))
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            changed = uid.changed() => if changed.is_err() { return } else { have = false },
+        }
+    }
+}
+
+async fn ensure_lease(
+    api: &Api<Lease>,
+    name: &str,
+    owner: &str,
+    now: MicroTime,
+    options: &RegistrationOptions,
+) -> Result<(), kube::Error> {
+    let owners = (!owner.is_empty()).then(|| {
+        vec![OwnerReference {
+            api_version: "v1".into(),
+            kind: "Node".into(),
+            name: name.to_owned(),
+            uid: owner.to_owned(),
+            ..OwnerReference::default()
+        }]
+    });
+    let spec = LeaseSpec {
+        holder_identity: Some(name.to_owned()),
+        lease_duration_seconds: i32::try_from(options.lease_duration.as_secs()).ok(),
+        renew_time: Some(now),
+        ..LeaseSpec::default()
+    };
+    let lease = Lease {
+        metadata: ObjectMeta { name: Some(name.to_owned()), owner_references: owners.clone(), ..ObjectMeta::default() },
+        spec: Some(spec.clone()),
+    };
+    match api.create(&PostParams::default(), &lease).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            let patch = json!({"metadata": {"ownerReferences": owners}, "spec": spec});
+            api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_in_kubelet_words() {
+        let mut transitions = BTreeMap::new();
+        let mut info = NodeInfo { name: "n".into(), ..NodeInfo::default() };
+        let first = status(&info, Timestamp::UNIX_EPOCH, &mut transitions);
+        let reasons: Vec<&str> = first["conditions"].as_array().expect("list").iter().filter_map(|c| c["reason"].as_str()).collect();
+        assert_eq!(reasons, ["KubeletHasSufficientMemory", "KubeletHasNoDiskPressure", "KubeletHasSufficientPID", "KubeletReady"]);
+        info.disk_pressure = true;
+        let later = Timestamp::UNIX_EPOCH + Duration::from_secs(5);
+        let second = status(&info, later, &mut transitions);
+        assert_eq!(second["conditions"][1]["reason"], "KubeletHasDiskPressure");
+        assert_eq!(second["conditions"][1]["lastTransitionTime"], "1970-01-01T00:00:05Z");
+        assert_eq!(second["conditions"][3]["lastTransitionTime"], "1970-01-01T00:00:00Z");
+    }
+}

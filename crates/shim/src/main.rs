@@ -1,0 +1,65 @@
+//! The shim: one small process per pod that owns its namespaces and its containers' streams, and outlives the agent.
+//!
+//! It pins the pod's namespaces by living, starts the creator for each container, writes logs, reaps, records exits and
+//! answers on a socket. Single-threaded, one `poll` loop, no allocation to speak of while idle. It must not know what a
+//! container is made of (the creator does), must not talk to the network, and must not trust what it reads from its
+//! socket or from containers.
+
+#[path = "shim/client.rs"]
+mod client;
+#[path = "shim/container.rs"]
+mod container;
+#[path = "shim/log.rs"]
+mod log;
+#[path = "shim/requests.rs"]
+mod requests;
+#[path = "shim/server.rs"]
+mod server;
+#[path = "shim/setup.rs"]
+mod setup;
+#[path = "shim/spawn.rs"]
+mod spawn;
+#[path = "shim/sys.rs"]
+mod sys;
+
+use std::io::Write;
+
+/// `dunlin-shim <sandbox directory>`: prints `ready <pid>` or `error <text>` on standard output once, and goes on in the
+/// background when it was `ready`.
+fn main() {
+    let Some(directory) = std::env::args_os().nth(1) else {
+        eprintln!("usage: dunlin-shim <sandbox directory>");
+        std::process::exit(2);
+    };
+    if let Err(error) = std::env::set_current_dir(&directory) {
+        report(&format!("error entering the sandbox's directory: {error}"));
+        std::process::exit(1);
+    }
+    // The first process ends at once, so that the agent has no child to wait for and its end is nothing to us.
+    match sys::fork() {
+        Ok(0) => {}
+        Ok(_) => return,
+        Err(error) => {
+            report(&format!("error forking: {error}"));
+            std::process::exit(1);
+        }
+    }
+    match setup::setup() {
+        Ok(ready) => {
+            report(&format!("ready {}", std::process::id()));
+            if sys::stdio_to_null("shim.log").is_err() {
+                // Only diagnostics are lost.
+            }
+            server::run(ready);
+        }
+        Err(error) => {
+            report(&format!("error {error}"));
+            std::process::exit(1);
+        }
+    }
+}
+
+fn report(line: &str) {
+    // The agent may be gone already; then nobody needs the line.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

@@ -1,0 +1,104 @@
+//! A container's log file: appended to in batches, rotated by size, never waited for.
+//!
+//! A full disk loses lines and nothing else: a container must not stop because its log cannot be written.
+
+use std::fs::File;
+use std::io::Write;
+
+use dunlin_shim::crilog::{Lines, stamp};
+
+use crate::sys;
+
+/// Which stream a line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output, or the terminal.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+impl Stream {
+    fn name(self) -> &'static [u8] {
+        match self {
+            Stream::Out => b"stdout",
+            Stream::Err => b"stderr",
+        }
+    }
+}
+
+/// The log of one container.
+pub struct Log {
+    path: String,
+    file: Option<File>,
+    size: u64,
+    max_size: u64,
+    max_files: u32,
+    out: Lines,
+    err: Lines,
+}
+
+impl Log {
+    /// Opens the file, appending to what a former attempt left.
+    pub fn open(path: &str, max_size: u64, max_files: u32) -> std::io::Result<Self> {
+        let file = append(path)?;
+        let size = file.metadata().map(|m| m.len()).unwrap_or(0);
+        let (out, err) = (Lines::default(), Lines::default());
+        Ok(Self { path: path.to_owned(), file: Some(file), size, max_size, max_files, out, err })
+    }
+
+    /// Takes what the container wrote.
+    pub fn write(&mut self, stream: Stream, data: &[u8]) {
+        // The batch is freed after each write: an idle shim holds no buffer.
+        let mut batch = Vec::with_capacity(data.len() + 256);
+        let lines = if stream == Stream::Out { &mut self.out } else { &mut self.err };
+        lines.feed(data, &stamp(sys::now()), stream.name(), &mut batch);
+        self.put(&batch);
+    }
+
+    /// A stream has ended: its unfinished line is written.
+    pub fn finish(&mut self, stream: Stream) {
+        let mut batch = Vec::new();
+        let lines = if stream == Stream::Out { &mut self.out } else { &mut self.err };
+        lines.finish(&stamp(sys::now()), stream.name(), &mut batch);
+        self.put(&batch);
+    }
+
+    fn put(&mut self, batch: &[u8]) {
+        if batch.is_empty() {
+            return;
+        }
+        if self.max_size > 0 && self.size > 0 && self.size + batch.len() as u64 > self.max_size {
+            self.rotate();
+        }
+        if self.file.is_none() {
+            self.file = append(&self.path).ok();
+        }
+        if let Some(file) = &mut self.file {
+            match file.write_all(batch) {
+                Ok(()) => self.size += batch.len() as u64,
+                // Part of the batch may be there; the true size decides about the next rotation.
+                Err(_) => self.size = file.metadata().map(|m| m.len()).unwrap_or(self.size),
+            }
+        }
+    }
+
+    /// `log.<n-1>` becomes `log.<n>`, the oldest goes, `log` becomes `log.1`.
+    fn rotate(&mut self) {
+        self.file = None;
+        if self.max_files == 0 {
+            let _ = std::fs::remove_file(&self.path);
+        } else {
+            for n in (1..self.max_files).rev() {
+                let _ = std::fs::rename(format!("{}.{n}", self.path), format!("{}.{}", self.path, n + 1));
+            }
+            let _ = std::fs::rename(&self.path, format!("{}.1", self.path));
+        }
+        self.size = 0;
+    }
+}
+
+fn append(path: &str) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    File::options().create(true).append(true).mode(0o640).open(path)
+}
