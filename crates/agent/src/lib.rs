@@ -1,1 +1,25 @@
-//! (to be written)
+//! The agent: what runs this machine's pods, as the backend of [`dunlin_node`].
+//!
+//! `plan`, `podstatus`, `env` and `probe` decide and are pure; the worker of each pod carries out. A pod's life never
+//! waits for the API: what is needed to run it again is kept on disk.
+
+mod agent;
+mod config;
+mod disk;
+mod env;
+mod hooks;
+mod launch;
+mod machine;
+mod model;
+mod plan;
+mod podstatus;
+mod probe;
+mod pull;
+mod security;
+mod sources;
+mod tokens;
+mod volumes;
+mod worker;
+
+pub use agent::{Agent, AgentHandle, Error};
+pub use config::AgentConfig;

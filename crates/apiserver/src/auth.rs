@@ -13,10 +13,10 @@ pub mod service_account;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, Request, header};
+use http::{HeaderMap, header};
 use serde_json::json;
 
-use crate::config::{BoxBody, User};
+use crate::config::User;
 use crate::failure::{Failure, Result};
 use crate::request::Asked;
 use crate::server::Inner;
@@ -47,12 +47,11 @@ impl Authorizer for Bootstrappers {
 }
 
 /// Finds out who makes the request.
-pub async fn authenticate(server: &Arc<Inner>, request: &Request<BoxBody>) -> Result<User> {
-    let mut user = match request.extensions().get::<User>() {
-        Some(user) => user.clone(),
+pub async fn authenticate(server: &Arc<Inner>, known: Option<User>, headers: &HeaderMap) -> Result<User> {
+    let mut user = match known {
+        Some(user) => user,
         None => {
-            let bearer = request
-                .headers()
+            let bearer = headers
                 .get(header::AUTHORIZATION)
                 .and_then(|v| v.to_str().ok())
                 .and_then(|v| v.strip_prefix("Bearer ").or_else(|| v.strip_prefix("bearer ")))
@@ -61,7 +60,7 @@ pub async fn authenticate(server: &Arc<Inner>, request: &Request<BoxBody>) -> Re
         }
     };
     authenticated(&mut user);
-    impersonate(server, user, request.headers()).await
+    impersonate(server, user, headers).await
 }
 
 fn authenticated(user: &mut User) {
@@ -88,21 +87,27 @@ pub fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
 }
 
-/// `kubectl --as`: the user acts as another, if it has the right to.
-async fn impersonate(server: &Arc<Inner>, user: User, headers: &HeaderMap) -> Result<User> {
+/// Whom the headers name: a user and groups.
+fn impersonated(headers: &HeaderMap) -> Result<Option<(String, Vec<String>)>> {
     let values = |name: &str| -> Vec<String> {
         headers.get_all(name).iter().filter_map(|v| v.to_str().ok().map(str::to_owned)).collect()
     };
     let groups = values("impersonate-group");
     let Some(name) = values("impersonate-user").into_iter().next() else {
         if groups.is_empty() && !headers.contains_key("impersonate-uid") {
-            return Ok(user);
+            return Ok(None);
         }
         return Err(Failure::bad_request("requested groups or uid without impersonating a user"));
     };
     if let Some(header) = headers.keys().find(|k| k.as_str().starts_with("impersonate-extra-")) {
         return Err(Failure::bad_request(format!("impersonating {header} is not supported")));
     }
+    Ok(Some((name, groups)))
+}
+
+/// `kubectl --as`: the user acts as another, if it has the right to.
+async fn impersonate(server: &Arc<Inner>, user: User, headers: &HeaderMap) -> Result<User> {
+    let Some((name, groups)) = impersonated(headers)? else { return Ok(user) };
     let mut wanted = vec![];
     match name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
         Some((namespace, account)) => wanted.push(("serviceaccounts", Some(namespace.to_owned()), account.to_owned())),

@@ -12,7 +12,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use dunlin_base::task::Task;
 use http::{HeaderMap, Method, Request, Response};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use tokio::task::JoinSet;
 
 use crate::admission::service::Addresses;
@@ -191,7 +191,8 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
     if let Some(reply) = discovery::public(inner, request.method(), &path, &query) {
         return Ok(reply);
     }
-    let user = auth::authenticate(inner, &request).await?;
+    let known = request.extensions().get::<User>().cloned();
+    let user = auth::authenticate(inner, known, request.headers()).await?;
     auth::authorize(inner, &user, asked, &path).await?;
     if !asked.is_resource {
         return discovery::answer(inner, request.method(), &path, request.headers(), &query).await;
@@ -269,17 +270,20 @@ async fn dispatch(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
     }
 }
 
-async fn read(body: BoxBody, limit: usize, method: &Method) -> Result<Bytes> {
+async fn read(mut body: BoxBody, limit: usize, method: &Method) -> Result<Bytes> {
     if matches!(*method, Method::GET | Method::HEAD) {
         return Ok(Bytes::new());
     }
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Failure::new(
-            413,
-            "RequestEntityTooLarge",
-            format!("Request entity too large: limit is {limit}"),
-        )),
-        Err(error) => Err(Failure::bad_request(format!("reading the request body failed: {error}"))),
+    let mut all = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|e| Failure::bad_request(format!("reading the request body failed: {e}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if all.len() + data.len() > limit {
+            let text = format!("Request entity too large: limit is {limit}");
+            return Err(Failure::new(413, "RequestEntityTooLarge", text));
+        }
+        all.extend_from_slice(&data);
     }
+    Ok(Bytes::from(all))
 }

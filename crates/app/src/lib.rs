@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod error;
+pub mod images;
 pub mod join;
 pub mod layout;
 pub mod options;
@@ -11,6 +12,7 @@ pub mod reset;
 pub mod server;
 pub mod shutdown;
 
+pub use dunlin_pki::tls::fingerprint;
 pub use error::Error;
 pub use options::{AgentOptions, ServerOptions};
 

@@ -1,1 +1,103 @@
-//! (to be written)
+//! The verbs of the command line, over any Kubernetes API: an ordinary client without a back door.
+//!
+//! Each verb prints to standard output what a person or (with `-o json|yaml`) a program wants, and fails with an error
+//! that says what the server said.
+
+pub mod apply;
+pub mod connect;
+pub mod delete;
+pub mod describe;
+pub mod exec;
+pub mod get;
+pub mod logs;
+pub mod resource;
+pub mod status;
+pub mod token;
+
+/// What can go wrong with a verb.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something the user gave is wrong.
+    #[error("{0}")]
+    Input(String),
+    /// The API refused, or could not be reached.
+    #[error("{doing}")]
+    Api {
+        /// What was being done.
+        doing: String,
+        /// What the client said.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// A file or the terminal.
+    #[error("{doing}")]
+    Io {
+        /// What was being done.
+        doing: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn api(doing: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Api { doing, source: Box::new(source) }
+    }
+
+    pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Io { doing, source }
+    }
+}
+
+/// How a verb prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Output {
+    /// Columns for people.
+    #[default]
+    Table,
+    /// More columns.
+    Wide,
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+    /// `resource/name` lines.
+    Name,
+}
+
+impl std::str::FromStr for Output {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "table" => Ok(Self::Table),
+            "wide" => Ok(Self::Wide),
+            "json" => Ok(Self::Json),
+            "yaml" => Ok(Self::Yaml),
+            "name" => Ok(Self::Name),
+            _ => Err("use wide, json, yaml or name".to_owned()),
+        }
+    }
+}
+
+/// Prints a JSON value as JSON or YAML.
+pub(crate) fn print(value: &serde_json::Value, output: Output) -> Result<(), Error> {
+    let text = match output {
+        Output::Yaml => serde_saphyr::to_string(value).map_err(|e| Error::Input(format!("writing YAML: {e}")))?,
+        _ => serde_json::to_string_pretty(value).map_err(|e| Error::Input(format!("writing JSON: {e}")))?,
+    };
+    println!("{}", text.trim_end());
+    Ok(())
+}
+
+/// The request of a path, for calls that have no typed form.
+pub(crate) fn request(method: http::Method, path: &str, body: Vec<u8>, headers: &[(&str, &str)]) -> Result<http::Request<Vec<u8>>, Error> {
+    let mut request = http::Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(body).map_err(|e| Error::Input(format!("{path}: {e}")))
+}

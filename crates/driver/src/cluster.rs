@@ -128,9 +128,8 @@ impl Cluster {
                 }
             }
             Any::Node(node) => {
-                if self.snapshot.set_node(node.clone()) {
-                    self.pending.wake();
-                }
+                let changed = self.snapshot.set_node(node.clone());
+                changed.then(|| self.pending.wake());
             }
             Any::Namespace(o) => self.snapshot.set_namespace(&o.metadata.name, o.metadata.labels.clone()),
             Any::Lease(lease) => {

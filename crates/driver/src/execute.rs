@@ -72,14 +72,16 @@ impl Executor {
         Self { client, room: Arc::new(Semaphore::new(AT_ONCE)), events: Arc::default() }
     }
 
-    /// Makes all writes; runs of the same sort of action at once, different sorts one after the other.
+    /// Makes all writes; runs of the same sort of action at once, different sorts one after the other, events last.
     pub async fn execute(&self, resources: &Resources, actions: Vec<Action>, absent: &Absent, now: i64) -> Outcome {
         let mut outcome = Outcome::default();
         if let Err(error) = self.check_absent(resources, absent).await {
             outcome.errors.push(error);
             return outcome;
         }
-        let mut rest = actions.into_iter().peekable();
+        // Events tell what was done, so they come last.
+        let (events, writes): (Vec<_>, Vec<_>) = actions.into_iter().partition(|a| matches!(a, Action::Event { .. }));
+        let mut rest = writes.into_iter().chain(events).peekable();
         while let Some(first) = rest.next() {
             let sort = std::mem::discriminant(&first);
             let mut run = vec![first];

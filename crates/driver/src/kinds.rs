@@ -177,7 +177,6 @@ fn from<T: DeserializeOwned>(text: &str, make: fn(Arc<T>) -> Any) -> Result<Any,
 #[derive(Deserialize)]
 struct List<T> {
     metadata: ListMeta,
-    #[serde(default)]
     items: Option<Vec<T>>,
 }
 

@@ -5,7 +5,6 @@
 //! with one loop. No decision is made here: what to write is said by a plan, where a pod goes by the scheduler.
 
 mod awaits;
-mod changes;
 mod cluster;
 mod controllers;
 mod discovery;

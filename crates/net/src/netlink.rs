@@ -75,7 +75,7 @@ impl Netlink {
         for (address, prefix) in addresses {
             self.address(index, *address, *prefix).await?;
         }
-        let up = LinkMessageBuilder::<LinkUnspec>::new_with_index(index).up().build();
+        let up = LinkUnspec::new_with_index(index).up().build();
         self.handle.link().change(up).execute().await.map_err(failed("setting up", name))?;
         Ok(index)
     }
@@ -98,7 +98,7 @@ impl Netlink {
         builder = builder.set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
         self.handle.link().add(builder.build()).execute().await.map_err(failed("creating", host))?;
         let index = self.index(host).await?.ok_or_else(|| Error::NoLink(host.to_owned()))?;
-        let join = LinkMessageBuilder::<LinkUnspec>::new_with_index(index).controller(bridge).up().build();
+        let join = LinkUnspec::new_with_index(index).controller(bridge).up().build();
         self.handle.link().change(join).execute().await.map_err(failed("joining to the bridge", host))
     }
 
@@ -130,7 +130,7 @@ impl Netlink {
             if name == "eth0" {
                 self.address(index, address, range.prefix).await?;
             }
-            let up = LinkMessageBuilder::<LinkUnspec>::new_with_index(index).up().build();
+            let up = LinkUnspec::new_with_index(index).up().build();
             self.handle.link().change(up).execute().await.map_err(failed("setting up", name))?;
         }
         let default = RouteMessageBuilder::<Ipv4Addr>::new().gateway(range.gateway()).build();
@@ -205,7 +205,7 @@ pub async fn loopback(namespace: File) -> Result<(), Error> {
         runtime.block_on(async {
             let netlink = Netlink::open()?;
             let index = netlink.index("lo").await?.ok_or_else(|| Error::NoLink("lo".to_owned()))?;
-            let up = LinkMessageBuilder::<LinkUnspec>::new_with_index(index).up().build();
+            let up = LinkUnspec::new_with_index(index).up().build();
             netlink.handle.link().change(up).execute().await.map_err(failed("setting up", "lo"))
         })
     })

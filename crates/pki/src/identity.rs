@@ -1,164 +1,76 @@
-//! A certificate with its key: made, kept in a file, and judged for renewal.
+//! A certificate with its key, and the request by which one is asked for.
 
-use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
-use rustls_pki_types::pem::{PemObject, SectionKind};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rcgen::{CertificateParams, DnType, KeyPair};
+use x509_parser::pem::parse_x509_pem;
 
-use crate::{Error, Result, Subject, clock, files, limited, peer_subject};
+use crate::Error;
 
-/// A certificate (its chain, the leaf first) and its private key.
-#[derive(Clone, PartialEq, Eq)]
+/// A certificate chain (leaf first) and the leaf's key, as PEM.
+#[derive(Clone)]
 pub struct Identity {
-    /// The certificate, in PEM.
+    /// The certificates.
     pub cert_pem: String,
-    /// The key, as PKCS#8 in PEM.
+    /// The private key.
     pub key_pem: String,
 }
 
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Identity").field("cert_pem", &self.cert_pem).finish_non_exhaustive()
+        f.debug_struct("Identity").field("cert_pem", &self.cert_pem.len()).finish_non_exhaustive()
     }
 }
 
 impl Identity {
-    /// A new key, and a request to sign it for `user` in `groups`: `(key_pem, csr_pem)`.
+    /// A new key and a signing request for `user` in `groups`: key PEM, request PEM.
     ///
     /// # Errors
-    /// When there is no randomness or a name cannot be encoded.
-    pub fn new_csr(user: &str, groups: &[String]) -> Result<(String, String)> {
-        let key = new_key()?;
+    /// When the key cannot be made.
+    pub fn new_csr(user: &str, groups: &[String]) -> Result<(String, String), Error> {
+        let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
-        params.distinguished_name = distinguished_name(user, groups);
-        let csr = params.serialize_request(&key).and_then(|csr| csr.pem());
-        let csr = csr.map_err(|source| Error::Make { operation: "making a signing request", source })?;
-        Ok((key.serialize_pem(), csr))
+        distinguished_name(&mut params, user, groups)?;
+        let request = params.serialize_request(&key)?;
+        Ok((key.serialize_pem(), request.pem()?))
     }
 
-    /// Reads what `save` wrote; nothing if there is no such file.
+    /// When the certificate ends.
     ///
     /// # Errors
-    /// When the file cannot be read or holds something else.
-    pub fn load(path: &Path) -> Result<Option<Self>> {
-        let Some(text) = files::read(path)? else { return Ok(None) };
-        limited("identity", text.as_bytes())?;
-        let Some(start) = text.find("-----BEGIN PRIVATE KEY-----") else {
-            return Err(Error::Malformed { what: "identity", reason: "it has no private key".into() });
-        };
-        let identity = Self { cert_pem: text[..start].to_owned(), key_pem: text[start..].to_owned() };
-        identity.key()?;
-        identity.leaf()?;
-        Ok(Some(identity))
+    /// When it cannot be read.
+    pub fn not_after(&self) -> Result<SystemTime, Error> {
+        Ok(self.validity()?.1)
     }
 
-    /// Writes certificate and key into one file, so that they always match.
+    /// When it should be renewed: after 70 % of its life.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<()> {
-        files::write(path, format!("{}{}", ending(&self.cert_pem), ending(&self.key_pem)).as_bytes())
+    /// When it cannot be read.
+    pub fn renew_at(&self) -> Result<SystemTime, Error> {
+        let (from, to) = self.validity()?;
+        let life = to.duration_since(from).unwrap_or_default();
+        Ok(from + life.mul_f64(0.7))
     }
 
-    /// Whom the certificate is about.
-    ///
-    /// # Errors
-    /// When it cannot be parsed.
-    pub fn subject(&self) -> Result<Subject> {
-        peer_subject(&self.leaf()?)
-    }
-
-    /// From when the certificate is valid.
-    ///
-    /// # Errors
-    /// When it cannot be parsed.
-    pub fn not_before(&self) -> Result<SystemTime> {
-        Ok(validity(&self.leaf()?)?.0)
-    }
-
-    /// Until when the certificate is valid.
-    ///
-    /// # Errors
-    /// When it cannot be parsed.
-    pub fn not_after(&self) -> Result<SystemTime> {
-        Ok(validity(&self.leaf()?)?.1)
-    }
-
-    /// When a successor should be asked for: at 70 % of its life.
-    ///
-    /// # Errors
-    /// When it cannot be parsed.
-    pub fn renew_at(&self) -> Result<SystemTime> {
-        let (from, to) = validity(&self.leaf()?)?;
-        Ok(from + to.duration_since(from).unwrap_or(Duration::ZERO).mul_f64(0.7))
-    }
-
-    pub(crate) fn leaf(&self) -> Result<CertificateDer<'static>> {
-        certificates(&self.cert_pem)?.into_iter().next().ok_or_else(|| Error::Malformed {
-            what: "certificate",
-            reason: "there is none in the PEM text".into(),
-        })
-    }
-
-    pub(crate) fn key(&self) -> Result<PrivateKeyDer<'static>> {
-        limited("private key", self.key_pem.as_bytes())?;
-        PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes())
-            .map_err(|e| Error::Malformed { what: "private key", reason: e.to_string() })
+    fn validity(&self) -> Result<(SystemTime, SystemTime), Error> {
+        let (_, pem) = parse_x509_pem(self.cert_pem.as_bytes()).map_err(|e| Error::malformed("certificate", e))?;
+        let certificate = pem.parse_x509().map_err(|e| Error::malformed("certificate", e))?;
+        let time = |at: i64| UNIX_EPOCH + Duration::from_secs(at.max(0).unsigned_abs());
+        let validity = certificate.validity();
+        Ok((time(validity.not_before.timestamp()), time(validity.not_after.timestamp())))
     }
 }
 
-pub(crate) fn new_key() -> Result<KeyPair> {
-    KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)
-        .map_err(|source| Error::Make { operation: "making a key", source })
-}
-
-pub(crate) fn distinguished_name(user: &str, groups: &[String]) -> DistinguishedName {
-    let mut name = DistinguishedName::new();
-    // Groups first, as Kubernetes' own tools write it.
-    for group in groups {
-        name.push(DnType::OrganizationName, group.as_str());
+/// Sets the subject of a certificate or request. A certificate of ours names one group at most.
+pub(crate) fn distinguished_name(params: &mut CertificateParams, user: &str, groups: &[String]) -> Result<(), Error> {
+    if groups.len() > 1 {
+        return Err(Error::malformed("subject", "a certificate names one group at most"));
     }
-    name.push(DnType::CommonName, user);
-    name
-}
-
-/// All certificates of a PEM text.
-pub(crate) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>> {
-    limited("certificate", pem.as_bytes())?;
-    CertificateDer::pem_slice_iter(pem.as_bytes())
-        .collect::<std::result::Result<_, _>>()
-        .map_err(|e| Error::Malformed { what: "certificate", reason: e.to_string() })
-}
-
-/// The one section of a PEM text, which must have one of the labels.
-pub(crate) fn single_pem(what: &'static str, pem: &str, labels: &[&str]) -> Result<Vec<u8>> {
-    limited(what, pem.as_bytes())?;
-    let malformed = |reason: &str| Error::Malformed { what, reason: reason.into() };
-    let label = pem.split("-----BEGIN ").nth(1).and_then(|rest| rest.split("-----").next());
-    if !label.is_some_and(|l| labels.contains(&l)) {
-        return Err(malformed("it is not in PEM"));
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    if let Some(group) = groups.first() {
+        params.distinguished_name.push(DnType::OrganizationName, group.as_str());
     }
-    let mut sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(pem.as_bytes());
-    match (sections.next(), sections.next()) {
-        (Some(Ok((_, der))), None) => Ok(der),
-        (Some(Err(e)), _) => Err(malformed(&e.to_string())),
-        _ => Err(malformed("it is not one section of PEM")),
-    }
-}
-
-/// From when until when a certificate is valid.
-pub(crate) fn validity(der: &[u8]) -> Result<(SystemTime, SystemTime)> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(der)
-        .map_err(|e| Error::Malformed { what: "certificate", reason: e.to_string() })?;
-    let validity = certificate.validity();
-    Ok((
-        clock::from_seconds(validity.not_before.timestamp()),
-        clock::from_seconds(validity.not_after.timestamp()),
-    ))
-}
-
-fn ending(pem: &str) -> String {
-    format!("{}\n", pem.trim_end())
+    params.distinguished_name.push(DnType::CommonName, user);
+    Ok(())
 }

@@ -1,273 +1,224 @@
-//! Service account tokens: JSON Web Tokens (RFC 7519) signed with ES256, with the claims of Kubernetes' bound tokens.
+//! Service account tokens: JSON Web Tokens signed with ES256, with the claims of Kubernetes' bound tokens.
 //!
-//! Only what this server issued is accepted: one key, one algorithm, no `none`, nothing taken from the header but the
-//! key's name. Whether the pod that a token is bound to still exists is the API server's question.
+//! Source: RFC 7515 and 7519, KEP-1205 (bound service account tokens). Only our own signature algorithm is accepted.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use ring::rand::SystemRandom;
-use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
-};
-use rustls_pki_types::PrivatePkcs8KeyDer;
-use rustls_pki_types::pem::PemObject;
-use serde::{Deserialize, Deserializer, Serialize};
+use ring::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{clock, files, identity};
+use crate::{Error, files};
 
-/// The largest token that is looked at. Ours have about 1 KiB.
-pub const MOST_TOKEN: usize = 16 << 10;
-
-/// How far the clocks of issuer and verifier may differ. They are the same machine here, but a clock that is set back a
-/// little must not lock out every pod.
+/// The longest token that is looked at, bytes.
+const LIMIT: usize = 8 * 1024;
+/// How far clocks may differ, seconds.
 const SKEW: i64 = 60;
 
-/// Why a token is refused. The texts do not repeat the token.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// It is not three parts of base64 with JSON in them, or too large.
-    #[error("the token is malformed")]
-    Malformed,
-    /// Another key or algorithm, or a changed token.
-    #[error("the token's signature is not ours")]
-    Signature,
-    /// Another issuer.
-    #[error("the token's issuer is not {expected:?}")]
-    Issuer {
-        /// Ours.
-        expected: String,
-    },
-    /// Made for someone else.
-    #[error("the token's audiences {found:?} contain none of {wanted:?}")]
-    Audience {
-        /// The token's.
-        found: Vec<String>,
-        /// The verifier's.
-        wanted: Vec<String>,
-    },
-    /// Its time is over.
-    #[error("the token has expired")]
-    Expired,
-    /// Its time has not come.
-    #[error("the token is not valid yet")]
-    NotYet,
-    /// The system gave no randomness.
-    #[error("signing a token failed")]
-    Sign,
-}
-
-/// An object that a token is bound to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bound {
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub uid: String,
-}
-
-/// Kubernetes' own claims.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kubernetes {
-    /// The service account's namespace.
-    pub namespace: String,
-    /// The service account.
-    pub serviceaccount: Bound,
-    /// The pod that it is bound to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pod: Option<Bound>,
-    /// The node of that pod.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node: Option<Bound>,
-    /// The secret that it is bound to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<Bound>,
-}
-
-/// The claims of a bound token. Times are seconds since 1970.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What a token says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// The issuer; `issue` fills in its own.
-    #[serde(default)]
+    /// The issuer's URL.
     pub iss: String,
     /// `system:serviceaccount:<namespace>:<name>`.
     pub sub: String,
-    /// Whom it is for.
-    #[serde(deserialize_with = "one_or_many")]
+    /// For whom it is.
     pub aud: Vec<String>,
-    /// Until when it is valid.
+    /// When it ends, seconds since 1970.
     pub exp: i64,
     /// When it was issued.
     pub iat: i64,
-    /// From when it is valid.
+    /// From when on it is valid.
     pub nbf: i64,
-    /// What names this token; becomes `authentication.kubernetes.io/credential-id`.
+    /// A unique id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
-    /// Kubernetes' own claims.
-    #[serde(rename = "kubernetes.io", default)]
-    pub kubernetes: Kubernetes,
+    /// What it is bound to.
+    #[serde(rename = "kubernetes.io")]
+    pub kubernetes: Bound,
 }
 
-impl Claims {
-    /// Claims of a service account, valid from now for `ttl`. What it is bound to can be added.
-    pub fn service_account(
-        namespace: &str,
-        name: &str,
-        uid: &str,
-        audiences: &[String],
-        now: SystemTime,
-        ttl: Duration,
-    ) -> Self {
-        let iat = clock::seconds(now);
-        let ttl = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
-        Self {
-            iss: String::new(),
-            sub: format!("system:serviceaccount:{namespace}:{name}"),
-            aud: audiences.to_vec(),
-            exp: iat.saturating_add(ttl),
-            iat,
-            nbf: iat,
-            jti: None,
-            kubernetes: Kubernetes {
-                namespace: namespace.to_owned(),
-                serviceaccount: Bound { name: name.to_owned(), uid: uid.to_owned() },
-                ..Kubernetes::default()
-            },
-        }
-    }
+/// The objects that a token is bound to: when one of them is gone, so is the token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// The namespace.
+    pub namespace: String,
+    /// The service account.
+    pub serviceaccount: Reference,
+    /// The pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Reference>,
+    /// The secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Reference>,
+    /// The node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Reference>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Header {
-    alg: String,
-    #[serde(default)]
-    kid: Option<String>,
+/// An object by name and uid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
 }
 
-/// Signs and verifies with one key.
+/// Why a token is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It is no token of this form.
+    #[error("the token is malformed")]
+    Malformed,
+    /// Somebody else signed it, or it was changed.
+    #[error("the token's signature is wrong")]
+    Signature,
+    /// It comes from another issuer.
+    #[error("the token's issuer is {0:?}")]
+    Issuer(String),
+    /// It is for somebody else.
+    #[error("the token is for {0:?}")]
+    Audience(Vec<String>),
+    /// It is not valid yet, or no longer.
+    #[error("the token has expired or is not yet valid")]
+    Time,
+}
+
+/// Issues and verifies tokens with one key.
 pub struct Issuer {
     url: String,
     key: EcdsaKeyPair,
-    id: String,
+    key_id: String,
     random: SystemRandom,
 }
 
-impl std::fmt::Debug for Issuer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Issuer").field("url", &self.url).field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
 impl Issuer {
-    /// Reads `service-account.key` in `dir`, or makes it.
+    /// Opens the key in `folder` or makes one; `url` is the issuer that tokens name.
     ///
     /// # Errors
-    /// When the file cannot be read or written, or is damaged.
-    pub fn open_or_create(dir: &Path, issuer_url: &str) -> crate::Result<Self> {
-        let path = dir.join("service-account.key");
-        let pem = match files::read(&path)? {
-            Some(pem) => pem,
+    /// When the key file cannot be read or written, or holds something else.
+    pub fn open_or_create(folder: &Path, url: &str) -> Result<Self, Error> {
+        let file = folder.join("service-account.p8");
+        let random = SystemRandom::new();
+        let pkcs8 = match files::read(&file)? {
+            Some(bytes) => bytes,
             None => {
-                let pem = identity::new_key()?.serialize_pem();
-                files::write(&path, pem.as_bytes())?;
-                pem
+                let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
+                    .map_err(|e| Error::malformed("key", e))?;
+                files::write(&file, made.as_ref())?;
+                made.as_ref().to_vec()
             }
         };
-        let malformed = |reason: String| crate::Error::Malformed { what: "service account key", reason };
-        let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).map_err(|e| malformed(e.to_string()))?;
-        let random = SystemRandom::new();
-        let key =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.secret_pkcs8_der(), &random)
-                .map_err(|e| malformed(e.to_string()))?;
-        let digest = ring::digest::digest(&ring::digest::SHA256, key.public_key().as_ref());
-        Ok(Self { url: issuer_url.to_owned(), key, id: URL_SAFE_NO_PAD.encode(digest), random })
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8, &random)
+            .map_err(|e| Error::malformed("key", format!("{}: {e}", file.display())))?;
+        let key_id = crate::tls::fingerprint(key.public_key().as_ref())[..16].to_owned();
+        Ok(Self { url: url.to_owned(), key, key_id, random })
     }
 
-    /// The issuer's URL, as it stands in `iss`.
+    /// The issuer's URL.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// A signed token with these claims; `iss` is always the issuer's own.
+    /// A signed token.
     ///
     /// # Errors
-    /// [`Error::Sign`] when there is no randomness.
+    /// When signing fails, which needs a broken source of randomness.
     pub fn issue(&self, claims: &Claims) -> Result<String, Error> {
-        let header = Header { alg: "ES256".into(), kid: Some(self.id.clone()) };
-        let claims = Claims { iss: self.url.clone(), ..claims.clone() };
-        let part = |json: Result<Vec<u8>, _>| json.map(|j| URL_SAFE_NO_PAD.encode(j)).map_err(|_| Error::Sign);
-        let signed = format!("{}.{}", part(serde_json::to_vec(&header))?, part(serde_json::to_vec(&claims))?);
-        let signature = self.key.sign(&self.random, signed.as_bytes()).map_err(|_| Error::Sign)?;
-        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+        let header = json!({"alg": "ES256", "kid": self.key_id, "typ": "JWT"}).to_string();
+        let payload = serde_json::to_vec(claims).map_err(|e| Error::malformed("claims", e))?;
+        let signed = format!("{}.{}", BASE64.encode(header), BASE64.encode(payload));
+        let signature = self.key.sign(&self.random, signed.as_bytes()).map_err(|e| Error::malformed("key", e))?;
+        Ok(format!("{signed}.{}", BASE64.encode(signature.as_ref())))
     }
 
-    /// The claims of a token that this issuer made for at least one of `audiences`.
+    /// The claims of a token of ours that is for one of `audiences` at `now` (seconds since 1970).
     ///
     /// # Errors
-    /// Why it is refused.
-    pub fn verify<A: AsRef<str>>(&self, token: &str, audiences: &[A], now: SystemTime) -> Result<Claims, Error> {
-        if token.len() > MOST_TOKEN {
-            return Err(Error::Malformed);
+    /// When it is not to be accepted.
+    pub fn verify(&self, token: &str, audiences: &[String], now: i64) -> Result<Claims, Refused> {
+        if token.len() > LIMIT {
+            return Err(Refused::Malformed);
         }
-        let (signed, signature) = token.rsplit_once('.').ok_or(Error::Malformed)?;
-        let (header, claims) = signed.split_once('.').ok_or(Error::Malformed)?;
-        let header: Header = decode(header)?;
-        if header.alg != "ES256" || header.kid.is_some_and(|kid| kid != self.id) {
-            return Err(Error::Signature);
+        let (signed, signature) = token.rsplit_once('.').ok_or(Refused::Malformed)?;
+        let (header, payload) = signed.split_once('.').ok_or(Refused::Malformed)?;
+        let decode = |text: &str| BASE64.decode(text).map_err(|_| Refused::Malformed);
+        let header: Value = serde_json::from_slice(&decode(header)?).map_err(|_| Refused::Malformed)?;
+        if header["alg"] != "ES256" {
+            return Err(Refused::Signature);
         }
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Error::Malformed)?;
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.key.public_key().as_ref())
-            .verify(signed.as_bytes(), &signature)
-            .map_err(|_| Error::Signature)?;
-        let claims: Claims = decode(claims)?;
+            .verify(signed.as_bytes(), &decode(signature)?)
+            .map_err(|_| Refused::Signature)?;
+        let claims: Claims = serde_json::from_slice(&decode(payload)?).map_err(|_| Refused::Malformed)?;
         if claims.iss != self.url {
-            return Err(Error::Issuer { expected: self.url.clone() });
+            return Err(Refused::Issuer(claims.iss));
         }
-        if !audiences.iter().any(|a| claims.aud.iter().any(|found| found == a.as_ref())) {
-            let wanted = audiences.iter().map(|a| a.as_ref().to_owned()).collect();
-            return Err(Error::Audience { found: claims.aud, wanted });
+        if !claims.aud.iter().any(|a| audiences.contains(a)) {
+            return Err(Refused::Audience(claims.aud));
         }
-        let now = clock::seconds(now);
-        if claims.exp.saturating_add(SKEW) < now {
-            return Err(Error::Expired);
-        }
-        if claims.nbf.saturating_sub(SKEW) > now {
-            return Err(Error::NotYet);
+        if now >= claims.exp.saturating_add(SKEW) || now < claims.nbf.saturating_sub(SKEW) {
+            return Err(Refused::Time);
         }
         Ok(claims)
     }
 
-    /// The public key as a JSON Web Key Set (RFC 7517), for `/openid/v1/jwks`.
+    /// The public key as a JSON Web Key Set (RFC 7517).
     pub fn jwks(&self) -> Value {
-        // An uncompressed point: a 4, then both coordinates.
+        // An uncompressed point: 4, then 32 bytes each of x and y.
         let point = self.key.public_key().as_ref();
-        let (x, y) = point[1..].split_at((point.len() - 1) / 2);
+        let (x, y) = point.get(1..65).map_or((&[][..], &[][..]), |p| p.split_at(32));
         json!({"keys": [{
-            "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": self.id,
-            "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
+            "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": self.key_id,
+            "x": BASE64.encode(x), "y": BASE64.encode(y),
         }]})
     }
 }
 
-fn decode<T: serde::de::DeserializeOwned>(part: &str) -> Result<T, Error> {
-    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| Error::Malformed)?;
-    serde_json::from_slice(&json).map_err(|_| Error::Malformed)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Audience {
-        One(String),
-        Many(Vec<String>),
+    fn claims() -> Claims {
+        let reference = |name: &str| Reference { name: name.to_owned(), uid: "u".to_owned() };
+        Claims {
+            iss: "https://a".to_owned(),
+            sub: "system:serviceaccount:n:s".to_owned(),
+            aud: vec!["https://a".to_owned()],
+            exp: 1000,
+            iat: 0,
+            nbf: 0,
+            jti: None,
+            kubernetes: Bound {
+                namespace: "n".to_owned(),
+                serviceaccount: reference("s"),
+                pod: Some(reference("p")),
+                secret: None,
+                node: None,
+            },
+        }
     }
-    Ok(match Audience::deserialize(deserializer)? {
-        Audience::One(one) => vec![one],
-        Audience::Many(many) => many,
-    })
+
+    #[test]
+    fn accepts_its_own_tokens_only_and_only_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let issuer = Issuer::open_or_create(&folder.path().join("a"), "https://a").unwrap();
+        let again = Issuer::open_or_create(&folder.path().join("a"), "https://a").unwrap();
+        let other = Issuer::open_or_create(&folder.path().join("b"), "https://a").unwrap();
+        let audience = ["https://a".to_owned()];
+        let token = issuer.issue(&claims()).unwrap();
+        assert_eq!(again.verify(&token, &audience, 10).unwrap(), claims());
+        assert_eq!(other.verify(&token, &audience, 10), Err(Refused::Signature));
+        assert_eq!(issuer.verify(&token, &["b".to_owned()], 10), Err(Refused::Audience(claims().aud)));
+        assert_eq!(issuer.verify(&token, &audience, 2000), Err(Refused::Time));
+        for bad in ["", "a.b", "a.b.c", &token[..token.len() - 4]] {
+            assert!(issuer.verify(bad, &audience, 10).is_err());
+        }
+        let unsigned = format!("{}.{}.", BASE64.encode(r#"{"alg":"none"}"#), token.split('.').nth(1).unwrap());
+        assert_eq!(issuer.verify(&unsigned, &audience, 10), Err(Refused::Signature));
+    }
 }

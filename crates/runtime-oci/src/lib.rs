@@ -2,9 +2,19 @@
 //!
 //! The runtime object only asks: what runs belongs to the shim of its pod, so that it outlives this process. Containers
 //! are made by the *creator*, this program executed again (see [`creator`]), because libcontainer may never be called
-//! from a process with threads.
+//! from a process with threads. The decision is written down in `docs/adr/0001-shim-and-creator.md`.
 
+mod attach;
+mod bundle;
+mod cgroup;
+mod connection;
+mod container;
 pub mod creator;
+mod exec;
+mod install;
+mod paths;
+mod plan;
 mod runtime;
+mod sandbox;
 
 pub use runtime::{Config, OciRuntime};

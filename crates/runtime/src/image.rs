@@ -9,11 +9,16 @@ mod compression;
 mod config;
 mod disk;
 mod error;
+mod fetch;
+mod gc;
 mod index;
 mod layer;
 mod manifest;
 mod reference;
 mod registry;
+#[cfg(test)]
+mod sample;
+mod send;
 mod store;
 mod types;
 

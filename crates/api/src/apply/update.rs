@@ -61,7 +61,7 @@ pub(super) fn merge(node: Node<'_>, live: &Value, config: &Value) -> Value {
     }
 }
 
-/// The configuration's items keep its order; the items of others stay behind those shared items that they followed.
+/// The configuration's items keep its order; the items of others keep theirs, among them.
 ///
 /// Both lists are walked at once. A live item that the configuration has too, but not next, is passed over: it comes
 /// when the configuration says so, and the items of others behind it need not wait for it.

@@ -33,10 +33,7 @@ impl Walk {
     fn value(&mut self, ty: Type, value: Value) -> Result<Value, Error> {
         match (ty, value) {
             (Type::String, v @ Value::String(_)) | (Type::Boolean, v @ Value::Bool(_)) => Ok(v),
-            (Type::Int32, Value::Number(n)) => {
-                let fits = n.as_i64().is_some_and(|i| i32::try_from(i).is_ok());
-                if fits { Ok(Value::Number(n)) } else { Err(self.number(&n, "int32")) }
-            }
+            (Type::Int32, v) => self.int32(v),
             (Type::Int64, Value::Number(n)) => {
                 if n.as_i64().is_some() {
                     Ok(Value::Number(n))
@@ -56,7 +53,7 @@ impl Walk {
                     (Form::Quantity, v) => quantity(v),
                     (Form::Time, v) => self.time(v, "2006-01-02T15:04:05Z07:00"),
                     (Form::MicroTime, v) => self.time(v, "2006-01-02T15:04:05.000000Z07:00"),
-                    (Form::IntOrString, v) => int_or_string(v),
+                    (Form::IntOrString, v) => self.int_or_string(v),
                     (Form::Free, v @ Value::Object(_)) | (Form::Any, v) => Ok(v),
                     (Form::Free, v) => Err(self.wrong(&v, ty)),
                 }
@@ -170,7 +167,11 @@ impl Walk {
             Type::Double => "float64".into(),
             Type::Bytes => "[]uint8".into(),
             Type::List(e) => format!("[]{}", self.go_type(self.schema.element(e))),
-            Type::Map(e) => format!("map[string]{}", self.go_type(self.schema.element(e))),
+            Type::Map(e) => match self.schema.element(e) {
+                // The only named map type.
+                Type::Ref(id) if self.schema.get(id).form == Form::Quantity => "v1.ResourceList".into(),
+                element => format!("map[string]{}", self.go_type(element)),
+            },
             Type::Ref(id) => {
                 let def = self.schema.get(id);
                 let package = def.package.rsplit('.').next().unwrap_or_default();
@@ -179,16 +180,25 @@ impl Walk {
         }
     }
 
+    fn int32(&self, value: Value) -> Result<Value, Error> {
+        match value {
+            Value::Number(n) if n.as_i64().is_some_and(|i| i32::try_from(i).is_ok()) => Ok(Value::Number(n)),
+            Value::Number(n) => Err(self.number(&n, "int32")),
+            value => Err(self.wrong(&value, Type::Int32)),
+        }
+    }
+
+    fn int_or_string(&self, value: Value) -> Result<Value, Error> {
+        match value {
+            Value::String(_) => Ok(value),
+            value => self.int32(value),
+        }
+    }
+
     /// A time is checked for its form only; the layout is how Go would name it.
     fn time(&self, value: Value, layout: &str) -> Result<Value, Error> {
         let Value::String(text) = value else {
-            let what = match value {
-                Value::Number(_) => "number",
-                Value::Bool(_) => "bool",
-                Value::Array(_) => "array",
-                _ => "object",
-            };
-            return Err(Error::Type(format!("json: cannot unmarshal {what} into Go value of type string")));
+            return Err(self.wrong(&value, Type::String));
         };
         match bad_time(&text) {
             None => Ok(Value::String(text)),
@@ -276,16 +286,4 @@ fn is_quantity(text: &str) -> bool {
         suffix,
         "" | "n" | "u" | "m" | "k" | "M" | "G" | "T" | "P" | "E" | "Ki" | "Mi" | "Gi" | "Ti" | "Pi" | "Ei"
     )
-}
-
-fn int_or_string(value: Value) -> Result<Value, Error> {
-    let what = match &value {
-        Value::String(_) => return Ok(value),
-        Value::Number(n) if n.as_i64().is_some_and(|i| i32::try_from(i).is_ok()) => return Ok(value),
-        Value::Number(n) => format!("number {n}"),
-        Value::Bool(_) => "bool".into(),
-        Value::Array(_) => "array".into(),
-        _ => "object".into(),
-    };
-    Err(Error::Type(format!("json: cannot unmarshal {what} into Go value of type int32")))
 }

@@ -102,7 +102,10 @@ fn special_types_are_read() {
     assert_eq!(decode(&service, ports.clone()).expect("decodes").value, ports);
     let wrong = decode(&service, json!({"spec": {"ports": [{"targetPort": {}}]}}));
     let message = wrong.expect_err("wrong").to_string();
-    assert_eq!(message, "json: cannot unmarshal object into Go value of type int32");
+    assert_eq!(
+        message,
+        "json: cannot unmarshal object into Go struct field ServicePort.spec.ports.targetPort of type int32"
+    );
 
     let secret = GroupVersionKind::new("", "v1", "Secret");
     assert!(decode(&secret, json!({"data": {"a": "aGVsbG8="}})).is_ok());

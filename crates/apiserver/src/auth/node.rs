@@ -104,6 +104,9 @@ impl NodeAuthorizer<'_> {
 
 /// Whether the pod needs the object. Pure.
 pub fn references(pod: &Value, resource: &str, name: &str) -> bool {
+    if name.is_empty() {
+        return false;
+    }
     let spec = &pod["spec"];
     let is = |v: &Value, path: &[&str]| text(v, path) == name;
     let containers = ["containers", "initContainers", "ephemeralContainers"];

@@ -13,7 +13,8 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
 use crate::config::{BoxBody, BoxError};
 use crate::failure::{Failure, Result};
@@ -115,7 +116,9 @@ async fn pump(socket: Socket, to_node: mpsc::Sender<Bytes>, mut from_node: BoxBo
                 }
             }
         }
-        let _ = sink.send(Message::Close(None)).await;
+        // Anything but a normal closure is an error to kubectl, even after the status.
+        let end = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        let _ = sink.send(Message::Close(Some(end))).await;
         let _ = sink.close().await;
     };
     tokio::select! {

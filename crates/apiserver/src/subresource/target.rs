@@ -1,6 +1,7 @@
 //! Which container on which node a log or a session is about.
 
 use http::{Method, Request, Response};
+use http_body_util::BodyExt;
 use serde_json::Value;
 
 use crate::config::{BoxBody, DialError};
@@ -8,6 +9,9 @@ use crate::failure::{Failure, Result};
 use crate::object::{self, at, list, text};
 use crate::query::encode;
 use crate::server::Call;
+
+/// How much of a node's refusal is read, in bytes.
+const LONGEST: usize = 64 << 10;
 
 /// A container of a pod that has a node.
 pub struct Target {
@@ -60,9 +64,15 @@ impl Target {
 }
 
 async fn refused(response: Response<BoxBody>) -> Failure {
-    use http_body_util::{BodyExt, Limited};
     let code = response.status().as_u16();
-    let body = Limited::new(response.into_body(), 64 << 10).collect().await.map(|b| b.to_bytes()).unwrap_or_default();
+    let mut stream = response.into_body();
+    let mut body = Vec::new();
+    while let Some(Ok(frame)) = stream.frame().await {
+        body.extend_from_slice(frame.data_ref().map(|d| &d[..]).unwrap_or_default());
+        if body.len() > LONGEST {
+            break;
+        }
+    }
     let status: Value = serde_json::from_slice(&body).unwrap_or_default();
     let message = match text(&status, &["message"]) {
         "" => String::from_utf8_lossy(&body).into_owned(),

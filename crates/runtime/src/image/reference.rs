@@ -101,11 +101,6 @@ impl Reference {
     pub fn with_digest(&self, digest: &str) -> Self {
         Self { tag: None, digest: Some(digest.to_owned()), ..self.clone() }
     }
-
-    /// What the registry is asked for: the digest if there is one (it is exact), else the tag.
-    pub(crate) fn manifest_name(&self) -> &str {
-        self.digest.as_deref().or(self.tag.as_deref()).unwrap_or("latest")
-    }
 }
 
 impl fmt::Display for Reference {

@@ -118,7 +118,7 @@ pub struct ImageSummary {
     pub size: u64,
     /// Seconds since 1970 at which it came.
     pub created: u64,
-    /// Seconds since 1970 at which it was last asked for (to the day's grain that flash memory bears: see the store).
+    /// Seconds since 1970 at which it was last asked for (to the hour, which spares flash memory).
     pub last_used: u64,
 }
 

@@ -1,0 +1,90 @@
+//! What an agent is told at its start. Every interval and bound that tests need in seconds is here.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dunlin_node::RegistrationOptions;
+
+/// The agent's configuration.
+#[derive(Debug, Clone)]
+pub struct AgentConfig {
+    /// The Node's name.
+    pub node_name: String,
+    /// What must survive a reboot.
+    pub data_dir: PathBuf,
+    /// What must not: tmpfs, for secrets.
+    pub run_dir: PathBuf,
+    /// Labels to add.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations to add.
+    pub annotations: BTreeMap<String, String>,
+    /// Where the node is: a name or `lat,lon`.
+    pub area: Option<String>,
+    /// The node's address; found by itself when none.
+    pub node_ip: Option<IpAddr>,
+    /// Pod range until the API assigns one (or instead, if it never does).
+    pub pod_cidr: Option<String>,
+    /// Make the pod network. Without it all pods use the host's.
+    pub network: bool,
+    /// Cluster domain for search lists.
+    pub cluster_domain: String,
+    /// DNS servers for `ClusterFirst`; the host's when empty.
+    pub cluster_dns: Vec<String>,
+    /// Most pods.
+    pub max_pods: u32,
+    /// Amounts by resource that replace what was measured.
+    pub capacity: BTreeMap<String, String>,
+    /// Lease and status intervals.
+    pub registration: RegistrationOptions,
+    /// First delay of a crash loop.
+    pub crash_backoff_first: Duration,
+    /// Longest delay of a crash loop.
+    pub crash_backoff_most: Duration,
+    /// A container that ran this long is forgiven its crashes.
+    pub crash_backoff_reset: Duration,
+    /// First delay of image pulls.
+    pub pull_backoff_first: Duration,
+    /// Longest delay of image pulls.
+    pub pull_backoff_most: Duration,
+    /// Largest number of processes of a container; 0 is no limit.
+    pub pids_limit: u64,
+    /// Log files are rotated at this size.
+    pub log_max_size: u64,
+    /// Rotated files kept.
+    pub log_max_files: u32,
+    /// Free share of the data disk below which the node has DiskPressure.
+    pub disk_pressure_percent: u64,
+}
+
+impl AgentConfig {
+    /// Defaults for a node of this name.
+    pub fn new(node_name: impl Into<String>, data_dir: impl Into<PathBuf>, run_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            node_name: node_name.into(),
+            data_dir: data_dir.into(),
+            run_dir: run_dir.into(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            area: None,
+            node_ip: None,
+            pod_cidr: None,
+            network: true,
+            cluster_domain: "cluster.local".into(),
+            cluster_dns: Vec::new(),
+            max_pods: 110,
+            capacity: BTreeMap::new(),
+            registration: RegistrationOptions::default(),
+            crash_backoff_first: Duration::from_secs(10),
+            crash_backoff_most: Duration::from_secs(300),
+            crash_backoff_reset: Duration::from_secs(600),
+            pull_backoff_first: Duration::from_secs(10),
+            pull_backoff_most: Duration::from_secs(300),
+            pids_limit: 4096,
+            log_max_size: 10 << 20,
+            log_max_files: 4,
+            disk_pressure_percent: 5,
+        }
+    }
+}

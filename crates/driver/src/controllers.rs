@@ -1,0 +1,201 @@
+//! The controllers, and which keys of which of them a change concerns.
+//!
+//! A controller reads more than the object that its key names; every such reading needs a line here, or the controller
+//! sleeps through a change. Too many keys cost time only.
+
+use std::sync::Arc;
+
+use dunlin_control::controllers::{
+    self as control, PlanFn, daemonset, deployment, endpointslice, gc, job, namespace, nodeipam, nodelifecycle, podgc,
+    replicaset, serviceaccount,
+};
+use dunlin_control::labels;
+use dunlin_control::model::{Held, Key, Meta, Node, Pod};
+use dunlin_control::view::View;
+
+use crate::cluster::Step;
+use crate::kinds::Any;
+use crate::work::Id;
+
+pub const DEPLOYMENT: usize = 0;
+pub const REPLICA_SET: usize = 1;
+pub const DAEMON_SET: usize = 2;
+pub const JOB: usize = 3;
+pub const ENDPOINT_SLICE: usize = 4;
+pub const NAMESPACE: usize = 5;
+pub const GC: usize = 6;
+pub const NODE_LIFECYCLE: usize = 7;
+pub const NODE_IPAM: usize = 8;
+pub const SERVICE_ACCOUNT: usize = 9;
+pub const POD_GC: usize = 10;
+
+/// Name and decision of each controller, by its number.
+pub const TABLE: [(&str, PlanFn); 11] = [
+    ("deployment", deployment::plan as control::PlanFn),
+    ("replicaset", replicaset::plan),
+    ("daemonset", daemonset::plan),
+    ("job", job::plan),
+    ("endpointslice", endpointslice::plan),
+    ("namespace", namespace::plan),
+    ("gc", gc::plan),
+    ("nodelifecycle", nodelifecycle::plan),
+    ("nodeipam", nodeipam::plan),
+    ("serviceaccount", serviceaccount::plan),
+    ("podgc", podgc::plan),
+];
+
+/// Whether the controller walks the graph of all objects, and so has to wait until all of them are known.
+pub fn needs_graph(controller: usize) -> bool {
+    matches!(controller, GC | NAMESPACE)
+}
+
+/// How long a key may wait for more changes before it is planned, in milliseconds: collecting pods costs all of them.
+pub fn patience(controller: usize) -> u64 {
+    if controller == POD_GC { 2_000 } else { 0 }
+}
+
+/// Collects all pods at once, so there is one key.
+fn pod_gc() -> Id {
+    (POD_GC, Key::new("pods", "", ""))
+}
+
+/// The keys to plan again after `step`.
+pub fn concerned(view: &View, step: &Step, ids: &mut Vec<Id>) {
+    graph(view, step, ids);
+    for object in [&step.old, &step.new].into_iter().flatten() {
+        let key = object.key();
+        match object {
+            Any::Pod(pod) => of_pod(view, step, pod, ids),
+            Any::Node(node) => of_node(view, step, node, ids),
+            Any::ReplicaSet(_) => {
+                ids.push((REPLICA_SET, key));
+                controlled(object.metadata(), "Deployment", "deployments.apps", DEPLOYMENT, ids);
+                orphan(view.deployments.in_namespace(&object.metadata().namespace), object, DEPLOYMENT, ids);
+            }
+            Any::Deployment(_) => ids.push((DEPLOYMENT, key)),
+            Any::DaemonSet(_) => ids.push((DAEMON_SET, key)),
+            Any::Job(_) => ids.push((JOB, key)),
+            Any::ControllerRevision(_) => {
+                controlled(object.metadata(), "DaemonSet", "daemonsets.apps", DAEMON_SET, ids);
+            }
+            Any::Service(_) => ids.push((ENDPOINT_SLICE, key)),
+            Any::EndpointSlice(_) => {
+                if let Some(service) = object.metadata().labels.get("kubernetes.io/service-name") {
+                    ids.push((ENDPOINT_SLICE, Key::new("services", key.namespace, service.clone())));
+                }
+            }
+            Any::Namespace(_) => {
+                ids.push((NAMESPACE, key.clone()));
+                ids.push((SERVICE_ACCOUNT, key));
+            }
+            Any::ServiceAccount(_) | Any::ConfigMap(_) => {
+                ids.push((SERVICE_ACCOUNT, Key::new("namespaces", "", key.namespace)));
+            }
+            Any::Lease(_) => ids.push((NODE_LIFECYCLE, Key::new("nodes", "", key.name))),
+            Any::Other(_) => {}
+        }
+    }
+}
+
+/// Garbage collection and the end of namespaces.
+fn graph(view: &View, step: &Step, ids: &mut Vec<Id>) {
+    let Some(object) = step.new.as_ref().or(step.old.as_ref()) else { return };
+    let meta = object.metadata();
+    let is_new = step.new.is_some();
+    let ends = !is_new || meta.is_deleting();
+    if is_new && (!meta.owner_references.is_empty() || meta.is_deleting()) {
+        ids.push((GC, object.key()));
+    }
+    if ends {
+        ids.extend(view.objects.dependents(&meta.uid).iter().map(|dependent| (GC, dependent.key())));
+        let owners = meta.owner_references.iter().filter_map(|owner| view.objects.by_uid(&owner.uid));
+        ids.extend(owners.filter(|owner| owner.metadata.is_deleting()).map(|owner| (GC, owner.key())));
+    }
+    // An object replaced by one of the same name is gone as well.
+    if let Some(old) = step.old.as_ref().filter(|old| old.metadata().uid != meta.uid) {
+        ids.extend(view.objects.dependents(&old.metadata().uid).iter().map(|dependent| (GC, dependent.key())));
+    }
+    if !meta.namespace.is_empty() && view.namespaces.get("", &meta.namespace).is_some_and(|n| n.metadata.is_deleting()) {
+        ids.push((NAMESPACE, Key::new("namespaces", "", meta.namespace.clone())));
+    }
+}
+
+fn of_pod(view: &View, step: &Step, pod: &Arc<Pod>, ids: &mut Vec<Id>) {
+    let meta = &pod.metadata;
+    controlled(meta, "ReplicaSet", "replicasets.apps", REPLICA_SET, ids);
+    controlled(meta, "DaemonSet", "daemonsets.apps", DAEMON_SET, ids);
+    controlled(meta, "Job", "jobs.batch", JOB, ids);
+    // A Deployment that recreates waits for its old pods to be gone.
+    if let Some(set) = meta.controller().and_then(|owner| view.replica_sets.get(&meta.namespace, &owner.name)) {
+        controlled(&set.metadata, "Deployment", "deployments.apps", DEPLOYMENT, ids);
+    }
+    let any = Any::Pod(pod.clone());
+    orphan(view.replica_sets.in_namespace(&meta.namespace), &any, REPLICA_SET, ids);
+    orphan(view.daemon_sets.in_namespace(&meta.namespace), &any, DAEMON_SET, ids);
+    orphan(view.jobs.in_namespace(&meta.namespace), &any, JOB, ids);
+    for service in view.services.in_namespace(&meta.namespace) {
+        let selects = |selector| labels::contains(&meta.labels, selector);
+        if service.spec.selector.as_ref().is_some_and(selects) {
+            ids.push((ENDPOINT_SLICE, service.key()));
+        }
+    }
+    let moved = |old: &Any| matches!(old, Any::Pod(old) if old.spec.node_name != pod.spec.node_name);
+    if !pod.spec.node_name.is_empty() && step.old.as_ref().is_none_or(moved) {
+        ids.push((NODE_LIFECYCLE, Key::new("nodes", "", pod.spec.node_name.clone())));
+    }
+    ids.push(pod_gc());
+}
+
+fn of_node(view: &View, step: &Step, node: &Arc<Node>, ids: &mut Vec<Id>) {
+    let key = node.key();
+    ids.push((NODE_LIFECYCLE, key.clone()));
+    ids.push((NODE_IPAM, key));
+    let same = match (&step.old, &step.new) {
+        (Some(Any::Node(old)), Some(Any::Node(new))) => {
+            old.spec == new.spec && old.metadata.labels == new.metadata.labels && old.is_ready() == new.is_ready()
+        }
+        _ => false,
+    };
+    if !same {
+        ids.extend(view.daemon_sets.keys().into_iter().map(|set| (DAEMON_SET, set)));
+        let here = view.pods.on_node(&node.metadata.name);
+        ids.push(pod_gc());
+        // Endpoints name their node's zone.
+        let services = here.iter().flat_map(|pod| {
+            let services = view.services.in_namespace(&pod.metadata.namespace).into_iter();
+            services.filter(|s| s.spec.selector.as_ref().is_some_and(|wanted| labels::contains(&pod.metadata.labels, wanted)))
+        });
+        ids.extend(services.map(|service| (ENDPOINT_SLICE, service.key())));
+    }
+}
+
+/// The controlling owner, if it is of `kind`.
+fn controlled(meta: &Meta, kind: &str, resource: &str, controller: usize, ids: &mut Vec<Id>) {
+    if let Some(owner) = meta.controller().filter(|owner| &*owner.kind == kind) {
+        ids.push((controller, Key::new(resource, meta.namespace.clone(), owner.name.clone())));
+    }
+}
+
+/// An object without a controller may be adopted by any that selects it.
+fn orphan<T: Selects>(candidates: Vec<Arc<T>>, object: &Any, controller: usize, ids: &mut Vec<Id>) {
+    let meta = object.metadata();
+    if meta.controller().is_none() {
+        let selecting = candidates.iter().filter(|c| labels::matches(c.selector(), &meta.labels));
+        ids.extend(selecting.map(|c| (controller, c.key())));
+    }
+}
+
+trait Selects: Held {
+    fn selector(&self) -> &serde_json::Value;
+}
+
+macro_rules! selects {
+    ($($kind:ident),*) => {$(
+        impl Selects for dunlin_control::model::$kind {
+            fn selector(&self) -> &serde_json::Value {
+                &self.spec.selector
+            }
+        }
+    )*};
+}
+selects!(ReplicaSet, Deployment, DaemonSet, Job);

@@ -1,0 +1,400 @@
+//! The one task that owns all state, and its loop over one closed enum of events.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use dunlin_base::error::chain;
+use dunlin_base::task::Task;
+use dunlin_control::model::Key;
+use dunlin_control::plan::{Action, Plan};
+use dunlin_control::resource::{Resource, Resources};
+use dunlin_control::scheduler::{self, Policy};
+use kube::Client;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::cluster::Cluster;
+use crate::controllers::{GC, TABLE, concerned, needs_graph, patience};
+use crate::execute::{Absent, Executor, Outcome};
+use crate::informer::{self, Change, News};
+use crate::kinds::{self, Watched};
+use crate::options::Options;
+use crate::work::{Id, Work};
+use crate::{discovery, execute};
+
+/// Changes that wait for the loop; informers stop reading when it is full, and the server buffers for them.
+const CHANGES: usize = 1024;
+/// Changes that are taken in before keys are planned: a burst is planned once.
+const BATCH: usize = 256;
+/// Keys that are planned, and pods that are placed, between two looks at the events.
+const TURN: usize = 32;
+/// Plans, and bindings, that are being executed at the same time; each may have many writes.
+const UNDER_WAY: usize = 64;
+/// How long garbage collection waits for all resources to be listed; it asks the server before it collects anyway.
+const GRAPH_PATIENCE: u64 = 30_000;
+
+/// Controllers and scheduler at work; dropping it ends them.
+#[derive(Debug)]
+pub struct Driver {
+    _task: Task,
+}
+
+/// Starts everything on the current runtime.
+pub fn run(client: Client, options: Options) -> Driver {
+    Driver { _task: Task::spawn("driver", async move { Loop::new(client, options).run().await }) }
+}
+
+/// All that the loop reacts to.
+enum Event {
+    Changes,
+    Done(Done),
+    Discovered(Vec<Resource>),
+    Timer,
+}
+
+/// A task that has ended.
+enum Done {
+    Plan { id: Id, outcome: Outcome },
+    Bind { pod: Key, uid: Arc<str>, outcome: Outcome },
+    Explain { pod: Key, outcome: Outcome },
+}
+
+struct Loop {
+    client: Client,
+    policy: Policy,
+    began: Instant,
+    cluster: Cluster,
+    /// The same as in the view, shared with the tasks that write.
+    resources: Arc<Resources>,
+    work: Work,
+    /// Keys that wait for the graph of all objects.
+    held: BTreeSet<Id>,
+    typed: Vec<(Arc<str>, bool)>,
+    informers: HashMap<(Arc<str>, bool), Task>,
+    /// Resources that were discovered; they count as known once they are listed.
+    discovered: HashMap<Arc<str>, Resource>,
+    graph_known: bool,
+    rediscover: watch::Sender<u64>,
+    writes: Executor,
+    bindings: Executor,
+    plans_under_way: usize,
+    bindings_under_way: usize,
+    done: JoinSet<Done>,
+    changes_to: mpsc::Sender<Change>,
+    changes: mpsc::Receiver<Change>,
+    batch: Vec<Change>,
+    discoveries: mpsc::Receiver<Vec<Resource>>,
+    _discovery: Task,
+}
+
+impl Loop {
+    fn new(client: Client, options: Options) -> Self {
+        let mut cluster = Cluster::default();
+        cluster.view.settings = Arc::new(options.settings(seconds()));
+        let resources = Arc::new(cluster.view.resources.clone());
+        let (changes_to, changes) = mpsc::channel(CHANGES);
+        let (discoveries_to, discoveries) = mpsc::channel(1);
+        let (rediscover, again) = watch::channel(0);
+        let discovery = Task::spawn("discovery", discovery::follow(client.clone(), again, discoveries_to));
+        let mut this = Self {
+            policy: options.scheduler,
+            began: Instant::now(),
+            cluster,
+            work: Work::default(),
+            held: BTreeSet::new(),
+            typed: Vec::new(),
+            informers: HashMap::new(),
+            discovered: HashMap::new(),
+            graph_known: false,
+            rediscover,
+            writes: Executor::new(client.clone()),
+            bindings: Executor::new(client.clone()),
+            plans_under_way: 0,
+            bindings_under_way: 0,
+            done: JoinSet::new(),
+            changes_to,
+            changes,
+            batch: Vec::new(),
+            discoveries,
+            _discovery: discovery,
+            client,
+            resources: resources.clone(),
+        };
+        for watched in kinds::typed(&resources) {
+            this.typed.push(watched.id());
+            this.follow(watched);
+        }
+        this
+    }
+
+    async fn run(mut self) {
+        loop {
+            let now = self.now();
+            let versions = &self.cluster.versions;
+            let view = &self.cluster.view;
+            self.work.wake(now, |awaits| awaits.seen(versions, view));
+            if self.typed.iter().all(|informer| self.cluster.listed.contains(informer)) {
+                self.look_at_graph(now);
+                // Pods first: a pod that can start is worth more than a status that is right.
+                self.place();
+                self.plan();
+            }
+            match self.next().await {
+                Event::Changes => self.take_changes(),
+                Event::Done(done) => self.take_done(done),
+                Event::Discovered(found) => self.take_discovered(found),
+                Event::Timer => {}
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Event {
+        let wake = self.wake_at();
+        tokio::select! {
+            biased;
+            Some(done) = self.done.join_next() => match done {
+                Ok(done) => Event::Done(done),
+                Err(error) => {
+                    // The key of a task that panicked is not known here; its patience runs out and it is planned again.
+                    tracing::error!(error = %error, "a write task ended badly");
+                    Event::Timer
+                }
+            },
+            Some(found) = self.discoveries.recv() => Event::Discovered(found),
+            _ = self.changes.recv_many(&mut self.batch, BATCH) => Event::Changes,
+            () = tokio::time::sleep_until(wake.into()) => Event::Timer,
+        }
+    }
+
+    /// When the loop has to turn even if nothing happens.
+    fn wake_at(&self) -> Instant {
+        let synced = self.typed.iter().all(|informer| self.cluster.listed.contains(informer));
+        if !synced {
+            return self.began + Duration::from_millis(self.now() + 1_000);
+        }
+        let now = self.now();
+        let plan = (self.work.is_ready() && self.plans_under_way < UNDER_WAY).then_some(now);
+        let place = self.cluster.pending.next_at().filter(|_| self.bindings_under_way < UNDER_WAY);
+        let graph = (!self.graph_known).then_some(now + 1_000);
+        let at = [plan, place, graph, self.work.next_at()].into_iter().flatten().min();
+        // An hour is as good as never, and no clock overflows.
+        self.began + Duration::from_millis(at.unwrap_or(now + 3_600_000))
+    }
+
+    fn take_changes(&mut self) {
+        let (now, at) = (self.now(), seconds());
+        let mut ids = Vec::new();
+        for change in std::mem::take(&mut self.batch) {
+            let name = change.resource.clone();
+            let first_list = change.metadata_only && matches!(change.news, News::All(_));
+            let custom = &*name == "customresourcedefinitions.apiextensions.k8s.io";
+            if custom && !matches!(change.news, News::Progress) {
+                self.rediscover.send_modify(|count| *count += 1);
+            }
+            for step in self.cluster.take(change, at) {
+                concerned(&self.cluster.view, &step, &mut ids);
+            }
+            if first_list && let Some(resource) = self.discovered.get(&name) {
+                self.cluster.view.resources.insert(resource.clone());
+                self.resources = Arc::new(self.cluster.view.resources.clone());
+            }
+        }
+        for id in ids {
+            if needs_graph(id.0) && !self.graph_known {
+                self.held.insert(id);
+            } else if patience(id.0) > 0 {
+                self.work.at(id.clone(), now + patience(id.0));
+            } else {
+                self.work.push(id, now);
+            }
+        }
+    }
+
+    fn take_done(&mut self, done: Done) {
+        let now = self.now();
+        match done {
+            Done::Plan { id, outcome } => {
+                self.plans_under_way -= 1;
+                report(TABLE[id.0].0, &id.1, &outcome);
+                let failed = !outcome.errors.is_empty();
+                self.work.done(id, outcome.awaits, failed, now);
+            }
+            Done::Bind { pod, uid, outcome } => {
+                self.bindings_under_way -= 1;
+                report("scheduler", &pod, &outcome);
+                if !outcome.errors.is_empty() && self.cluster.snapshot.forget(&uid) {
+                    self.cluster.pending.failed(&pod, now, true);
+                    self.cluster.pending.wake();
+                }
+            }
+            Done::Explain { pod, outcome } => {
+                self.bindings_under_way -= 1;
+                report("scheduler", &pod, &outcome);
+                if !outcome.errors.is_empty() {
+                    self.cluster.pending.failed(&pod, now, true);
+                }
+            }
+        }
+    }
+
+    /// Starts and ends metadata informers so that every resource has one.
+    fn take_discovered(&mut self, found: Vec<Resource>) {
+        let found: HashMap<Arc<str>, Resource> = found.into_iter().map(|r| (r.name.clone(), r)).collect();
+        let gone: Vec<Arc<str>> = self.discovered.keys().filter(|name| !found.contains_key(*name)).cloned().collect();
+        for name in gone {
+            tracing::info!(resource = %name, "resource is gone");
+            self.informers.remove(&(name.clone(), true));
+            self.cluster.listed.remove(&(name.clone(), true));
+            self.cluster.view.resources.remove(&name);
+            for key in self.cluster.view.objects.of_resource(&name) {
+                self.cluster.view.objects.remove(&key);
+            }
+        }
+        for (name, resource) in &found {
+            let known = self.cluster.view.resources.get(name).is_some();
+            if !kinds::needs_metadata(name) {
+                if !known {
+                    self.cluster.view.resources.insert(resource.clone());
+                }
+            } else if !self.informers.contains_key(&(name.clone(), true)) {
+                self.follow(kinds::metadata(Arc::new(resource.clone())));
+            }
+        }
+        self.discovered = found;
+        self.resources = Arc::new(self.cluster.view.resources.clone());
+    }
+
+    fn follow(&mut self, watched: Watched) {
+        let id = watched.id();
+        let task = Task::spawn("informer", informer::follow(self.client.clone(), watched, self.changes_to.clone()));
+        self.informers.insert(id, task);
+    }
+
+    /// Lets garbage collection begin once everything is listed.
+    fn look_at_graph(&mut self, now: u64) {
+        if self.graph_known || self.discovered.is_empty() {
+            return;
+        }
+        let all = self.informers.keys().all(|informer| self.cluster.listed.contains(informer));
+        if all || now > GRAPH_PATIENCE {
+            self.graph_known = true;
+            for id in std::mem::take(&mut self.held) {
+                self.work.push(id, now);
+            }
+        }
+    }
+
+    fn plan(&mut self) {
+        for _ in 0..TURN {
+            if self.plans_under_way >= UNDER_WAY {
+                return;
+            }
+            let Some(id) = self.work.pop() else { return };
+            let (now, at) = (self.now(), seconds());
+            let (name, plan) = TABLE[id.0];
+            let (Plan { actions, again_at }, report) = plan(&self.cluster.view, &id.1, at, seed());
+            if !report.waiting.is_empty() {
+                tracing::debug!(controller = name, key = %id.1, waiting = ?report.waiting, "waiting");
+            }
+            if let Some(again_at) = again_at {
+                let pause = u64::try_from(again_at - at).unwrap_or(0).max(1) * 1000;
+                self.work.at(id.clone(), now + pause);
+            }
+            if actions.is_empty() {
+                // What changed while planning cannot be: planning does not wait.
+                self.work.idle(&id);
+                continue;
+            }
+            let absent = if id.0 == GC { self.absent_owners(&actions) } else { Absent::new() };
+            let (executor, resources) = (self.writes.clone(), self.resources.clone());
+            self.plans_under_way += 1;
+            self.done.spawn(async move {
+                let outcome = executor.execute(&resources, actions, &absent, at).await;
+                Done::Plan { id, outcome }
+            });
+        }
+    }
+
+    /// Owners that the view lacks of what is to be deleted; the executor asks the server for them.
+    fn absent_owners(&self, actions: &[Action]) -> Absent {
+        let view = &self.cluster.view;
+        let targets = actions.iter().filter_map(|action| match action {
+            Action::Delete { target, .. } => view.objects.get(target),
+            _ => None,
+        });
+        let owners = targets.flat_map(|object| object.metadata.owner_references.iter().map(move |owner| (object, owner)));
+        let lacking = owners.filter(|(_, owner)| view.objects.by_uid(&owner.uid).is_none());
+        let named = lacking.filter_map(|(object, owner)| {
+            let resource = view.resources.of_kind(&owner.api_version, &owner.kind)?;
+            let namespace = if resource.namespaced { object.metadata.namespace.clone() } else { "".into() };
+            Some((Key::new(resource.name.clone(), namespace, owner.name.clone()), owner.uid.clone()))
+        });
+        named.collect()
+    }
+
+    fn place(&mut self) {
+        for _ in 0..TURN {
+            let now = self.now();
+            if self.bindings_under_way >= UNDER_WAY {
+                return;
+            }
+            let Some(key) = self.cluster.pending.pop(now) else { return };
+            let Some(pod) = self.cluster.view.pods.by_key(&key).cloned() else {
+                self.cluster.pending.remove(&key);
+                continue;
+            };
+            let at = seconds();
+            let (executor, resources, absent) = (self.bindings.clone(), self.resources.clone(), Absent::new());
+            match scheduler::place(&self.cluster.snapshot, &pod, self.policy, seed()) {
+                Ok(node) => {
+                    self.cluster.snapshot.assume(&pod, &node);
+                    let actions = scheduler::bind(&pod, &node);
+                    let uid = pod.metadata.uid.clone();
+                    self.bindings_under_way += 1;
+                    self.done.spawn(async move {
+                        let outcome = executor.execute(&resources, actions, &absent, at).await;
+                        Done::Bind { pod: key, uid, outcome }
+                    });
+                }
+                Err(why) => {
+                    self.cluster.pending.failed(&key, now, false);
+                    let actions = scheduler::unschedulable(&pod, &why, at);
+                    if actions.is_empty() {
+                        continue;
+                    }
+                    self.bindings_under_way += 1;
+                    self.done.spawn(async move {
+                        let outcome = executor.execute(&resources, actions, &absent, at).await;
+                        Done::Explain { pod: key, outcome }
+                    });
+                }
+            }
+        }
+    }
+
+    /// Milliseconds since the driver began.
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+fn report(who: &str, key: &Key, outcome: &Outcome) {
+    for error in &outcome.errors {
+        let text = chain(error);
+        match execute::Error::is_race(error) {
+            true => tracing::debug!(who, key = %key, error = %text, "somebody was faster"),
+            false => tracing::warn!(who, key = %key, error = %text, "write failed"),
+        }
+    }
+}
+
+/// Seconds since the epoch.
+fn seconds() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Different each time; nothing secret depends on it.
+fn seed() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64)
+}

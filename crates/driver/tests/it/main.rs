@@ -1,0 +1,5 @@
+//! The driver against a whole API server in this process: what a user sees happen.
+
+mod scheduling;
+mod support;
+mod workloads;

@@ -1,0 +1,100 @@
+//! A cluster without machines: API server, driver, and nodes that exist as objects only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dunlin_apiserver::{ApiServer, Config, NoNodes, User};
+use dunlin_driver::{Driver, Options};
+use dunlin_pki::jwt::Issuer;
+use dunlin_store::memory::MemoryStore;
+use kube::Client;
+use serde_json::{Value, json};
+
+pub struct Cluster {
+    pub client: Client,
+    _driver: Driver,
+    _dir: tempfile::TempDir,
+}
+
+impl Cluster {
+    pub async fn start() -> Self {
+        let filter = std::env::var("DUNLIN_TEST_LOG").is_ok();
+        if filter {
+            let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer().try_init();
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let issuer = Issuer::open_or_create(dir.path(), "https://kubernetes.default.svc").expect("an issuer");
+        let config = Config::new(
+            Arc::new(MemoryStore::new()),
+            Arc::new(issuer),
+            "https://kubernetes.default.svc",
+            "the ca",
+            Arc::new(NoNodes),
+        );
+        let api = ApiServer::new(config);
+        api.bootstrap().await.expect("bootstrap");
+        let client = Client::new(api.as_user(User::in_process("system:dunlin")), "default");
+        let options = Options { ca_pem: "the ca".to_owned(), ..Options::default() };
+        Self { _driver: dunlin_driver::run(client.clone(), options), client, _dir: dir }
+    }
+
+    pub async fn send(&self, method: &str, path: &str, body: Value) -> Result<Value, kube::Error> {
+        let content = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let request = http::Request::builder().method(method).uri(path).header("content-type", content);
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        self.client.request(request.body(body).expect("a request")).await
+    }
+
+    pub async fn create(&self, path: &str, body: Value) -> Value {
+        self.send("POST", path, body).await.expect("created")
+    }
+
+    pub async fn get(&self, path: &str) -> Option<Value> {
+        self.send("GET", path, Value::Null).await.ok()
+    }
+
+    pub async fn items(&self, path: &str) -> Vec<Value> {
+        let list = self.get(path).await.unwrap_or_default();
+        list["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// A node that is ready and stays so for the grace period.
+    pub async fn node(&self, name: &str, cpu: &str) {
+        self.create("/api/v1/nodes", json!({"apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}})).await;
+        let status = json!({"status": {
+            "allocatable": {"cpu": cpu, "memory": "8Gi", "pods": "110"},
+            "capacity": {"cpu": cpu, "memory": "8Gi", "pods": "110"},
+            "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
+        }});
+        self.send("PATCH", &format!("/api/v1/nodes/{name}/status"), status).await.expect("node status");
+    }
+
+    /// Makes a bound pod look as if its node ran it.
+    pub async fn run_pod(&self, path: &str, ip: &str) {
+        let status = json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": [
+            {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
+        self.send("PATCH", &format!("{path}/status"), status).await.expect("pod status");
+    }
+}
+
+/// Waits until `check` gives something.
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut check: impl FnMut() -> F) -> T {
+    let all = async {
+        loop {
+            if let Some(found) = check().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    match tokio::time::timeout(Duration::from_secs(20), all).await {
+        Ok(found) => found,
+        Err(_) => panic!("waited in vain for {what}"),
+    }
+}
+
+pub fn pod(name: &str, cpu: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [
+        {"name": "c", "image": "i", "resources": {"requests": {"cpu": cpu}}}]}})
+}

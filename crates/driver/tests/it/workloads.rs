@@ -1,0 +1,141 @@
+//! Workloads become pods, services find them, and what is deleted takes along what belongs to it.
+
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, until};
+
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+const SETS: &str = "/apis/apps/v1/namespaces/default/replicasets";
+const PODS: &str = "/api/v1/namespaces/default/pods";
+
+fn template(image: &str) -> Value {
+    json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": image}]}})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_becomes_pods_on_nodes_and_rolls_and_goes() {
+    let cluster = Cluster::start().await;
+    cluster.node("n1", "4").await;
+    cluster.node("n2", "4").await;
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+        "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}, "template": template("one")}});
+    cluster.create(DEPLOYMENTS, deployment).await;
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}});
+    cluster.create("/api/v1/namespaces/default/services", service).await;
+    run(&cluster, "one", 3).await;
+    until("the status", || async {
+        let deployment = cluster.get(&format!("{DEPLOYMENTS}/web")).await?;
+        (deployment["status"]["availableReplicas"] == 3).then_some(())
+    })
+    .await;
+    assert_eq!(cluster.items(SETS).await.len(), 1);
+    until("the endpoints", || async {
+        let slices = cluster.items("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices").await;
+        slices.into_iter().find(|slice| {
+            slice["metadata"]["labels"]["kubernetes.io/service-name"] == "web"
+                && slice["endpoints"].as_array().is_some_and(|e| e.len() == 3)
+        })
+    })
+    .await;
+
+    let patch = json!({"spec": {"template": template("two")}});
+    cluster.send("PATCH", &format!("{DEPLOYMENTS}/web"), patch).await.expect("patched");
+    run(&cluster, "two", 3).await;
+    until("the old pods to go", || async {
+        (cluster.items(PODS).await.iter().filter(|pod| image(pod) == "one").count() == 0).then_some(())
+    })
+    .await;
+
+    cluster.send("DELETE", &format!("{DEPLOYMENTS}/web"), json!({"propagationPolicy": "Background"})).await.expect("deleted");
+    until("everything to go", || async {
+        end_deleted(&cluster).await;
+        (cluster.items(SETS).await.is_empty() && cluster.items(PODS).await.is_empty()).then_some(())
+    })
+    .await;
+}
+
+/// Plays the nodes until `count` pods of `image` run.
+async fn run(cluster: &Cluster, wanted: &str, count: usize) {
+    until("running pods", || async {
+        end_deleted(cluster).await;
+        let pods = cluster.items(PODS).await;
+        for (n, pod) in pods.iter().enumerate() {
+            let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+            let waits = pod["spec"]["nodeName"].is_string() && pod["status"]["phase"] != "Running";
+            if waits && pod["metadata"]["deletionTimestamp"].is_null() {
+                cluster.run_pod(&format!("{PODS}/{name}"), &format!("10.42.0.{}", n + 2)).await;
+            }
+        }
+        let runs = |pod: &&Value| pod["status"]["phase"] == "Running" && image(pod) == wanted;
+        (pods.iter().filter(runs).count() == count).then_some(())
+    })
+    .await;
+}
+
+/// Ends pods that are being deleted, as their node would.
+async fn end_deleted(cluster: &Cluster) {
+    for pod in cluster.items(PODS).await {
+        if pod["metadata"]["deletionTimestamp"].is_string() {
+            let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+            let _ = cluster.send("DELETE", &format!("{PODS}/{name}"), json!({"gracePeriodSeconds": 0})).await;
+        }
+    }
+}
+
+fn image(pod: &Value) -> &str {
+    pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_gets_its_account_and_ends_with_its_content() {
+    let cluster = Cluster::start().await;
+    cluster.create("/api/v1/namespaces", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}})).await;
+    until("the service account", || async { cluster.get("/api/v1/namespaces/team/serviceaccounts/default").await }).await;
+    let ca = until("the ca", || async { cluster.get("/api/v1/namespaces/team/configmaps/kube-root-ca.crt").await }).await;
+    assert_eq!(ca["data"]["ca.crt"], "the ca");
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}});
+    cluster.create("/api/v1/namespaces/team/secrets", secret).await;
+    cluster.send("DELETE", "/api/v1/namespaces/team", Value::Null).await.expect("deleted");
+    until("the namespace to go", || async { cluster.get("/api/v1/namespaces/team").await.is_none().then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_get_ranges_and_daemon_pods() {
+    let cluster = Cluster::start().await;
+    cluster.node("n1", "4").await;
+    cluster.node("n2", "4").await;
+    for (name, n) in [("n1", 1), ("n2", 2)] {
+        let cidr = until("a range", || async {
+            let node = cluster.get(&format!("/api/v1/nodes/{name}")).await?;
+            node["spec"]["podCIDR"].as_str().map(str::to_owned)
+        })
+        .await;
+        assert!(cidr.starts_with("10.42.") && cidr.ends_with(".0/24"), "{n}: {cidr}");
+    }
+    let set = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "agent"},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": template("one")}});
+    cluster.create("/apis/apps/v1/namespaces/default/daemonsets", set).await;
+    until("a pod on each node", || async {
+        let pods = cluster.items(PODS).await;
+        let mut nodes: Vec<_> = pods.iter().filter_map(|p| p["spec"]["nodeName"].as_str()).collect();
+        nodes.sort_unstable();
+        (nodes == ["n1", "n2"]).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn owned_objects_of_any_kind_go_with_their_owner() {
+    let cluster = Cluster::start().await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let owner = cluster.create(maps, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owner"}})).await;
+    let reference = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"]}]);
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let owned = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "owned", "ownerReferences": reference}});
+    cluster.create(secrets, owned).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert!(cluster.get(&format!("{secrets}/owned")).await.is_some(), "its owner is there");
+    cluster.send("DELETE", &format!("{maps}/owner"), Value::Null).await.expect("deleted");
+    until("the secret to go", || async { cluster.get(&format!("{secrets}/owned")).await.is_none().then_some(()) }).await;
+}

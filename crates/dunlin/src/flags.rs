@@ -1,0 +1,237 @@
+//! The command line as one table: parser, help and completions come from it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use dunlin_client::Output;
+
+/// An orchestrator for the edge: one binary that turns small machines into something kubectl can drive.
+#[derive(Debug, Parser)]
+#[command(name = "dunlin", version, disable_help_subcommand = true)]
+pub struct Flags {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Where data lies [default: /var/lib/dunlin]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Configuration file, with the same names as the flags
+    #[arg(long, global = true, value_name = "FILE", default_value = dunlin_app::options::CONFIG_FILE)]
+    pub config: PathBuf,
+    /// What to log: error, warn, info, debug, trace, or target=level pairs [default: info]
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// Which API to talk to [default: $KUBECONFIG, else the data directory's]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a server: API, store, controllers and scheduler, with an agent for this machine
+    Server(Server),
+    /// Run an agent: make this machine a node of a server
+    Agent(Agent),
+    /// Make, list and revoke the tokens by which machines join
+    #[command(subcommand)]
+    Token(Token),
+    /// Container images of this machine
+    #[command(subcommand)]
+    Image(Image),
+    /// Show objects
+    Get {
+        /// pods, deploy, node/NAME, ...
+        resource: String,
+        name: Option<String>,
+        #[command(flatten)]
+        space: Space,
+        /// All namespaces
+        #[arg(short = 'A', long)]
+        all_namespaces: bool,
+        /// Label selector
+        #[arg(short = 'l', long)]
+        selector: Option<String>,
+        #[arg(short, long, default_value = "table", value_name = "wide|json|yaml|name")]
+        output: Output,
+    },
+    /// Show one object with its events
+    Describe {
+        resource: String,
+        name: String,
+        #[command(flatten)]
+        space: Space,
+    },
+    /// Create or change what manifests describe (server-side apply)
+    Apply {
+        /// Manifest files or folders, `-` for standard input
+        #[arg(short, long, required = true)]
+        filename: Vec<String>,
+        #[command(flatten)]
+        space: Space,
+    },
+    /// Delete an object, or what manifests describe
+    Delete {
+        #[arg(requires = "name")]
+        resource: Option<String>,
+        name: Option<String>,
+        #[arg(short, long)]
+        filename: Vec<String>,
+        #[command(flatten)]
+        space: Space,
+        /// Seconds that containers get to end
+        #[arg(long)]
+        grace_period: Option<i64>,
+        /// Return at once
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Show what a container has written
+    Logs {
+        pod: String,
+        #[command(flatten)]
+        space: Space,
+        #[arg(short, long)]
+        container: Option<String>,
+        /// Go on as lines come
+        #[arg(short, long)]
+        follow: bool,
+        /// The last lines only
+        #[arg(long)]
+        tail: Option<i64>,
+        /// The last seconds only
+        #[arg(long, value_name = "SECONDS")]
+        since: Option<i64>,
+        /// The log of the container's previous run
+        #[arg(short, long)]
+        previous: bool,
+        #[arg(long)]
+        timestamps: bool,
+    },
+    /// Run a command in a container
+    Exec {
+        pod: String,
+        #[command(flatten)]
+        space: Space,
+        #[arg(short, long)]
+        container: Option<String>,
+        /// Pass standard input on
+        #[arg(short = 'i', long)]
+        stdin: bool,
+        /// Use a terminal
+        #[arg(short, long)]
+        tty: bool,
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Show nodes with their health, capacity and pods
+    Status {
+        #[arg(short, long, default_value = "table", value_name = "json|yaml")]
+        output: Output,
+    },
+    /// End this machine's pods and remove what Dunlin has set up on it
+    Reset {
+        /// Do it
+        #[arg(long)]
+        yes: bool,
+        /// Empty the data directory, too: images, and on a server the cluster's state and keys
+        #[arg(long)]
+        all: bool,
+    },
+    /// Print a completion script
+    Completion { shell: Shell },
+}
+
+#[derive(Debug, Args)]
+pub struct Space {
+    /// Namespace
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Node {
+    /// Name of this machine's node [default: the host's name]
+    #[arg(long, value_name = "N")]
+    pub node_name: Option<String>,
+    /// Labels of this machine's node
+    #[arg(long, value_name = "K=V")]
+    pub label: Vec<String>,
+    /// Where this machine is: a name, or latitude and longitude
+    #[arg(long, value_name = "NAME|LAT,LON")]
+    pub area: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Server {
+    /// Name of the cluster
+    #[arg(long, value_name = "N")]
+    pub name: Option<String>,
+    /// Where the API listens [default: 0.0.0.0:6443]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<String>,
+    /// Names and addresses under which clients reach this server
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    pub advertise: Vec<String>,
+    /// Run no pods on this machine
+    #[arg(long)]
+    pub no_agent: bool,
+    /// Scheduling policy: balanced or first-fit
+    #[arg(long, value_name = "POLICY")]
+    pub scheduler: Option<String>,
+    #[command(flatten)]
+    pub node: Node,
+}
+
+#[derive(Debug, Args)]
+pub struct Agent {
+    /// URL of the server
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// Join token; needed once
+    #[arg(long, value_name = "T")]
+    pub token: Option<String>,
+    #[command(flatten)]
+    pub node: Node,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Print a new token
+    Create {
+        /// How long it is valid: 30m, 24h, 7d
+        #[arg(long, default_value = "24h")]
+        ttl: String,
+        /// For what (clusters join with a later version)
+        #[arg(long = "for", default_value = "node", value_parser = ["node"])]
+        purpose: String,
+    },
+    /// List tokens
+    List,
+    /// End a token
+    Revoke { token: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Image {
+    /// Import a docker-archive, oci-archive or oci-layout
+    Import {
+        file: PathBuf,
+        /// Under this name instead of the archive's
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Pull from a registry
+    Pull { reference: String },
+    /// Push to a registry
+    Push { reference: String, target: Option<String> },
+    /// List images
+    Ls,
+    /// Remove an image's name; what nothing else uses goes with it
+    Rm { reference: String },
+}

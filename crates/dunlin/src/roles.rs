@@ -1,0 +1,66 @@
+//! Starting the long-running roles: configuration, log, runtime.
+
+use std::future::Future;
+
+use dunlin_app::Error as AppError;
+use dunlin_app::options::Choices;
+
+use crate::Error;
+use crate::flags::{Agent, Global, Server};
+
+/// Runs a future on the current thread: all that an agent and a client need.
+pub fn on_one_thread<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?.block_on(work)
+}
+
+pub fn server(server: Server, global: Global) -> Result<(), Error> {
+    let choices = Choices {
+        name: server.name,
+        listen: server.listen,
+        advertise: server.advertise,
+        no_agent: server.no_agent.then_some(true),
+        scheduler: server.scheduler,
+        node_name: server.node.node_name,
+        label: server.node.label,
+        area: server.node.area,
+        ..Choices::default()
+    };
+    let choices = prepare(choices, global)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(8).enable_all().build()?;
+    Ok(runtime.block_on(dunlin_app::server::run(choices.into()))?)
+}
+
+pub fn agent(agent: Agent, global: Global) -> Result<(), Error> {
+    let choices = Choices {
+        server: agent.server,
+        token: agent.token,
+        node_name: agent.node.node_name,
+        label: agent.node.label,
+        area: agent.node.area,
+        ..Choices::default()
+    };
+    let choices = prepare(choices, global)?;
+    on_one_thread(async { Ok(dunlin_app::agent::run(choices.into()).await?) })
+}
+
+pub fn reset(yes: bool, all: bool, global: &Global) -> Result<(), Error> {
+    let data_dir = Choices { data_dir: global.data_dir.clone(), ..Choices::default() }.data_dir();
+    if !yes {
+        let what = if all { "and empties its data directory, " } else { "" };
+        return Err(AppError::Input(format!(
+            "this ends every pod of {}, {what}and cannot be undone: say --yes",
+            data_dir.display()
+        ))
+        .into());
+    }
+    on_one_thread(async { Ok(dunlin_app::reset::run(&data_dir, all).await?) })
+}
+
+/// Lays the flags over the configuration file and starts the log.
+fn prepare(flags: Choices, global: Global) -> Result<Choices, Error> {
+    let flags = Choices { data_dir: global.data_dir, log: global.log, ..flags };
+    let choices = flags.over(Choices::read(&global.config)?);
+    let filter = choices.log.clone().unwrap_or_else(|| "info".to_owned());
+    dunlin_base::log::init(&filter).map_err(|e| AppError::Input(e.to_string()))?;
+    Ok(choices)
+}

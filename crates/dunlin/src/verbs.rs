@@ -1,0 +1,88 @@
+//! The verbs that talk to an API.
+
+use std::time::Duration;
+
+use dunlin_client::connect::connect;
+use dunlin_client::delete::Delete;
+use dunlin_client::exec::Exec;
+use dunlin_client::get::Get;
+use dunlin_client::{Error as ClientError, apply, delete, describe, exec, get, logs, status, token};
+use kube::api::LogParams;
+
+use crate::Error;
+use crate::flags::{Command, Global, Token};
+
+/// Runs a verb; the number is the exit code.
+pub async fn run(verb: Command, global: &Global) -> Result<u8, Error> {
+    let data_dir = global.data_dir.clone().unwrap_or_else(|| dunlin_app::options::DATA_DIR.into());
+    let connection = connect(global.kubeconfig.as_deref(), &data_dir).await?;
+    match verb {
+        Command::Get { resource, name, space, all_namespaces, selector, output } => {
+            get::run(&connection, &Get { resource, name, namespace: space.namespace, all_namespaces, selector, output }).await?;
+        }
+        Command::Describe { resource, name, space } => {
+            describe::run(&connection, &resource, &name, space.namespace.as_deref()).await?;
+        }
+        Command::Apply { filename, space } => apply::run(&connection, &filename, space.namespace.as_deref()).await?,
+        Command::Delete { resource, name, filename, space, grace_period, no_wait } => {
+            if resource.is_none() && filename.is_empty() {
+                return Err(ClientError::Input("say what to delete: RESOURCE NAME, or -f FILE".to_owned()).into());
+            }
+            let object = resource.zip(name);
+            let all = Delete { object, files: filename, namespace: space.namespace, grace: grace_period, wait: !no_wait };
+            delete::run(&connection, &all).await?;
+        }
+        Command::Logs { pod, space, container, follow, tail, since, previous, timestamps } => {
+            let params = LogParams {
+                container,
+                follow,
+                tail_lines: tail,
+                since_seconds: since,
+                previous,
+                timestamps,
+                ..LogParams::default()
+            };
+            logs::run(&connection, &pod, space.namespace.as_deref(), params).await?;
+        }
+        Command::Exec { pod, space, container, stdin, tty, command } => {
+            let code = exec::run(&connection, &Exec { pod, namespace: space.namespace, container, stdin, tty, command }).await?;
+            return Ok(u8::try_from(code).unwrap_or(1));
+        }
+        Command::Status { output } => status::run(&connection, output).await?,
+        Command::Token(Token::Create { ttl, purpose: _ }) => {
+            token::create(&connection, duration(&ttl)?, dunlin_app::fingerprint).await?;
+        }
+        Command::Token(Token::List) => token::list(&connection).await?,
+        Command::Token(Token::Revoke { token }) => token::revoke(&connection, &token).await?,
+        Command::Server(_) | Command::Agent(_) | Command::Image(_) | Command::Reset { .. } | Command::Completion { .. } => {}
+    }
+    Ok(0)
+}
+
+/// `90s`, `30m`, `24h`, `7d`.
+fn duration(text: &str) -> Result<Duration, ClientError> {
+    let wrong = || ClientError::Input(format!("--ttl {text:?} is wrong: write a number with s, m, h or d, as in 24h"));
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    Ok(Duration::from_secs(number.checked_mul(seconds).ok_or_else(wrong)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_durations() {
+        assert_eq!(duration("24h").unwrap(), Duration::from_secs(86_400));
+        for bad in ["", "h", "5", "1.5h", "99999999999999999999d"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What the creator must know beside the OCI configuration: written by the runtime into the bundle, read by the creator.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The file's name in a bundle.
+pub const FILE: &str = "bundle.json";
+/// The OCI configuration's name in a bundle.
+pub const CONFIG: &str = "config.json";
+
+/// The creator's part of a bundle.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Bundle {
+    /// The container's id.
+    pub container: String,
+    /// libcontainer's state directory.
+    pub state: PathBuf,
+    /// Layers, lowest first.
+    pub layers: Vec<PathBuf>,
+    /// The writable layer.
+    pub upper: PathBuf,
+    /// The overlay's work directory.
+    pub work: PathBuf,
+    /// The container has a terminal.
+    pub tty: bool,
+    /// `oom_score_adj` of its processes.
+    pub oom_score_adj: i32,
+    /// User id, who shall own the streams.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Working directory, made if the image lacks it.
+    pub cwd: PathBuf,
+    /// Apply the default seccomp filter.
+    pub seccomp: bool,
+    /// `CAP_SYS_ADMIN` is in the configuration only so that the filter can be installed; give it up after that.
+    pub drop_sys_admin: bool,
+    /// The capabilities that the container keeps, by which the filter is relaxed.
+    pub capabilities: Vec<String>,
+}
+
+impl Bundle {
+    /// Reads it from a bundle.
+    pub fn read(directory: &Path) -> std::io::Result<Self> {
+        let bytes = std::fs::read(directory.join(FILE))?;
+        serde_json::from_slice(&bytes).map_err(std::io::Error::from)
+    }
+}

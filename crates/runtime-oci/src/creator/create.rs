@@ -1,0 +1,64 @@
+//! Making a container and executing its first process.
+
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use dunlin_shim::message::{Failure, Report};
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+
+use super::executor::{Command, told};
+use super::terminal::Console;
+use super::{Failed, overlay, prepare, reasons, send};
+use crate::bundle::Bundle;
+
+/// Makes the container of a bundle; on success its process runs and the shim knows.
+pub fn run(directory: &Path, control: BorrowedFd<'_>) -> Result<(), Failed> {
+    let bundle = Bundle::read(directory).map_err(|e| Failed::create("reading the bundle", e))?;
+    prepare(&bundle);
+    let root = directory.join("rootfs");
+    overlay::mount_root(&bundle, directory, &root)?;
+    overlay::make_directory(&root, &bundle.cwd, bundle.uid, bundle.gid).map_err(|e| Failed {
+        failure: Failure::Spec,
+        text: format!("working directory {}: {e}", bundle.cwd.display()),
+    })?;
+    let (outcome, told_here) = pipe()?;
+    let console = if bundle.tty { Some(Console::listen(directory)?) } else { None };
+    let builder = ContainerBuilder::new(bundle.container.clone(), SyscallType::default())
+        .with_executor(Command::new(&bundle, told_here.as_raw_fd()))
+        .with_root_path(&bundle.state)
+        .map_err(|e| Failed::create("preparing the container", reasons(&e)))?
+        .with_console_socket(console.as_ref().map(|c| c.path().to_owned()));
+    let built = builder.as_init(directory).with_systemd(false).as_sibling(false).with_detach(true).build();
+    let mut container = match built {
+        Ok(container) => container,
+        Err(error) => {
+            drop(told_here);
+            // A reason from inside is more precise than what libcontainer makes of it.
+            return Err(read_outcome(outcome)
+                .unwrap_or_else(|| Failed { failure: Failure::Create, text: reasons(&error) }));
+        }
+    };
+    let master = console.map(Console::receive).transpose()?;
+    container.start().map_err(|e| Failed::create("starting the process", reasons(&e)))?;
+    drop(told_here);
+    if let Some(failed) = read_outcome(outcome) {
+        return Err(failed);
+    }
+    let pid = container.pid().map_or(0, |pid| pid.as_raw() as u32);
+    send(control, &Report::Started { pid }, master.as_ref().map(|m| m.as_fd()))
+        .map_err(|e| Failed::create("reporting", e))
+}
+
+/// The pipe by which the new process tells why it could not execute; it closes when it could.
+pub fn pipe() -> Result<(OwnedFd, OwnedFd), Failed> {
+    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| Failed::create("making a pipe", e))
+}
+
+/// Waits until the new process has executed or told why not.
+pub fn read_outcome(outcome: OwnedFd) -> Option<Failed> {
+    let mut bytes = Vec::new();
+    let _ = std::fs::File::from(outcome).read_to_end(&mut bytes);
+    told(&bytes)
+}

@@ -1,0 +1,164 @@
+//! The last steps inside the container: find the command, install the filter, execute.
+//!
+//! Runs in the new process, after libcontainer has changed its root, user and capabilities. What goes wrong is written
+//! to a pipe that closes by itself when the program is executed, so that the reader learns exactly one of both.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+
+use dunlin_shim::message::Failure;
+use libcontainer::oci_spec::runtime::Spec;
+use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
+use rustix::fs::{Access, AtFlags, CWD};
+
+use super::{Failed, seccomp};
+use crate::bundle::Bundle;
+use crate::plan::config::DEFAULT_PATH;
+
+/// Executes a container's command and tells precisely why it could not.
+#[derive(Clone)]
+pub struct Command {
+    report: RawFd,
+    filter: Option<seccomp::Filter>,
+    drop_sys_admin: bool,
+}
+
+impl Command {
+    /// `report` is the pipe's write end, closed on execution.
+    pub fn new(bundle: &Bundle, report: RawFd) -> Self {
+        let filter = bundle.seccomp.then(|| seccomp::default_filter(&bundle.capabilities)).flatten();
+        Self { report, filter, drop_sys_admin: bundle.drop_sys_admin }
+    }
+
+    fn tell(&self, failed: &Failed) {
+        let mut bytes = vec![failed.failure as u8];
+        bytes.extend_from_slice(&failed.text.as_bytes()[..failed.text.len().min(3000)]);
+        // SAFETY: the descriptor stays open until this process executes or ends.
+        let _ = rustix::io::write(unsafe { BorrowedFd::borrow_raw(self.report) }, &bytes);
+    }
+}
+
+/// Reads what a [`Command`] told. `None`: it was executed.
+pub fn told(bytes: &[u8]) -> Option<Failed> {
+    let (kind, text) = bytes.split_first()?;
+    let failure = if *kind == Failure::Command as u8 { Failure::Command } else { Failure::Create };
+    Some(Failed { failure, text: String::from_utf8_lossy(text).into_owned() })
+}
+
+impl Executor for Command {
+    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        match find(spec) {
+            Ok(_) => Ok(()),
+            Err(failed) => {
+                self.tell(&failed);
+                Err(ExecutorValidationError::ArgValidationError(failed.text))
+            }
+        }
+    }
+
+    /// The environment is given to `execve`, in its order; this process needs none of it.
+    fn setup_envs(&self, _envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
+        Ok(())
+    }
+
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        let failed = self.execute(spec);
+        self.tell(&failed);
+        Err(ExecutorError::Other(failed.text))
+    }
+}
+
+impl Command {
+    /// Returns only with the reason why the program does not run.
+    fn execute(&self, spec: &Spec) -> Failed {
+        let path = match find(spec) {
+            Ok(path) => path,
+            Err(failed) => return failed,
+        };
+        let process = spec.process().as_ref();
+        let args = process.and_then(|p| p.args().as_ref()).map_or(&[][..], Vec::as_slice);
+        let env = process.and_then(|p| p.env().as_ref()).map_or(&[][..], Vec::as_slice);
+        let strings = |list: &[String]| list.iter().map(|s| CString::new(s.as_bytes())).collect::<Result<Vec<_>, _>>();
+        let (Ok(args), Ok(env), Ok(program)) = (strings(args), strings(env), CString::new(path.as_bytes())) else {
+            return Failed { failure: Failure::Command, text: "a NUL byte in the command or the environment".into() };
+        };
+        let pointers = |list: &[CString]| {
+            list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
+        };
+        let (argv, envp) = (pointers(&args), pointers(&env));
+        default_signals();
+        if let Some(filter) = &self.filter
+            && let Err(error) = filter.install()
+        {
+            return Failed::create("installing the seccomp filter", error);
+        }
+        if self.drop_sys_admin
+            && let Err(error) = drop_sys_admin()
+        {
+            return Failed::create("giving up CAP_SYS_ADMIN", error);
+        }
+        // SAFETY: program, argv and envp are NUL-terminated and alive; argv and envp end with a null pointer.
+        unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+        let error = io::Error::last_os_error();
+        let reason = match error.raw_os_error() {
+            // The file is there: find() has seen it. What is missing is what it needs.
+            Some(libc::ENOENT) => "its interpreter or dynamic linker is not in the image".to_owned(),
+            Some(libc::ENOEXEC) => "exec format error (another architecture, or a script without #!)".to_owned(),
+            Some(libc::EACCES) => "permission denied".to_owned(),
+            _ => error.to_string(),
+        };
+        Failed { failure: Failure::Command, text: reason }
+    }
+}
+
+/// The command's path. A name without a slash is looked for in the container's `PATH`.
+fn find(spec: &Spec) -> Result<String, Failed> {
+    let wrong = |text: &str| Failed { failure: Failure::Command, text: text.to_owned() };
+    let process = spec.process().as_ref();
+    let name = process.and_then(|p| p.args().as_ref()).and_then(|a| a.first());
+    let name = name.ok_or_else(|| wrong("the command is empty"))?;
+    let env = process.and_then(|p| p.env().as_ref()).map_or(&[][..], Vec::as_slice);
+    let path = env.iter().rev().find_map(|e| e.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
+    let candidates: Vec<String> = if name.contains('/') {
+        vec![name.clone()]
+    } else {
+        path.split(':').map(|dir| format!("{}/{name}", if dir.is_empty() { "." } else { dir })).collect()
+    };
+    let mut denied = false;
+    for candidate in candidates {
+        let Ok(stat) = rustix::fs::stat(&candidate) else { continue };
+        let directory = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
+        if !directory && rustix::fs::accessat(CWD, &candidate, Access::EXEC_OK, AtFlags::EACCESS).is_ok() {
+            return Ok(candidate);
+        }
+        denied = true;
+    }
+    Err(wrong(match (denied, name.contains('/')) {
+        (true, _) => "permission denied",
+        (false, true) => "no such file or directory in the image",
+        (false, false) => "executable file not found in $PATH",
+    }))
+}
+
+/// Rust ignores SIGPIPE, and what is ignored stays so over an execution; programs expect it to end them.
+fn default_signals() {
+    // SAFETY: signal dispositions and the mask of this process, which is about to become another program.
+    unsafe {
+        for signal in 1..=libc::SIGRTMAX() {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+    }
+}
+
+fn drop_sys_admin() -> io::Result<()> {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    let mut sets = capabilities(None)?;
+    sets.effective.remove(CapabilitySet::SYS_ADMIN);
+    sets.permitted.remove(CapabilitySet::SYS_ADMIN);
+    Ok(set_capabilities(None, sets)?)
+}

@@ -1,0 +1,6 @@
+//! What is decided before anything is done: pure functions from specifications to configuration.
+
+pub mod capabilities;
+pub mod config;
+pub mod limits;
+pub mod validate;

@@ -1,0 +1,195 @@
+//! The OCI runtime configuration of a container (opencontainers/runtime-spec, config.md), as JSON.
+//!
+//! Everything is written out; libcontainer's own defaults are not used, because they mount cgroups writable and know
+//! nothing of pods.
+
+use std::path::Path;
+
+use dunlin_runtime::{ContainerSpec, Mount, SandboxSpec};
+use serde_json::{Value, json};
+
+use crate::paths::{Sandbox, text};
+
+/// What is used when the image says nothing.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What a container finds when it arrives.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The sandbox's specification.
+    pub sandbox: &'a SandboxSpec,
+    /// Its directories.
+    pub paths: &'a Sandbox,
+    /// Its shim, whose namespaces are joined.
+    pub shim: u32,
+    /// Process 1 of the shared PID namespace; 0 for none.
+    pub reaper: u32,
+    /// The container's cgroup, from the hierarchy's root.
+    pub cgroup: String,
+    /// cgroup v2, where a container gets a cgroup namespace.
+    pub unified: bool,
+    /// Capabilities granted.
+    pub capabilities: &'a [&'static str],
+    /// Give `CAP_SYS_ADMIN` until the seccomp filter is installed.
+    pub lend_sys_admin: bool,
+    /// Devices, looked up on the host.
+    pub devices: &'a [Device],
+}
+
+/// A device node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Path inside.
+    pub path: String,
+    /// `c` or `b`.
+    pub kind: char,
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// `rwm`.
+    pub access: String,
+}
+
+/// The configuration.
+pub fn config(spec: &ContainerSpec, context: &Context<'_>) -> Value {
+    json!({
+        "ociVersion": "1.0.2",
+        "root": { "path": "rootfs", "readonly": spec.read_only_rootfs },
+        "process": process(spec, context),
+        "mounts": mounts(spec, context),
+        "linux": linux(spec, context),
+    })
+}
+
+fn process(spec: &ContainerSpec, context: &Context<'_>) -> Value {
+    let mut env: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    if !spec.env.iter().any(|(name, _)| name == "PATH") {
+        env.insert(0, format!("PATH={DEFAULT_PATH}"));
+    }
+    if spec.tty && !spec.env.iter().any(|(name, _)| name == "TERM") {
+        env.push("TERM=xterm".to_owned());
+    }
+    let granted = context.capabilities;
+    let mut for_now = granted.to_vec();
+    if context.lend_sys_admin {
+        for_now.push("CAP_SYS_ADMIN");
+    }
+    json!({
+        "terminal": spec.tty,
+        "user": { "uid": spec.uid, "gid": spec.gid, "additionalGids": spec.additional_gids, "umask": 0o022 },
+        "args": spec.args,
+        "env": env,
+        "cwd": text(&spec.cwd),
+        "noNewPrivileges": spec.no_new_privileges,
+        // Nothing is inheritable: an executed program could gain by it (CVE-2022-24769).
+        "capabilities": {
+            "bounding": granted, "permitted": for_now, "effective": for_now, "inheritable": [], "ambient": [],
+        },
+    })
+}
+
+fn mount(kind: &str, source: &str, target: &str, options: &[&str]) -> Value {
+    json!({ "type": kind, "source": source, "destination": target, "options": options })
+}
+
+fn mounts(spec: &ContainerSpec, context: &Context<'_>) -> Vec<Value> {
+    let writable = if spec.privileged { "rw" } else { "ro" };
+    let own_shm = text(&context.paths.shm());
+    let shm = if context.sandbox.host_ipc { "/dev/shm" } else { &own_shm };
+    let defaults = [
+        mount("proc", "proc", "/proc", &["nosuid", "noexec", "nodev"]),
+        mount("tmpfs", "tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount("devpts", "devpts", "/dev/pts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        mount("mqueue", "mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"]),
+        mount("bind", shm, "/dev/shm", &["rbind", "nosuid", "noexec", "nodev"]),
+        mount("sysfs", "sysfs", "/sys", &["nosuid", "noexec", "nodev", writable]),
+        mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosuid", "noexec", "nodev", "relatime", writable]),
+    ];
+    let taken = |target: &str| spec.mounts.iter().any(|m| m.target == Path::new(target));
+    let mut all: Vec<Value> =
+        defaults.into_iter().filter(|m| !m["destination"].as_str().is_some_and(taken)).collect();
+    all.extend(spec.mounts.iter().map(|m| bind(m, context.paths)));
+    all
+}
+
+fn bind(wanted: &Mount, paths: &Sandbox) -> Value {
+    let source = match wanted.source.strip_prefix("tmpfs:") {
+        Some(name) => text(&paths.volume(name)),
+        None => wanted.source.clone(),
+    };
+    let propagation = match wanted.propagation.as_deref() {
+        Some("rslave") => "rslave",
+        _ => "rprivate",
+    };
+    let access = if wanted.read_only { "ro" } else { "rw" };
+    mount("bind", &source, &text(&wanted.target), &["rbind", propagation, access])
+}
+
+fn linux(spec: &ContainerSpec, context: &Context<'_>) -> Value {
+    let (masked, readonly) =
+        if spec.privileged { (&[][..], &[][..]) } else { (&spec.masked_paths[..], &spec.readonly_paths[..]) };
+    let devices: Vec<Value> = context
+        .devices
+        .iter()
+        .map(|d| {
+            json!({
+                "path": d.path, "type": d.kind.to_string(), "major": d.major, "minor": d.minor,
+                "fileMode": d.mode, "uid": d.uid, "gid": d.gid,
+            })
+        })
+        .collect();
+    json!({
+        "namespaces": namespaces(context),
+        "cgroupsPath": context.cgroup,
+        "resources": { "devices": device_rules(spec, context.devices) },
+        "devices": devices,
+        "maskedPaths": masked,
+        "readonlyPaths": readonly,
+        "rootfsPropagation": "slave",
+    })
+}
+
+fn namespaces(context: &Context<'_>) -> Vec<Value> {
+    let joined = |kind: &str, pid: u32, file: &str| json!({ "type": kind, "path": format!("/proc/{pid}/ns/{file}") });
+    let sandbox = context.sandbox;
+    let mut all = vec![json!({ "type": "mount" })];
+    if context.reaper != 0 {
+        all.push(joined("pid", context.reaper, "pid"));
+    } else if !sandbox.host_pid {
+        all.push(json!({ "type": "pid" }));
+    }
+    if !sandbox.host_network {
+        all.push(joined("network", context.shim, "net"));
+        all.push(joined("uts", context.shim, "uts"));
+    }
+    if !sandbox.host_ipc {
+        all.push(joined("ipc", context.shim, "ipc"));
+    }
+    if context.unified {
+        all.push(json!({ "type": "cgroup" }));
+    }
+    all
+}
+
+fn device_rules(spec: &ContainerSpec, devices: &[Device]) -> Vec<Value> {
+    if spec.privileged {
+        return vec![json!({ "allow": true, "access": "rwm" })];
+    }
+    // Making a node is harmless while it cannot be opened; libcontainer adds the usual devices itself.
+    let mut rules = vec![
+        json!({ "allow": false, "access": "rwm" }),
+        json!({ "allow": true, "type": "c", "access": "m" }),
+        json!({ "allow": true, "type": "b", "access": "m" }),
+    ];
+    rules.extend(devices.iter().map(|d| {
+        json!({ "allow": true, "type": d.kind.to_string(), "major": d.major, "minor": d.minor, "access": d.access })
+    }));
+    rules
+}
