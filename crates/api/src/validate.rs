@@ -1,7 +1,127 @@
-//! What is wrong with an object, field by field, in Kubernetes' words.
+//! What is wrong with an object, field by field, in the paths and words of Kubernetes.
+//!
+//! The object has been decoded and defaulted before (`defaults::apply`, and `defaults::create` for new ones), so types
+//! are right and what has a default is there; a field of the wrong type counts as missing and never panics. Kinds that
+//! are not known here get the checks of metadata alone. Whether names exist, quotas, and ranges that are configured are
+//! not decided here.
+
+mod apps;
+mod autoscaling;
+mod batch;
+mod container;
+mod core;
+mod cron;
 pub mod error;
+mod extension;
+mod field;
+mod handler;
+mod limits;
+mod metadata;
+mod network;
+mod pod;
+mod pod_update;
+mod rbac;
+mod resources;
+mod scheduling;
+mod security;
+mod selectors;
+mod service;
+mod storage;
 pub mod syntax;
-pub use error::{ErrorKind, FieldError};
+mod volumes;
+
 use serde_json::Value;
-pub fn validate_create(_gvk: &crate::gvk::GroupVersionKind, _new: &Value) -> Vec<FieldError> { Vec::new() }
-pub fn validate_update(_gvk: &crate::gvk::GroupVersionKind, _new: &Value, _old: &Value) -> Vec<FieldError> { Vec::new() }
+
+use crate::gvk::GroupVersionKind;
+
+pub use error::{ErrorKind, FieldError};
+use field::{At, Errors};
+
+/// Everything that is wrong with a new object.
+pub fn validate_create(gvk: &GroupVersionKind, object: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    let root = At::root(object);
+    metadata::create(gvk, &root, &mut errors);
+    kind(gvk, &root, &mut errors);
+    if is(gvk, "", "Pod") {
+        pod_update::create_only(&root, &mut errors);
+    }
+    errors.into_vec()
+}
+
+/// Everything that is wrong with an object that shall replace another: with the object as such, and with the change.
+pub fn validate_update(gvk: &GroupVersionKind, new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    let (new, old) = (At::root(new), At::root(old));
+    metadata::update(gvk, &new, &old, &mut errors);
+    kind(gvk, &new, &mut errors);
+    change(gvk, &new, &old, &mut errors);
+    errors.into_vec()
+}
+
+/// Everything that is wrong with a write to a subresource that stores the whole object: `status`, `finalize`,
+/// `ephemeralcontainers`, `resize`.
+pub fn validate_subresource(
+    gvk: &GroupVersionKind,
+    subresource: &str,
+    new: &Value,
+    old: &Value,
+) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    let (new, old) = (At::root(new), At::root(old));
+    metadata::update(gvk, &new, &old, &mut errors);
+    match subresource {
+        "ephemeralcontainers" => pod_update::ephemeral_containers(&new, &old, &mut errors),
+        "resize" => {
+            kind(gvk, &new, &mut errors);
+            pod_update::resize(&new, &old, &mut errors);
+        }
+        "status" if is(gvk, "", "Node") => core::node_status(&new, &mut errors),
+        "status" if is(gvk, "", "Pod") => pod_update::status(&new, &old, &mut errors),
+        _ => {}
+    }
+    errors.into_vec()
+}
+
+fn is(gvk: &GroupVersionKind, group: &str, kind: &str) -> bool {
+    gvk.group == group && gvk.kind == kind
+}
+
+/// The checks of the object as such.
+fn kind(gvk: &GroupVersionKind, object: &At, errors: &mut Errors) {
+    match gvk.group.as_str() {
+        "" => core::kind(&gvk.kind, object, errors),
+        "apps" => apps::kind(&gvk.kind, object, errors),
+        "batch" => batch::kind(&gvk.kind, object, errors),
+        "autoscaling" => autoscaling::kind(gvk, object, errors),
+        "policy" => autoscaling::disruption_budget(&gvk.kind, object, errors),
+        "networking.k8s.io" | "discovery.k8s.io" => network::kind(&gvk.kind, object, errors),
+        "rbac.authorization.k8s.io" => rbac::kind(&gvk.kind, object, errors),
+        "storage.k8s.io" => storage::kind(&gvk.kind, object, errors),
+        "apiextensions.k8s.io"
+        | "certificates.k8s.io"
+        | "coordination.k8s.io"
+        | "node.k8s.io"
+        | "scheduling.k8s.io" => extension::kind(&gvk.kind, object, errors),
+        _ => {}
+    }
+}
+
+/// The checks of what has changed.
+fn change(gvk: &GroupVersionKind, new: &At, old: &At, errors: &mut Errors) {
+    match gvk.group.as_str() {
+        "" => core::change(&gvk.kind, new, old, errors),
+        "apps" => apps::change(&gvk.kind, new, old, errors),
+        "batch" => batch::change(&gvk.kind, new, old, errors),
+        "discovery.k8s.io" => network::change(&gvk.kind, new, old, errors),
+        "rbac.authorization.k8s.io" => rbac::change(&gvk.kind, new, old, errors),
+        "storage.k8s.io" => storage::change(&gvk.kind, new, old, errors),
+        "apiextensions.k8s.io" | "certificates.k8s.io" | "node.k8s.io" | "scheduling.k8s.io" => {
+            extension::change(&gvk.kind, new, old, errors);
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ pub mod list;
 pub mod modify;
 pub mod patch;
 pub mod prepare;
+pub mod protobuf;
 pub mod storage;
 pub mod update;
 pub mod watch;

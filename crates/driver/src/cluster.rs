@@ -17,7 +17,8 @@ pub struct Cluster {
     pub snapshot: Snapshot,
     /// Pods that wait for a node.
     pub pending: Queue,
-    /// How far the informers are, by resource; the typed one counts where there are two.
+    /// How far the informers are, by resource; the faster one where there are two (ConfigMaps), since the typed one
+    /// sees few objects and would be waited for in vain.
     pub versions: HashMap<Arc<str>, u64>,
     /// Informers (resource, metadata only) that have delivered their first list.
     pub listed: HashSet<(Arc<str>, bool)>,
@@ -47,10 +48,8 @@ impl Cluster {
             }
             News::Progress => Vec::new(),
         };
-        if !metadata_only || !self.listed.contains(&(resource.clone(), false)) {
-            let seen = self.versions.entry(resource).or_default();
-            *seen = version.max(*seen);
-        }
+        let seen = self.versions.entry(resource).or_default();
+        *seen = version.max(*seen);
         steps
     }
 

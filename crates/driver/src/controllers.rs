@@ -70,7 +70,10 @@ pub fn concerned(view: &View, step: &Step, ids: &mut Vec<Id>) {
             Any::ReplicaSet(_) => {
                 ids.push((REPLICA_SET, key));
                 controlled(object.metadata(), "Deployment", "deployments.apps", DEPLOYMENT, ids);
-                orphan(view.deployments.in_namespace(&object.metadata().namespace), object, DEPLOYMENT, ids);
+                if object.metadata().controller().is_none() {
+                    let deployments = view.deployments.in_namespace(&object.metadata().namespace);
+                    adopters(deployments, object.metadata(), DEPLOYMENT, ids);
+                }
             }
             Any::Deployment(_) => ids.push((DEPLOYMENT, key)),
             Any::DaemonSet(_) => ids.push((DAEMON_SET, key)),
@@ -129,10 +132,11 @@ fn of_pod(view: &View, step: &Step, pod: &Arc<Pod>, ids: &mut Vec<Id>) {
     if let Some(set) = meta.controller().and_then(|owner| view.replica_sets.get(&meta.namespace, &owner.name)) {
         controlled(&set.metadata, "Deployment", "deployments.apps", DEPLOYMENT, ids);
     }
-    let any = Any::Pod(pod.clone());
-    orphan(view.replica_sets.in_namespace(&meta.namespace), &any, REPLICA_SET, ids);
-    orphan(view.daemon_sets.in_namespace(&meta.namespace), &any, DAEMON_SET, ids);
-    orphan(view.jobs.in_namespace(&meta.namespace), &any, JOB, ids);
+    if meta.controller().is_none() {
+        adopters(view.replica_sets.in_namespace(&meta.namespace), meta, REPLICA_SET, ids);
+        adopters(view.daemon_sets.in_namespace(&meta.namespace), meta, DAEMON_SET, ids);
+        adopters(view.jobs.in_namespace(&meta.namespace), meta, JOB, ids);
+    }
     for service in view.services.in_namespace(&meta.namespace) {
         let selects = |selector| labels::contains(&meta.labels, selector);
         if service.spec.selector.as_ref().is_some_and(selects) {
@@ -177,12 +181,9 @@ fn controlled(meta: &Meta, kind: &str, resource: &str, controller: usize, ids: &
 }
 
 /// An object without a controller may be adopted by any that selects it.
-fn orphan<T: Selects>(candidates: Vec<Arc<T>>, object: &Any, controller: usize, ids: &mut Vec<Id>) {
-    let meta = object.metadata();
-    if meta.controller().is_none() {
-        let selecting = candidates.iter().filter(|c| labels::matches(c.selector(), &meta.labels));
-        ids.extend(selecting.map(|c| (controller, c.key())));
-    }
+fn adopters<T: Selects>(candidates: Vec<Arc<T>>, orphan: &Meta, controller: usize, ids: &mut Vec<Id>) {
+    let selecting = candidates.iter().filter(|c| labels::matches(c.selector(), &orphan.labels));
+    ids.extend(selecting.map(|c| (controller, c.key())));
 }
 
 trait Selects: Held {

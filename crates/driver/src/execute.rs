@@ -30,6 +30,8 @@ pub enum Error {
     },
     #[error("the owner {0} of an object to be collected is there after all")]
     Owned(Key),
+    #[error("the task that wrote ended badly")]
+    Ended(#[source] tokio::task::JoinError),
 }
 
 impl Error {
@@ -38,7 +40,7 @@ impl Error {
         match self {
             Self::Request { source, .. } => matches!(&**source, kube::Error::Api(status) if status.code == 409),
             Self::Owned(_) => true,
-            Self::Resource(_) => false,
+            Self::Resource(_) | Self::Ended(_) => false,
         }
     }
 }

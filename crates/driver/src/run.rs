@@ -48,16 +48,16 @@ pub fn run(client: Client, options: Options) -> Driver {
 /// All that the loop reacts to.
 enum Event {
     Changes,
-    Done(Done),
+    Done(Purpose, Outcome),
     Discovered(Vec<Resource>),
     Timer,
 }
 
-/// A task that has ended.
-enum Done {
-    Plan { id: Id, outcome: Outcome },
-    Bind { pod: Key, uid: Arc<str>, outcome: Outcome },
-    Explain { pod: Key, outcome: Outcome },
+/// What a task that writes is for.
+enum Purpose {
+    Plan(Id),
+    Bind { pod: Key, uid: Arc<str> },
+    Explain { pod: Key },
 }
 
 struct Loop {
@@ -80,7 +80,8 @@ struct Loop {
     bindings: Executor,
     plans_under_way: usize,
     bindings_under_way: usize,
-    done: JoinSet<Done>,
+    writing: JoinSet<Outcome>,
+    purposes: HashMap<tokio::task::Id, Purpose>,
     changes_to: mpsc::Sender<Change>,
     changes: mpsc::Receiver<Change>,
     batch: Vec<Change>,
@@ -112,7 +113,8 @@ impl Loop {
             bindings: Executor::new(client.clone()),
             plans_under_way: 0,
             bindings_under_way: 0,
-            done: JoinSet::new(),
+            writing: JoinSet::new(),
+            purposes: HashMap::new(),
             changes_to,
             changes,
             batch: Vec::new(),
@@ -142,7 +144,7 @@ impl Loop {
             }
             match self.next().await {
                 Event::Changes => self.take_changes(),
-                Event::Done(done) => self.take_done(done),
+                Event::Done(purpose, outcome) => self.take_done(purpose, outcome),
                 Event::Discovered(found) => self.take_discovered(found),
                 Event::Timer => {}
             }
@@ -153,14 +155,13 @@ impl Loop {
         let wake = self.wake_at();
         tokio::select! {
             biased;
-            Some(done) = self.done.join_next() => match done {
-                Ok(done) => Event::Done(done),
-                Err(error) => {
-                    // The key of a task that panicked is not known here; its patience runs out and it is planned again.
-                    tracing::error!(error = %error, "a write task ended badly");
-                    Event::Timer
-                }
-            },
+            Some(ended) = self.writing.join_next_with_id() => {
+                let (task, outcome) = match ended {
+                    Ok((task, outcome)) => (task, outcome),
+                    Err(error) => (error.id(), Outcome { errors: vec![execute::Error::Ended(error)], ..Outcome::default() }),
+                };
+                self.purposes.remove(&task).map_or(Event::Timer, |purpose| Event::Done(purpose, outcome))
+            }
             Some(found) = self.discoveries.recv() => Event::Discovered(found),
             _ = self.changes.recv_many(&mut self.batch, BATCH) => Event::Changes,
             () = tokio::time::sleep_until(wake.into()) => Event::Timer,
@@ -211,16 +212,16 @@ impl Loop {
         }
     }
 
-    fn take_done(&mut self, done: Done) {
+    fn take_done(&mut self, purpose: Purpose, outcome: Outcome) {
         let now = self.now();
-        match done {
-            Done::Plan { id, outcome } => {
+        match purpose {
+            Purpose::Plan(id) => {
                 self.plans_under_way -= 1;
                 report(TABLE[id.0].0, &id.1, &outcome);
                 let failed = !outcome.errors.is_empty();
                 self.work.done(id, outcome.awaits, failed, now);
             }
-            Done::Bind { pod, uid, outcome } => {
+            Purpose::Bind { pod, uid } => {
                 self.bindings_under_way -= 1;
                 report("scheduler", &pod, &outcome);
                 if !outcome.errors.is_empty() && self.cluster.snapshot.forget(&uid) {
@@ -228,7 +229,7 @@ impl Loop {
                     self.cluster.pending.wake();
                 }
             }
-            Done::Explain { pod, outcome } => {
+            Purpose::Explain { pod } => {
                 self.bindings_under_way -= 1;
                 report("scheduler", &pod, &outcome);
                 if !outcome.errors.is_empty() {
@@ -307,12 +308,8 @@ impl Loop {
                 continue;
             }
             let absent = if id.0 == GC { self.absent_owners(&actions) } else { Absent::new() };
-            let (executor, resources) = (self.writes.clone(), self.resources.clone());
             self.plans_under_way += 1;
-            self.done.spawn(async move {
-                let outcome = executor.execute(&resources, actions, &absent, at).await;
-                Done::Plan { id, outcome }
-            });
+            self.write(self.writes.clone(), Purpose::Plan(id), actions, absent, at);
         }
     }
 
@@ -345,17 +342,14 @@ impl Loop {
                 continue;
             };
             let at = seconds();
-            let (executor, resources, absent) = (self.bindings.clone(), self.resources.clone(), Absent::new());
             match scheduler::place(&self.cluster.snapshot, &pod, self.policy, seed()) {
                 Ok(node) => {
                     self.cluster.snapshot.assume(&pod, &node);
                     let actions = scheduler::bind(&pod, &node);
                     let uid = pod.metadata.uid.clone();
                     self.bindings_under_way += 1;
-                    self.done.spawn(async move {
-                        let outcome = executor.execute(&resources, actions, &absent, at).await;
-                        Done::Bind { pod: key, uid, outcome }
-                    });
+                    let purpose = Purpose::Bind { pod: key, uid };
+                    self.write(self.bindings.clone(), purpose, actions, Absent::new(), at);
                 }
                 Err(why) => {
                     self.cluster.pending.failed(&key, now, false);
@@ -364,13 +358,17 @@ impl Loop {
                         continue;
                     }
                     self.bindings_under_way += 1;
-                    self.done.spawn(async move {
-                        let outcome = executor.execute(&resources, actions, &absent, at).await;
-                        Done::Explain { pod: key, outcome }
-                    });
+                    let purpose = Purpose::Explain { pod: key };
+                    self.write(self.bindings.clone(), purpose, actions, Absent::new(), at);
                 }
             }
         }
+    }
+
+    fn write(&mut self, executor: Executor, purpose: Purpose, actions: Vec<Action>, absent: Absent, at: i64) {
+        let resources = self.resources.clone();
+        let task = self.writing.spawn(async move { executor.execute(&resources, actions, &absent, at).await });
+        self.purposes.insert(task.id(), purpose);
     }
 
     /// Milliseconds since the driver began.

@@ -23,12 +23,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A cgroup operation that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{operation} cgroup {}", path.display())]
+#[error("{operation} {}", path.display())]
 pub struct Error {
     operation: &'static str,
     path: PathBuf,
     #[source]
     source: io::Error,
+}
+
+impl Error {
+    /// The operation, the file, and what the system said.
+    pub fn into_parts(self) -> (&'static str, PathBuf, io::Error) {
+        (self.operation, self.path, self.source)
+    }
 }
 
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
@@ -46,9 +53,9 @@ impl Cgroups {
     /// Finds out what this machine has, and makes the root and the shims' cgroup.
     pub fn open(root: &str) -> Result<Self, Error> {
         let source = fs::read_to_string("/proc/self/mountinfo");
-        let info = source.map_err(failed("finding", Path::new("/proc/self/mountinfo")))?;
+        let info = source.map_err(failed("finding cgroups in", Path::new("/proc/self/mountinfo")))?;
         let hierarchies = mounts::find(&info).ok_or_else(|| {
-            failed("finding", Path::new("/sys/fs/cgroup"))(io::Error::other("no cgroup hierarchy is mounted"))
+            failed("finding cgroups in", Path::new("/sys/fs/cgroup"))(io::Error::other("no cgroup hierarchy is mounted"))
         })?;
         let cgroups = Self { hierarchies, root: root.to_owned() };
         cgroups.create("", &Resources::default())?;
@@ -117,7 +124,7 @@ impl Cgroups {
     /// Makes a cgroup and sets its limits; one that exists gets the limits.
     pub fn create(&self, relative: &str, resources: &Resources) -> Result<(), Error> {
         for directory in self.accounted(relative) {
-            fs::create_dir_all(&directory).map_err(failed("creating", &directory))?;
+            fs::create_dir_all(&directory).map_err(failed("creating cgroup", &directory))?;
         }
         if let Hierarchies::Unified(mount) = &self.hierarchies {
             self.delegate(mount, relative);
@@ -129,7 +136,7 @@ impl Cgroups {
     fn set(&self, relative: &str, setting: &Setting) -> Result<(), Error> {
         let path = self.directory(setting.controller, relative).join(&setting.file);
         match fs::write(&path, &setting.value) {
-            Err(error) if setting.needed => Err(failed("limiting", &path)(error)),
+            Err(error) if setting.needed => Err(failed("setting cgroup limit", &path)(error)),
             Err(error) => {
                 tracing::debug!(file = %path.display(), value = setting.value, %error, "cgroup setting left out");
                 Ok(())
@@ -176,7 +183,7 @@ impl Cgroups {
                 }
             }
             if Instant::now() > deadline {
-                return Err(failed("emptying", &directory)(io::Error::other("processes do not end")));
+                return Err(failed("emptying cgroup", &directory)(io::Error::other("processes do not end")));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -190,7 +197,7 @@ impl Cgroups {
             while let Err(error) = remove_tree(&directory) {
                 // A process that has just been killed holds its cgroup until the kernel has buried it.
                 if Instant::now() > deadline {
-                    return Err(failed("removing", &directory)(error));
+                    return Err(failed("removing cgroup", &directory)(error));
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

@@ -52,6 +52,11 @@ pub fn main(args: &[String]) -> ! {
     std::process::exit(i32::from(result.is_err()))
 }
 
+/// The datagram by which `__exec-container` learns what to run.
+pub(crate) fn exec_request(args: &[String], tty: bool) -> Vec<u8> {
+    serde_json::to_vec(&exec::Request { args: args.to_vec(), tty }).expect("texts and a truth value are JSON")
+}
+
 /// Why there is no container.
 #[derive(Debug, PartialEq)]
 pub struct Failed {

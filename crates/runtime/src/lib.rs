@@ -3,6 +3,8 @@
 //! A runtime knows sandboxes and containers and nothing of Kubernetes: no API object, no probe, no restart policy.
 //! Those belong to the agent above it. Every implementation passes the same contract suite (feature `contract`).
 
+#[cfg(feature = "contract")]
+pub mod contract;
 pub mod error;
 pub mod image;
 pub mod spec;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::failure::{Failure, Result};
+use crate::handlers::protobuf;
 use crate::model;
 use crate::negotiate::Media;
 use crate::resources::Resource;
@@ -22,6 +23,10 @@ pub fn parse(media: &str, body: &[u8]) -> Result<(Value, Vec<String>)> {
     let yaml = match media {
         "" | "application/json" => false,
         "application/yaml" => true,
+        "application/vnd.kubernetes.protobuf" => {
+            let value = protobuf::decode(body).map_err(|e| Failure::bad_request(e.to_string()))?;
+            return Ok((value, Vec::new()));
+        }
         // curl's default; harmless, as the body still has to be JSON.
         "application/x-www-form-urlencoded" | "text/plain" => false,
         other => {

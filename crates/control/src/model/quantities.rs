@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use dunlin_api::quantity::Quantity;
 use serde::{Deserialize, Deserializer};
 
 /// CPU in thousandths of a core, everything else in units (bytes, pieces), rounded up.
@@ -49,33 +50,12 @@ impl Quantities {
 impl<'de> Deserialize<'de> for Quantities {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let amounts = BTreeMap::<Arc<str>, serde_json::Value>::deserialize(from)?;
+        // What cannot be read counts as absent, since the API server has validated it.
         let parse = |(name, value): (Arc<str>, serde_json::Value)| {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            let milli = milli(&text)?;
-            let amount = if &*name == "cpu" { milli } else { milli.div_euclid(1000) + i128::from(milli.rem_euclid(1000) > 0) };
-            Some((name, i64::try_from(amount).unwrap_or(i64::MAX)))
+            let quantity = Quantity::from_value(&value).ok()?;
+            let amount = if &*name == "cpu" { i64::try_from(quantity.milli()).unwrap_or(i64::MAX) } else { quantity.value() };
+            Some((name, amount))
         };
         Ok(Self(amounts.into_iter().filter_map(parse).collect()))
     }
-}
-
-/// Thousandths of a unit; what cannot be read counts as absent, since the API server has validated it.
-fn milli(text: &str) -> Option<i128> {
-    let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-' || c == '+')).unwrap_or(text.len());
-    let (number, suffix) = text.split_at(split);
-    let number: f64 = number.parse().ok()?;
-    let factor = match suffix {
-        "" => 1.0,
-        "m" => 1e-3,
-        "k" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "Ki" => 1024.0,
-        "Mi" => 1024.0 * 1024.0,
-        "Gi" => 1024.0 * 1024.0 * 1024.0,
-        "Ti" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
-        _ => return None,
-    };
-    Some((number * factor * 1000.0).ceil() as i128)
 }

@@ -43,6 +43,7 @@ async fn a_deployment_becomes_pods_on_nodes_and_rolls_and_goes() {
     cluster.send("PATCH", &format!("{DEPLOYMENTS}/web"), patch).await.expect("patched");
     run(&cluster, "two", 3).await;
     until("the old pods to go", || async {
+        end_deleted(&cluster).await;
         (cluster.items(PODS).await.iter().filter(|pod| image(pod) == "one").count() == 0).then_some(())
     })
     .await;

@@ -26,6 +26,8 @@ const WRITERS: u64 = 12;
 const CHILDREN: u64 = 3;
 const CUTS: u64 = 25;
 const BLOCK: usize = 4096;
+/// How long the simulated disk takes to keep what it was given.
+const DISK: Duration = Duration::from_millis(3);
 
 /// Where the shadows are; set in the child only.
 static SHADOW: OnceLock<PathBuf> = OnceLock::new();
@@ -61,6 +63,8 @@ fn shadow(fd: c_int, folder: &Path) -> std::io::Result<()> {
     let Some(name) = path.file_name().filter(|n| FILES.iter().any(|f| n == f)) else { return Ok(()) };
     // SAFETY: the file stays the caller's; `ManuallyDrop` keeps it open.
     let file = std::mem::ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(fd) });
+    // As slow as flash: otherwise hardly any cut would fall between the write and the promise.
+    std::thread::sleep(DISK);
     let mut content = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(0)];
     std::os::unix::fs::FileExt::read_exact_at(&*file, &mut content, 0)?;
     let new = folder.join("new");
@@ -290,5 +294,5 @@ async fn cuts_lose_nothing_that_was_acknowledged() {
         assert!(lines > 100, "{lines} acknowledged writes are too few to say anything");
     }
     eprintln!("{} cuts, {torn} files with unsynced parts", CHILDREN * CUTS);
-    assert!(torn > 10, "the cuts must fall between write and fsync");
+    assert!(u64::from(torn) > CHILDREN * CUTS / 3, "{torn} cuts between write and fsync are too few to say anything");
 }

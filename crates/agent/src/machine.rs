@@ -1,0 +1,111 @@
+//! What this machine is and has: for the Node object.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::net::{IpAddr, UdpSocket};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use dunlin_node::NodeInfo;
+use k8s_openapi::api::core::v1::NodeSystemInfo;
+
+use crate::config::AgentConfig;
+
+fn line(path: &str) -> String {
+    std::fs::read_to_string(path).map(|t| t.trim().to_owned()).unwrap_or_default()
+}
+
+/// The architecture as Go names it.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        other => other,
+    }
+}
+
+/// Total and available bytes of the disk under `path`.
+pub fn disk(path: &Path) -> Option<(u64, u64)> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    // SAFETY: statvfs is plain numbers, for which zero is a value; the call fills it from a path that ends in NUL.
+    let mut out: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are valid for the call.
+    let code = unsafe { libc::statvfs(path.as_ptr(), &raw mut out) };
+    (code == 0).then_some((out.f_blocks * out.f_frsize, out.f_bavail * out.f_frsize))
+}
+
+fn memory_total() -> u64 {
+    let text = line("/proc/meminfo");
+    let kib = text.lines().find_map(|l| l.strip_prefix("MemTotal:")).and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+/// The address from which this machine reaches others (towards `endpoint` if that is an address).
+pub fn own_address(endpoint: &str) -> Option<IpAddr> {
+    let towards = |target: &str| {
+        let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+        socket.connect(target).ok()?;
+        socket.local_addr().ok().map(|a| a.ip()).filter(|ip| !ip.is_unspecified() && !ip.is_loopback())
+    };
+    // Connecting a datagram socket sends nothing.
+    towards(endpoint).or_else(|| towards("192.0.2.1:9")).or(Some(IpAddr::from([127, 0, 0, 1])))
+}
+
+/// What the Node says at the start.
+pub fn info(config: &AgentConfig, address: &str, runtimes: &[&str]) -> NodeInfo {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (disk_total, _) = disk(&config.data_dir).unwrap_or((0, 0));
+    let mut capacity = BTreeMap::from([
+        ("cpu".to_owned(), cores.to_string()),
+        ("memory".to_owned(), format!("{}Ki", memory_total() / 1024)),
+        ("ephemeral-storage".to_owned(), format!("{}Ki", disk_total / 1024)),
+        ("pods".to_owned(), config.max_pods.to_string()),
+    ]);
+    capacity.extend(config.capacity.clone());
+    let mut labels = BTreeMap::from([
+        ("kubernetes.io/hostname".to_owned(), config.node_name.clone()),
+        ("kubernetes.io/os".to_owned(), "linux".to_owned()),
+        ("kubernetes.io/arch".to_owned(), architecture().to_owned()),
+        ("beta.kubernetes.io/os".to_owned(), "linux".to_owned()),
+        ("beta.kubernetes.io/arch".to_owned(), architecture().to_owned()),
+    ]);
+    for runtime in runtimes {
+        labels.insert(format!("runtime.dunlin.io/{runtime}"), "true".to_owned());
+    }
+    let mut annotations = config.annotations.clone();
+    if let Some(area) = &config.area {
+        annotations.insert("dunlin.io/area".to_owned(), area.clone());
+        let word = !area.is_empty() && area.len() <= 63 && area.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+        if word {
+            labels.insert("dunlin.io/area".to_owned(), area.clone());
+        }
+    }
+    labels.extend(config.labels.clone());
+    let os = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let pretty = os.lines().find_map(|l| l.strip_prefix("PRETTY_NAME=")).map(|n| n.trim_matches('"').to_owned());
+    let version = concat!("v1.36.0-dunlin.", env!("CARGO_PKG_VERSION"));
+    NodeInfo {
+        name: config.node_name.clone(),
+        labels,
+        annotations,
+        taints: Vec::new(),
+        addresses: vec![("InternalIP".into(), address.to_owned()), ("Hostname".into(), config.node_name.clone())],
+        allocatable: capacity.clone(),
+        capacity,
+        system: NodeSystemInfo {
+            architecture: architecture().into(),
+            boot_id: line("/proc/sys/kernel/random/boot_id"),
+            container_runtime_version: concat!("dunlin://", env!("CARGO_PKG_VERSION")).into(),
+            kernel_version: line("/proc/sys/kernel/osrelease"),
+            kube_proxy_version: String::new(),
+            kubelet_version: version.into(),
+            machine_id: line("/etc/machine-id"),
+            operating_system: "linux".into(),
+            os_image: pretty.unwrap_or_else(|| "Linux".into()),
+            system_uuid: line("/etc/machine-id"),
+            ..NodeSystemInfo::default()
+        },
+        ..NodeInfo::default()
+    }
+}

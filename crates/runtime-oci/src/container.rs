@@ -1,0 +1,273 @@
+//! A container: starting it, listing, signalling, removing.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use dunlin_runtime::{
+    ContainerId, ContainerSpec, ContainerState, ContainerStatus, Error, ExitStatus, SandboxId,
+};
+use dunlin_shim::message::{Failure, Reply, Request, Start, State};
+use dunlin_shim::{EXIT_FILE, ExitRecord};
+
+use crate::attach::exit_status;
+use crate::bundle::{self, Bundle};
+use crate::cgroup::Cgroups;
+use crate::connection::Connection;
+use crate::paths::text;
+use crate::plan::config::{Context, Device, config};
+use crate::plan::{capabilities, validate};
+use crate::runtime::Shared;
+use crate::sandbox::{Sandbox, blocking, cgroup_error, io_error, remove_directory};
+
+/// How long a creator may take. A slow board with a cold disk needs seconds.
+const CREATE: Duration = Duration::from_secs(60);
+
+/// The container's cgroup, below the pod's.
+pub fn cgroup(sandbox: &Sandbox, id: &ContainerId) -> String {
+    format!("{}/{}", sandbox.spec.cgroup, id.0)
+}
+
+/// All containers: from the shim, or from what a dead shim left.
+pub async fn list(sandbox: &Sandbox) -> Result<Vec<ContainerStatus>, Error> {
+    match sandbox.shim() {
+        Some(shim) => Ok(infos(shim, &sandbox.spec.id).await?.into_iter().filter_map(|(id, s)| status(id, s)).collect()),
+        None => {
+            let (bundles, created) = (sandbox.paths.bundles(), sandbox.created);
+            Ok(blocking(move || left_behind(&bundles, created)).await)
+        }
+    }
+}
+
+async fn infos(shim: &Connection, sandbox: &SandboxId) -> Result<Vec<(ContainerId, State)>, Error> {
+    match shim.ask(&Request::List).await? {
+        Reply::Containers(list) => Ok(list.into_iter().map(|info| (ContainerId(info.id), info.state)).collect()),
+        other => Err(nonsense(sandbox, &other)),
+    }
+}
+
+fn status(id: ContainerId, state: State) -> Option<ContainerStatus> {
+    let state = match state {
+        State::Creating => return None,
+        State::Running { pid, started } => {
+            ContainerState::Running { pid, started: UNIX_EPOCH + Duration::from_nanos(started) }
+        }
+        State::Exited(record) => ContainerState::Exited(exit_status(&record)),
+    };
+    Some(ContainerStatus { id, state })
+}
+
+/// A container without a record was ended with its sandbox.
+fn left_behind(bundles: &Path, created: std::time::SystemTime) -> Vec<ContainerStatus> {
+    let Ok(entries) = fs::read_dir(bundles) else { return Vec::new() };
+    let read = |directory: PathBuf| {
+        let record = fs::read_to_string(directory.join(EXIT_FILE)).ok().and_then(|t| ExitRecord::from_text(&t));
+        let lost = ExitStatus { code: 137, signal: Some(9), oom_killed: false, started: created, finished: created };
+        ContainerState::Exited(record.map_or(lost, |r| exit_status(&r)))
+    };
+    entries
+        .flatten()
+        .map(|entry| ContainerStatus {
+            id: ContainerId(entry.file_name().to_string_lossy().into_owned()),
+            state: read(entry.path()),
+        })
+        .collect()
+}
+
+fn nonsense(sandbox: &SandboxId, reply: &Reply) -> Error {
+    Error::Shim { sandbox: sandbox.clone(), reason: format!("it answered {reply:?}") }
+}
+
+/// A refusal of the shim as the trait tells it.
+pub fn refusal(sandbox: &SandboxId, container: &ContainerId, command: &str, reply: Reply) -> Error {
+    let Reply::Failed { failure, text } = reply else { return nonsense(sandbox, &reply) };
+    match failure {
+        Failure::Create => Error::Create { container: container.clone(), reason: text },
+        Failure::Command => Error::Command { command: command.to_owned(), reason: text },
+        Failure::Spec => Error::Spec { field: "container".into(), reason: text },
+        Failure::NoContainer => Error::NoContainer(sandbox.clone(), container.clone()),
+        Failure::NotRunning => Error::NotRunning(container.clone()),
+        Failure::Refused => Error::Shim { sandbox: sandbox.clone(), reason: text },
+    }
+}
+
+/// The state of one container, waiting out a creation that somebody else began.
+pub async fn state(sandbox: &Sandbox, id: &ContainerId) -> Result<Option<ContainerStatus>, Error> {
+    let Some(shim) = sandbox.shim() else {
+        return Ok(list(sandbox).await?.into_iter().find(|c| c.id == *id));
+    };
+    loop {
+        let found = infos(shim, &sandbox.spec.id).await?.into_iter().find(|(found, _)| found == id);
+        match found {
+            Some((_, State::Creating)) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Some((id, state)) => return Ok(status(id, state)),
+            None => return Ok(None),
+        }
+    }
+}
+
+/// Starts a container that does not exist yet.
+pub async fn start(shared: &Shared, sandbox: &Sandbox, spec: ContainerSpec) -> Result<ContainerStatus, Error> {
+    validate::container(&sandbox.spec, &spec)?;
+    let gone = || Error::Shim { sandbox: sandbox.spec.id.clone(), reason: "the shim is gone".into() };
+    let shim = sandbox.shim().ok_or_else(gone)?;
+    // What a start that was broken off has left would be in the way.
+    clean(shared, sandbox, &spec.id).await?;
+    let made = prepare(shared, sandbox, shim, &spec);
+    let result = match made {
+        Ok(request) => shim.ask_within(&Request::Start(Box::new(request)), CREATE + Duration::from_secs(5)).await,
+        Err(error) => Err(error),
+    };
+    let error = match result {
+        Ok(Reply::Started { pid, started }) => {
+            let state = State::Running { pid, started };
+            return status(spec.id.clone(), state).ok_or_else(gone);
+        }
+        Ok(reply) => refusal(&sandbox.spec.id, &spec.id, &spec.args[0], reply),
+        Err(error) => error,
+    };
+    if let Err(left) = clean(shared, sandbox, &spec.id).await {
+        let left = dunlin_base::error::chain(&left);
+        tracing::warn!(container = %spec.id, error = left, "a container that could not be made left traces");
+    }
+    Err(error)
+}
+
+fn prepare(shared: &Shared, sandbox: &Sandbox, shim: &Connection, spec: &ContainerSpec) -> Result<Start, Error> {
+    let paths = &sandbox.paths;
+    let granted = capabilities::granted(&spec.capabilities, spec.privileged, shared.own_capabilities).map_err(|name| {
+        Error::Spec { field: "capabilities".into(), reason: format!("{name} is not a capability") }
+    })?;
+    let seccomp = spec.seccomp_default && !spec.privileged;
+    let lend_sys_admin = seccomp && !spec.no_new_privileges && !granted.contains(&"CAP_SYS_ADMIN");
+    let devices = devices(spec)?;
+    for (n, mount) in spec.mounts.iter().enumerate().filter(|(_, m)| m.source.starts_with('/')) {
+        if let Err(error) = fs::metadata(&mount.source) {
+            let reason = format!("source {}: {error}", mount.source);
+            return Err(Error::Spec { field: format!("mounts[{n}]"), reason });
+        }
+    }
+    let name = cgroup(sandbox, &spec.id);
+    shared.cgroups.create(&name, &spec.resources).map_err(cgroup_error)?;
+    let (directory, layer) = (paths.bundle(&spec.id), paths.layer(&spec.id));
+    let bundle = Bundle {
+        container: spec.id.0.clone(),
+        state: paths.state(),
+        layers: spec.layers.clone(),
+        upper: layer.join("upper"),
+        work: layer.join("work"),
+        tty: spec.tty,
+        oom_score_adj: spec.resources.oom_score_adj.unwrap_or(0),
+        uid: spec.uid,
+        gid: spec.gid,
+        cwd: spec.cwd.clone(),
+        seccomp,
+        drop_sys_admin: lend_sys_admin,
+        capabilities: granted.iter().map(|c| (*c).to_owned()).collect(),
+    };
+    let context = Context {
+        sandbox: &sandbox.spec,
+        paths,
+        shim: shim.pid,
+        reaper: shim.reaper,
+        cgroup: shared.cgroups.absolute(&name),
+        unified: shared.cgroups.unified(),
+        capabilities: &granted,
+        lend_sys_admin,
+        devices: &devices,
+    };
+    for made in [&directory.join("rootfs"), &bundle.upper, &bundle.work] {
+        fs::create_dir_all(made).map_err(io_error("creating", made))?;
+    }
+    if let Some(parent) = spec.log_path.parent() {
+        fs::create_dir_all(parent).map_err(io_error("creating", parent))?;
+    }
+    let json = serde_json::to_vec(&bundle).map_err(std::io::Error::from);
+    let path = directory.join(bundle::FILE);
+    json.and_then(|json| fs::write(&path, json)).map_err(io_error("writing", &path))?;
+    let path = directory.join(bundle::CONFIG);
+    fs::write(&path, config(spec, &context).to_string()).map_err(io_error("writing", &path))?;
+    Ok(request(shared, spec, &directory, &name))
+}
+
+fn request(shared: &Shared, spec: &ContainerSpec, directory: &Path, cgroup: &str) -> Start {
+    Start {
+        container: spec.id.0.clone(),
+        executable: text(&shared.executable),
+        bundle: text(directory),
+        log_path: text(&spec.log_path),
+        log_max_size: spec.log_max_size,
+        log_max_files: spec.log_max_files,
+        tty: spec.tty,
+        stdin: spec.stdin,
+        stdin_once: spec.stdin_once,
+        cgroup_procs: text(&shared.cgroups.procs_file(cgroup)),
+        oom_file: text(&shared.cgroups.oom_file(cgroup)),
+        timeout_ms: CREATE.as_millis() as u32,
+    }
+}
+
+/// The devices of a container: those asked for, and for a privileged one every device of the host.
+fn devices(spec: &ContainerSpec) -> Result<Vec<Device>, Error> {
+    let mut all = Vec::new();
+    for (host, inside, access) in &spec.devices {
+        let wrong = |reason: String| Error::Spec { field: format!("devices[{}]", host.display()), reason };
+        let before = all.len();
+        look_up(host, inside, access, &mut all).map_err(|e| wrong(e.to_string()))?;
+        if all.len() == before {
+            return Err(wrong("is not a device".into()));
+        }
+    }
+    if spec.privileged {
+        // What the host does not let us see cannot be given.
+        let _ = look_up(Path::new("/dev"), Path::new("/dev"), "rwm", &mut all);
+        const OWN: [&str; 8] = ["console", "full", "null", "ptmx", "random", "tty", "urandom", "zero"];
+        all.retain(|d| !OWN.iter().any(|name| d.path == format!("/dev/{name}")));
+    }
+    all.dedup_by(|a, b| a.path == b.path);
+    Ok(all)
+}
+
+/// A device node, or all below a directory (`/dev/snd`).
+fn look_up(host: &Path, inside: &Path, access: &str, all: &mut Vec<Device>) -> std::io::Result<()> {
+    let meta = fs::metadata(host)?;
+    let kind = meta.file_type();
+    if kind.is_dir() {
+        for entry in fs::read_dir(host)?.flatten() {
+            let name = entry.file_name();
+            let skipped = ["pts", "shm", "mqueue", "fd", "core", "hugepages"].iter().any(|s| name == *s);
+            if !skipped && entry.file_type().is_ok_and(|t| !t.is_symlink()) {
+                let _ = look_up(&entry.path(), &inside.join(&name), access, all);
+            }
+        }
+    } else if kind.is_char_device() || kind.is_block_device() {
+        all.push(Device {
+            path: text(inside),
+            kind: if kind.is_char_device() { 'c' } else { 'b' },
+            major: rustix::fs::major(meta.rdev()),
+            minor: rustix::fs::minor(meta.rdev()),
+            mode: meta.mode() & 0o777,
+            uid: meta.uid(),
+            gid: meta.gid(),
+            access: access.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Removes what a container that does not run has left.
+pub async fn clean(shared: &Shared, sandbox: &Sandbox, id: &ContainerId) -> Result<(), Error> {
+    let paths = &sandbox.paths;
+    let directories = [paths.layer(id), paths.state().join(&id.0), paths.bundle(id)];
+    if directories.iter().any(|d| d.exists()) {
+        remove_cgroup(&shared.cgroups, &cgroup(sandbox, id)).await?;
+        blocking(move || directories.iter().try_for_each(|d| remove_directory(d))).await?;
+    }
+    Ok(())
+}
+
+async fn remove_cgroup(cgroups: &Cgroups, name: &str) -> Result<(), Error> {
+    cgroups.kill(name).await.map_err(cgroup_error)?;
+    cgroups.remove(name).await.map_err(cgroup_error)
+}
