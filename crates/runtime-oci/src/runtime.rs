@@ -84,10 +84,8 @@ impl OciRuntime {
             fs::create_dir_all(&directory).map_err(io_error("creating", &directory))?;
         }
         let programs = layout.programs();
-        let shim_program = {
-            let programs = programs.clone();
-            blocking(move || install::install(&programs)).await.map_err(io_error("installing the shim in", &programs))?
-        };
+        let failed = io_error("installing the shim in", &programs);
+        let shim_program = blocking(move || install::install(&programs)).await.map_err(failed)?;
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let shared = Arc::new(Shared {
             layout,

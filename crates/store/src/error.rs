@@ -13,7 +13,7 @@ pub enum Error {
         /// The entry's key.
         key: Key,
         /// The entry as it is now.
-        current: Option<Entry>,
+        current: Option<Box<Entry>>,
     },
     /// The entry exists, and the writer expected none.
     #[error("{key} exists already")]
@@ -21,7 +21,7 @@ pub enum Error {
         /// The entry's key.
         key: Key,
         /// The entry as it is now.
-        current: Option<Entry>,
+        current: Option<Box<Entry>>,
     },
     /// There is no such entry.
     #[error("{key} does not exist")]

@@ -208,7 +208,7 @@ impl Snapshot {
 }
 
 fn check(key: &Key, old: Option<&Stored>, expect: Expect) -> Result<(), Error> {
-    let current = || old.map(|old| entry(key, old));
+    let current = || old.map(|old| Box::new(entry(key, old)));
     match (expect, old) {
         (Expect::Absent, Some(_)) => Err(Error::Exists { key: key.clone(), current: current() }),
         (Expect::Revision(_), None) => Err(Error::NotFound { key: key.clone() }),

@@ -20,11 +20,11 @@ pub async fn preconditions(store: impl Store) {
     assert_eq!(store.get(&a()).await.unwrap(), Some(first.clone()));
 
     match store.write(put(a(), Expect::Absent, None, "x")).await {
-        Err(Error::Exists { current, .. }) => assert_eq!(current, Some(first.clone())),
+        Err(Error::Exists { current, .. }) => assert_eq!(current.as_deref(), Some(&first)),
         other => panic!("expected Exists, not {other:?}"),
     }
     match store.write(put(a(), Expect::Revision(first.revision - 1), None, "x")).await {
-        Err(Error::Conflict { current, .. }) => assert_eq!(current, Some(first.clone())),
+        Err(Error::Conflict { current, .. }) => assert_eq!(current.as_deref(), Some(&first)),
         other => panic!("expected Conflict, not {other:?}"),
     }
     let second = ok(&store, put(a(), Expect::Revision(first.revision), None, "two")).await;
@@ -33,7 +33,7 @@ pub async fn preconditions(store: impl Store) {
     assert_eq!(third.tag, None);
 
     match store.write(delete(a(), Expect::Revision(second.revision), "last")).await {
-        Err(Error::Conflict { current, .. }) => assert_eq!(current, Some(third.clone())),
+        Err(Error::Conflict { current, .. }) => assert_eq!(current.as_deref(), Some(&third)),
         other => panic!("expected Conflict, not {other:?}"),
     }
     let gone = ok(&store, delete(a(), Expect::Revision(third.revision), "last")).await;
