@@ -150,13 +150,25 @@ async fn image(shared: &Shared, pod: &Pod, container: &Container) -> Result<Imag
     let pod_ref = PodRef::of(pod);
     let field = container_field(pod, &container.name);
     let policy = container.image_pull_policy.as_deref().and_then(PullPolicy::parse).unwrap_or(PullPolicy::IfNotPresent);
-    let here = policy != PullPolicy::Always && matches!(shared.images.get(&reference).await, Ok(Some(_)));
+    let present = if policy == PullPolicy::Always { None } else { shared.images.get(&reference).await.ok().flatten() };
+    let here = present.is_some();
     if !here && policy != PullPolicy::Never {
         shared.recorder.normal(&pod_ref, Some(&field), "Pulling", format!("Pulling image \"{reference}\""));
     }
     let credentials = if here || policy == PullPolicy::Never { None } else { crate::pull::credentials(shared, pod, &reference).await };
     let begun = std::time::Instant::now();
-    match shared.images.ensure(&reference, policy, credentials).await {
+    let answer = match present {
+        Some(image) => Ok(image),
+        // On a thread of its own: unpacking layers must not hold up the pods that run.
+        None => {
+            let (images, name) = (shared.images.clone(), reference.clone());
+            let handle = tokio::runtime::Handle::current();
+            tokio::task::spawn_blocking(move || handle.block_on(images.ensure(&name, policy, credentials)))
+                .await
+                .unwrap_or_else(|e| Err(dunlin_runtime::image::PullError::Failed(format!("pulling ended: {e}"))))
+        }
+    };
+    match answer {
         Ok(image) => {
             let text = if here || policy == PullPolicy::Never {
                 format!("Container image \"{reference}\" already present on machine and can be accessed by the pod")
@@ -177,7 +189,6 @@ async fn image(shared: &Shared, pod: &Pod, container: &Container) -> Result<Imag
 }
 
 async fn build(shared: &Shared, pod: &Pod, container: &Container, image: &Image, launches: u32, ip: &str) -> Result<ContainerSpec, Failure> {
-    let uid = pod.metadata.uid.clone().unwrap_or_default();
     let user = security::user(pod, container, &image.config.user, &image.layers).map_err(config_error)?;
     let own = container.security_context.clone().unwrap_or_default();
     let privileged = own.privileged == Some(true);
@@ -185,12 +196,11 @@ async fn build(shared: &Shared, pod: &Pod, container: &Container, image: &Image,
     let lookup = |name: &str| env.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.clone());
     let expanded = |words: &Option<Vec<String>>| words.iter().flatten().map(|w| expand(w, &lookup)).collect::<Vec<_>>();
     let (command, arguments) = (expanded(&container.command), expanded(&container.args));
-    let mut args = match (command.is_empty(), arguments.is_empty()) {
+    let args = match (command.is_empty(), arguments.is_empty()) {
         (true, true) => [image.config.entrypoint.clone(), image.config.cmd.clone()].concat(),
         (true, false) => [image.config.entrypoint.clone(), arguments].concat(),
         (false, _) => [command, arguments].concat(),
     };
-    args.retain(|_| true);
     if args.is_empty() {
         return Err(Failure { reason: "CreateContainerError".into(), message: "no command specified: neither the container nor its image names one".into(), exit_code: None, image: false });
     }
@@ -203,7 +213,6 @@ async fn build(shared: &Shared, pod: &Pod, container: &Container, image: &Image,
     if let Some(parent) = log_path.parent() {
         std::fs::create_dir_all(parent).map_err(|e| config_error(format!("creating {}: {e}", parent.display())))?;
     }
-    let _ = uid;
     Ok(ContainerSpec {
         id: ContainerId(format!("{}-{launches}", container.name)),
         layers: image.layers.clone(),
@@ -236,10 +245,6 @@ async fn environment(shared: &Shared, pod: &Pod, container: &Container, image: &
     let namespace = pod.metadata.namespace.as_deref().unwrap_or("");
     let uid = pod.metadata.uid.as_deref().unwrap_or("");
     let mut env: Vec<(String, String)> = Vec::new();
-    let mut set = |env: &mut Vec<(String, String)>, name: String, value: String| match env.iter_mut().find(|(n, _)| *n == name) {
-        Some(pair) => pair.1 = value,
-        None => env.push((name, value)),
-    };
     for (name, value) in &image.config.env {
         set(&mut env, name.clone(), value.clone());
     }
@@ -319,6 +324,13 @@ async fn environment(shared: &Shared, pod: &Pod, container: &Container, image: &
         }
     }
     Ok(env)
+}
+
+fn set(env: &mut Vec<(String, String)>, name: String, value: String) {
+    match env.iter_mut().find(|(n, _)| *n == name) {
+        Some(pair) => pair.1 = value,
+        None => env.push((name, value)),
+    }
 }
 
 /// The termination message file of a container.

@@ -113,7 +113,7 @@ pub fn user(pod: &Pod, container: &Container, image_user: &str, layers: &[PathBu
     {
         groups.extend(group_file.lines().filter_map(|l| {
             let fields: Vec<&str> = l.split(':').collect();
-            (fields.len() > 3 && fields[3].split(',').any(|m| m == name)).then(|| fields[2].parse().ok()).flatten()
+            (fields.len() > 3 && fields[3].split(',').any(|m| m == name)).then(|| fields[2].parse::<u32>().ok()).flatten()
         }));
     }
     groups.extend(pod_context.supplemental_groups.iter().flatten().filter_map(|g| u32::try_from(*g).ok()));

@@ -53,8 +53,8 @@ async fn ask(client: &kube::Client, pod: &Pod, audience: &str, seconds: i64) -> 
     let account = crate::model::spec(pod).service_account_name.clone().filter(|a| !a.is_empty()).unwrap_or_else(|| "default".into());
     let api: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let request = TokenRequest {
-        spec: TokenRequestSpec {
-            audiences: Some(audience.to_owned()).filter(|a| !a.is_empty()).into_iter().collect(),
+        spec: Some(TokenRequestSpec {
+            audiences: Some(vec![audience.to_owned()]).filter(|a| !a[0].is_empty()),
             expiration_seconds: Some(seconds),
             bound_object_ref: Some(BoundObjectReference {
                 api_version: Some("v1".into()),
@@ -62,7 +62,7 @@ async fn ask(client: &kube::Client, pod: &Pod, audience: &str, seconds: i64) -> 
                 name: pod.metadata.name.clone(),
                 uid: pod.metadata.uid.clone(),
             }),
-        },
+        }),
         ..TokenRequest::default()
     };
     let answer = api
@@ -71,7 +71,8 @@ async fn ask(client: &kube::Client, pod: &Pod, audience: &str, seconds: i64) -> 
         .map_err(|e| dunlin_base::error::chain(&e))?;
     let status = answer.status.ok_or("the API answered without a token")?;
     let now = Timestamp::now();
-    let life = (status.expiration_timestamp.0.as_second() - now.as_second()).max(10);
+    let expires = status.expiration_timestamp.map_or(now.as_second() + seconds, |t| t.0.as_second());
+    let life = (expires - now.as_second()).max(10);
     let renew = now.checked_add(Duration::from_secs(u64::try_from(life * 8 / 10).unwrap_or(8))).unwrap_or(now);
-    Ok(Token { token: status.token, renew })
+    Ok(Token { token: status.token.ok_or("the API answered without a token")?, renew })
 }

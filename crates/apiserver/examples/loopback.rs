@@ -39,39 +39,42 @@ impl NodeDialer for Echo {
                 let stdin = uri.contains("stdin=true");
                 let body = request.into_body();
                 let state = (Some(body), Decoder::new(), false);
-                let pieces = futures_util::stream::unfold(state, move |(body, mut decoder, ended)| async move {
-                    if ended {
-                        return None;
-                    }
-                    let mut out = Vec::new();
-                    let mut body = body?;
-                    loop {
-                        let piece = if stdin { body.frame().await } else { None };
-                        if let Some(Ok(frame)) = piece {
-                            decoder.push(frame.data_ref().map(|d| &d[..]).unwrap_or_default());
-                            let mut closed = false;
-                            while let Ok(Some(frame)) = decoder.next_frame() {
-                                match frame.channel {
-                                    Channel::Stdin => encode(Channel::Stdout, &frame.payload, &mut out),
-                                    Channel::Close => closed = true,
-                                    _ => {}
+                let pieces = futures_util::stream::unfold(
+                    state,
+                    move |(body, mut decoder, ended)| async move {
+                        if ended {
+                            return None;
+                        }
+                        let mut out = Vec::new();
+                        let mut body = body?;
+                        loop {
+                            let piece = if stdin { body.frame().await } else { None };
+                            if let Some(Ok(frame)) = piece {
+                                decoder.push(frame.data_ref().map(|d| &d[..]).unwrap_or_default());
+                                let mut closed = false;
+                                while let Ok(Some(frame)) = decoder.next_frame() {
+                                    match frame.channel {
+                                        Channel::Stdin => encode(Channel::Stdout, &frame.payload, &mut out),
+                                        Channel::Close => closed = true,
+                                        _ => {}
+                                    }
+                                }
+                                if !closed {
+                                    if out.is_empty() {
+                                        continue;
+                                    }
+                                    return Some((out, (Some(body), decoder, false)));
                                 }
                             }
-                            if !closed {
-                                if out.is_empty() {
-                                    continue;
-                                }
-                                return Some((out, (Some(body), decoder, false)));
+                            if !stdin {
+                                encode(Channel::Stdout, b"hello from the pretended node\n", &mut out);
                             }
+                            let status = br#"{"metadata":{},"status":"Failure","reason":"NonZeroExitCode","message":"command terminated with non-zero exit code","details":{"causes":[{"reason":"ExitCode","message":"3"}]}}"#;
+                            encode(Channel::Status, status, &mut out);
+                            return Some((out, (Some(body), decoder, true)));
                         }
-                        if !stdin {
-                            encode(Channel::Stdout, b"hello from the pretended node\n", &mut out);
-                        }
-                        let status = br#"{"metadata":{},"status":"Failure","reason":"NonZeroExitCode","message":"command terminated with non-zero exit code","details":{"causes":[{"reason":"ExitCode","message":"3"}]}}"#;
-                        encode(Channel::Status, status, &mut out);
-                        return Some((out, (Some(body), decoder, true)));
-                    }
-                });
+                    },
+                );
                 StreamBody::new(pieces.map(|p| Ok::<_, BoxError>(Frame::data(Bytes::from(p))))).boxed_unsync()
             };
             Ok(http::Response::new(stream))

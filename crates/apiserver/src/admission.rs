@@ -60,7 +60,9 @@ pub async fn update(call: &Call, old: &Value, new: &mut Value, sub: &str) -> Res
         ("", "services", "") => service::update(call, old, new)?,
         ("", "namespaces", "") => crate::object::carry_top("spec", old, new),
         ("", "nodes", _) => node::update(call)?,
-        ("certificates.k8s.io", "certificatesigningrequests", "") => crate::object::carry_top("spec", old, new),
+        ("certificates.k8s.io", "certificatesigningrequests", "") => {
+            crate::object::carry_top("spec", old, new)
+        }
         ("rbac.authorization.k8s.io", _, "") => escalation::check(call, new).await?,
         _ => {}
     }

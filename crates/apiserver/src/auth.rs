@@ -32,7 +32,8 @@ struct Bootstrappers;
 
 impl Authorizer for Masters {
     fn allows<'a>(&'a self, user: &'a User, _: &'a Asked, _: &'a str) -> BoxFuture<'a, Result<bool>> {
-        let all = user.in_group("system:masters") || user.name.starts_with("system:serviceaccount:kube-system:");
+        let all =
+            user.in_group("system:masters") || user.name.starts_with("system:serviceaccount:kube-system:");
         Box::pin(async move { Ok(all) })
     }
 }
@@ -110,7 +111,9 @@ async fn impersonate(server: &Arc<Inner>, user: User, headers: &HeaderMap) -> Re
     let Some((name, groups)) = impersonated(headers)? else { return Ok(user) };
     let mut wanted = vec![];
     match name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
-        Some((namespace, account)) => wanted.push(("serviceaccounts", Some(namespace.to_owned()), account.to_owned())),
+        Some((namespace, account)) => {
+            wanted.push(("serviceaccounts", Some(namespace.to_owned()), account.to_owned()))
+        }
         None => wanted.push(("users", None, name.clone())),
     }
     wanted.extend(groups.iter().map(|g| ("groups", None, g.clone())));
@@ -182,6 +185,7 @@ fn forbidden(user: &User, asked: &Asked, path: &str) -> Failure {
         user.name, asked.verb, asked.group
     );
     let mut failure = Failure::new(403, "Forbidden", text);
-    failure.details = Some(Box::new(json!({"name": asked.name, "group": asked.group, "kind": asked.resource})));
+    failure.details =
+        Some(Box::new(json!({"name": asked.name, "group": asked.group, "kind": asked.resource})));
     failure
 }

@@ -45,8 +45,12 @@ pub async fn answer(
     let aggregated = aggregated(headers);
     let found = match (parts.as_slice(), aggregated) {
         ([], _) => documents::paths(),
-        (["api"], Some(version)) => return Ok(documents::reply(&documents::aggregated(true, version), version)),
-        (["apis"], Some(version)) => return Ok(documents::reply(&documents::aggregated(false, version), version)),
+        (["api"], Some(version)) => {
+            return Ok(documents::reply(&documents::aggregated(true, version), version));
+        }
+        (["apis"], Some(version)) => {
+            return Ok(documents::reply(&documents::aggregated(false, version), version));
+        }
         (["api"], None) => json!({
             "kind": "APIVersions",
             "versions": ["v1"],

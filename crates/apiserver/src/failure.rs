@@ -29,7 +29,8 @@ impl Failure {
     }
 
     fn of(mut self, resource: &Resource, name: &str) -> Self {
-        self.details = Some(Box::new(json!({"name": name, "group": resource.group, "kind": resource.plural})));
+        self.details =
+            Some(Box::new(json!({"name": name, "group": resource.group, "kind": resource.plural})));
         self
     }
 
@@ -61,7 +62,8 @@ impl Failure {
     }
 
     pub fn already_exists(resource: &Resource, name: &str) -> Self {
-        Self::new(409, "AlreadyExists", format!("{} {name:?} already exists", resource.qualified())).of(resource, name)
+        Self::new(409, "AlreadyExists", format!("{} {name:?} already exists", resource.qualified()))
+            .of(resource, name)
     }
 
     pub fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
@@ -71,7 +73,8 @@ impl Failure {
 
     /// The object changed since the client read it.
     pub fn modified(resource: &Resource, name: &str) -> Self {
-        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        let why =
+            "the object has been modified; please apply your changes to the latest version and try again";
         Self::conflict(resource, name, why)
     }
 

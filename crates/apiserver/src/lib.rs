@@ -27,7 +27,8 @@ mod table;
 mod time;
 
 pub use config::{
-    BoxBody, BoxError, Config, DialError, Limits, NodeDialer, NoNodes, StaticToken, TunnelHook, TunnelStream, User,
+    BoxBody, BoxError, Config, DialError, Limits, NoNodes, NodeDialer, StaticToken, TunnelHook, TunnelStream,
+    User,
 };
 pub use listen::{Listener, ServeError, TUNNEL_ALPN, serve};
 pub use server::ApiServer;

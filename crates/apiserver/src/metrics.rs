@@ -12,9 +12,13 @@ use crate::request::Asked;
 /// cannot make the map grow.
 const SERIES: usize = 2000;
 
+/// Verb, resource and status code.
+type Series = (&'static str, String, u16);
+
 #[derive(Debug, Default)]
 pub struct Metrics {
-    requests: Mutex<BTreeMap<(&'static str, String, u16), (u64, f64)>>,
+    /// How many requests, and how many seconds they took together.
+    requests: Mutex<BTreeMap<Series, (u64, f64)>>,
     running: Arc<AtomicI64>,
     watches: Arc<AtomicI64>,
     started: AtomicU64,
@@ -44,7 +48,8 @@ impl Metrics {
 
     pub fn done(&self, asked: &Asked, code: u16, took: Duration) {
         let mut map = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
-        let resource = if map.len() < SERIES && code != 404 { asked.resource.clone() } else { "other".to_owned() };
+        let resource =
+            if map.len() < SERIES && code != 404 { asked.resource.clone() } else { "other".to_owned() };
         let slot = map.entry((asked.verb, resource, code)).or_default();
         slot.0 += 1;
         slot.1 += took.as_secs_f64();

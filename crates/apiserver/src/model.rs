@@ -3,7 +3,9 @@
 //! Kubernetes' rules themselves are in `dunlin-api`; nothing here adds one.
 
 use dunlin_api::selector::{FieldSelector, LabelSelector};
-use dunlin_api::{apply as apply_rules, decode as decode_rules, defaults as default_rules, patch as patch_rules};
+use dunlin_api::{
+    apply as apply_rules, decode as decode_rules, defaults as default_rules, patch as patch_rules,
+};
 use dunlin_api::{validate, validate::FieldError};
 use dunlin_store::{Entry, Key, Scope};
 use serde_json::{Value, json};
@@ -51,7 +53,8 @@ fn patch_failure(resource: Option<(&Resource, &str)>, error: &patch_rules::Error
     let (code, reason) = error.status();
     let mut failure = Failure::new(code, reason, error.to_string());
     if let Some((resource, name)) = resource {
-        failure.details = Some(Box::new(json!({"name": name, "group": resource.group, "kind": resource.plural})));
+        failure.details =
+            Some(Box::new(json!({"name": name, "group": resource.group, "kind": resource.plural})));
     }
     failure
 }
@@ -77,20 +80,22 @@ pub fn apply(
     force: bool,
     sub: &str,
 ) -> Result<Value> {
-    apply_rules::apply(&resource.gvk(), live, config, manager, force, sub, &time::now()).map_err(|e| match e {
-        apply_rules::Error::Conflicts(conflicts) => {
-            let mut failure = Failure::new(409, "Conflict", conflicts.to_string());
-            let causes: Vec<Value> = conflicts
+    apply_rules::apply(&resource.gvk(), live, config, manager, force, sub, &time::now()).map_err(
+        |e| match e {
+            apply_rules::Error::Conflicts(conflicts) => {
+                let mut failure = Failure::new(409, "Conflict", conflicts.to_string());
+                let causes: Vec<Value> = conflicts
                 .causes()
                 .map(|(field, message)| {
                     json!({"reason": apply_rules::Conflicts::CAUSE, "field": field, "message": message})
                 })
                 .collect();
-            failure.details = Some(Box::new(json!({"causes": causes})));
-            failure
-        }
-        apply_rules::Error::Invalid(text) => Failure::bad_request(text),
-    })
+                failure.details = Some(Box::new(json!({"causes": causes})));
+                failure
+            }
+            apply_rules::Error::Invalid(text) => Failure::bad_request(text),
+        },
+    )
 }
 
 /// Records who changed what.
@@ -177,8 +182,7 @@ impl Selection {
             Some(text) => FieldSelector::parse(text).map_err(|e| Failure::bad_request(e.to_string()))?,
             None => FieldSelector::everything(),
         };
-        let mut selection =
-            Self { labels, fields, name: None, namespace: None, node: None };
+        let mut selection = Self { labels, fields, name: None, namespace: None, node: None };
         for requirement in selection.fields.requirements() {
             let field = requirement.field.as_str();
             let known = matches!(field, "metadata.name" | "metadata.namespace");
@@ -186,7 +190,10 @@ impl Selection {
                 return Err(Failure::bad_request(format!(
                     "Unable to find {:?} that match label selector {:?}, field selector {:?}: field label not \
                      supported: {field}",
-                    format!("{}/{}, Resource={}", call.resource.group, call.resource.version, call.resource.plural),
+                    format!(
+                        "{}/{}, Resource={}",
+                        call.resource.group, call.resource.version, call.resource.plural
+                    ),
                     call.query.get("labelSelector").unwrap_or(""),
                     call.query.get("fieldSelector").unwrap_or(""),
                 )));
@@ -197,7 +204,9 @@ impl Selection {
             match field {
                 "metadata.name" => selection.name = Some(requirement.value.clone()),
                 "metadata.namespace" => selection.namespace = Some(requirement.value.clone()),
-                "spec.nodeName" if !requirement.value.is_empty() => selection.node = Some(requirement.value.clone()),
+                "spec.nodeName" if !requirement.value.is_empty() => {
+                    selection.node = Some(requirement.value.clone())
+                }
                 _ => {}
             }
         }
@@ -222,11 +231,10 @@ impl Selection {
     /// Whether the store's answer needs no further selecting.
     pub fn is_exact(&self) -> bool {
         self.labels.is_everything()
-            && self
-                .fields
-                .requirements()
-                .iter()
-                .all(|r| !r.negated && matches!(r.field.as_str(), "metadata.name" | "metadata.namespace" | "spec.nodeName"))
+            && self.fields.requirements().iter().all(|r| {
+                !r.negated
+                    && matches!(r.field.as_str(), "metadata.name" | "metadata.namespace" | "spec.nodeName")
+            })
     }
 
     pub fn matches_bytes(&self, resource: &Resource, entry: &Entry) -> Result<bool> {
@@ -257,7 +265,8 @@ fn field(value: &Value, path: &str) -> String {
     match path {
         "source" => {
             let source = object::text(value, &["source", "component"]);
-            return if source.is_empty() { object::text(value, &["reportingComponent"]) } else { source }.to_owned();
+            return if source.is_empty() { object::text(value, &["reportingComponent"]) } else { source }
+                .to_owned();
         }
         "status.successful" => return object::int(value, &["status", "succeeded"]).to_string(),
         "status.replicas" => return object::int(value, &["status", "replicas"]).to_string(),

@@ -82,7 +82,8 @@ mod tests {
     fn decodes_what_it_encodes() {
         let text = "a b&c=d/é%";
         assert_eq!(decode(&encode(text), false), text);
-        let query = Query::parse("labelSelector=app%3Dweb%2Ctier+in+%28a%29&watch&limit=5&command=a&command=b");
+        let query =
+            Query::parse("labelSelector=app%3Dweb%2Ctier+in+%28a%29&watch&limit=5&command=a&command=b");
         assert_eq!(query.get("labelSelector"), Some("app=web,tier in (a)"));
         assert!(query.flag("watch"));
         assert_eq!(query.number("limit"), Some(5));

@@ -81,7 +81,8 @@ pub fn value_in(code: u16, value: &Value, form: Form) -> Result<Reply> {
 /// A failure as its `metav1.Status`.
 pub fn failure(failure: &Failure) -> Reply {
     let mut reply = json(failure.code, &failure.status());
-    if let Some(seconds) = failure.details.as_deref().and_then(|d| d.get("retryAfterSeconds")).and_then(Value::as_u64)
+    if let Some(seconds) =
+        failure.details.as_deref().and_then(|d| d.get("retryAfterSeconds")).and_then(Value::as_u64)
     {
         reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

@@ -121,7 +121,12 @@ mod tests {
         check(Method::GET, "/api/v1/namespaces/a/pods", "watch=1", ("watch", "", "a", "pods", "", ""));
         check(Method::POST, "/api/v1/namespaces/a/pods/b/exec", "", ("create", "", "a", "pods", "b", "exec"));
         check(Method::GET, "/api/v1/namespaces/a", "", ("get", "", "a", "namespaces", "a", ""));
-        check(Method::PUT, "/api/v1/namespaces/a/finalize", "", ("update", "", "a", "namespaces", "a", "finalize"));
+        check(
+            Method::PUT,
+            "/api/v1/namespaces/a/finalize",
+            "",
+            ("update", "", "a", "namespaces", "a", "finalize"),
+        );
         check(
             Method::DELETE,
             "/apis/apps/v1/namespaces/a/deployments",

@@ -89,12 +89,7 @@ impl Resource {
     }
 
     pub fn scope(&self, namespace: Option<&str>) -> Scope {
-        Scope {
-            resource: Arc::from(self.stored),
-            namespace: namespace.map(Arc::from),
-            name: None,
-            tag: None,
-        }
+        Scope { resource: Arc::from(self.stored), namespace: namespace.map(Arc::from), name: None, tag: None }
     }
 
     /// Whether the object survives a restart. Heartbeats and Events are not worth a flash write.
@@ -162,7 +157,12 @@ mod tests {
     #[test]
     fn every_row_is_found_once() {
         for row in BUILTIN {
-            assert_eq!(of(row.group, row.version).filter(|r| r.plural == row.plural).count(), 1, "{}", row.plural);
+            assert_eq!(
+                of(row.group, row.version).filter(|r| r.plural == row.plural).count(),
+                1,
+                "{}",
+                row.plural
+            );
             assert!(dunlin_api::schema::schema().of(&row.gvk()).is_some(), "{} has no type", row.gvk());
         }
     }

@@ -197,7 +197,8 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
     if !asked.is_resource {
         return discovery::answer(inner, request.method(), &path, request.headers(), &query).await;
     }
-    let resource = resources::find(&asked.group, &asked.version, &asked.resource).ok_or_else(Failure::no_path)?;
+    let resource =
+        resources::find(&asked.group, &asked.version, &asked.resource).ok_or_else(Failure::no_path)?;
     let sub = match asked.sub.as_deref() {
         Some(name) => Some(resource.sub(name).ok_or_else(Failure::no_path)?),
         None => None,
@@ -209,7 +210,7 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
         }
     }
     let verbs = sub.map_or(resource.verbs, |s| s.verbs);
-    if !verbs.contains(&asked.verb) && !(sub.is_none() && asked.verb == "watch" && resource.can("watch")) {
+    if !verbs.contains(&asked.verb) {
         return Err(Failure::method_not_allowed());
     }
     if asked.verb == "create" && asked.name.is_some() && sub.is_none() {

@@ -38,7 +38,10 @@ pub async fn sweep(server: &Inner, now: Timestamp) -> Result<()> {
         let last = ["lastTimestamp", "eventTime"]
             .iter()
             .map(|f| text(&value, &[f]))
-            .chain([text(&value, &["series", "lastObservedTime"]), text(&value, &["metadata", "creationTimestamp"])])
+            .chain([
+                text(&value, &["series", "lastObservedTime"]),
+                text(&value, &["metadata", "creationTimestamp"]),
+            ])
             .filter_map(time::parse)
             .max();
         let old = last.is_none_or(|t| time::between(t, now) > limits.event_ttl.as_secs() as i64);

@@ -81,7 +81,9 @@ fn printer(resource: &Resource) -> Printer {
         "priorityclasses.scheduling.k8s.io" => more::PRIORITY_CLASS,
         "storageclasses.storage.k8s.io" => more::STORAGE_CLASS,
         "certificatesigningrequests.certificates.k8s.io" => more::CSR,
-        "rolebindings.rbac.authorization.k8s.io" | "clusterrolebindings.rbac.authorization.k8s.io" => more::BINDING,
+        "rolebindings.rbac.authorization.k8s.io" | "clusterrolebindings.rbac.authorization.k8s.io" => {
+            more::BINDING
+        }
         _ => PLAIN,
     }
 }

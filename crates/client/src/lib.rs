@@ -13,6 +13,7 @@ pub mod logs;
 pub mod resource;
 pub mod status;
 pub mod token;
+mod watch;
 
 /// What can go wrong with a verb.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +21,17 @@ pub enum Error {
     /// Something the user gave is wrong.
     #[error("{0}")]
     Input(String),
-    /// The API refused, or could not be reached.
+    /// The API refused.
+    #[error("{doing}: {message}")]
+    Refused {
+        /// What was being done.
+        doing: String,
+        /// What the server said.
+        message: String,
+        /// The HTTP status code.
+        code: u16,
+    },
+    /// The API could not be reached, or answered something that is no answer.
     #[error("{doing}")]
     Api {
         /// What was being done.
@@ -43,13 +54,23 @@ pub enum Error {
 impl Error {
     pub(crate) fn api(doing: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         let doing = doing.into();
-        move |source| Self::Api { doing, source: Box::new(source) }
+        move |source| match source {
+            // The client's own words would repeat the whole status object.
+            kube::Error::Api(status) => Self::Refused { doing, message: words(&status), code: status.code },
+            source => Self::Api { doing, source: Box::new(source) },
+        }
     }
 
     pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Io { doing, source }
     }
+}
+
+/// The server's words; its reason and code where it has none.
+fn words(status: &kube::core::Status) -> String {
+    let all = [status.message.as_str(), status.reason.as_str()];
+    all.into_iter().find(|text| !text.is_empty()).map_or_else(|| format!("HTTP status {}", status.code), str::to_owned)
 }
 
 /// How a verb prints.
@@ -83,8 +104,11 @@ impl std::str::FromStr for Output {
     }
 }
 
-/// Prints a JSON value as JSON or YAML.
-pub(crate) fn print(value: &serde_json::Value, output: Output) -> Result<(), Error> {
+/// Prints a value as JSON or YAML.
+///
+/// # Errors
+/// When it cannot be written so.
+pub fn print(value: &impl serde::Serialize, output: Output) -> Result<(), Error> {
     let text = match output {
         Output::Yaml => serde_saphyr::to_string(value).map_err(|e| Error::Input(format!("writing YAML: {e}")))?,
         _ => serde_json::to_string_pretty(value).map_err(|e| Error::Input(format!("writing JSON: {e}")))?,
@@ -100,4 +124,16 @@ pub(crate) fn request(method: http::Method, path: &str, body: Vec<u8>, headers: 
         request = request.header(*name, *value);
     }
     request.body(body).map_err(|e| Error::Input(format!("{path}: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_the_server_said_and_nothing_twice() {
+        let status = kube::core::Status { message: "pods \"x\" not found".into(), code: 404, ..Default::default() };
+        let error = Error::api("getting pods")(kube::Error::Api(Box::new(status)));
+        assert_eq!(dunlin_base::error::chain(&error), "getting pods: pods \"x\" not found");
+    }
 }

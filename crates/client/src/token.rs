@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use serde_json::json;
 
-use crate::Error;
+use crate::{Error, Output, print};
 use crate::connect::Connection;
 use crate::get::align;
 
@@ -52,7 +52,7 @@ pub async fn create(connection: &Connection, ttl: Duration, fingerprint: impl Fn
 ///
 /// # Errors
 /// When the server refuses.
-pub async fn list(connection: &Connection) -> Result<(), Error> {
+pub async fn list(connection: &Connection, output: Output) -> Result<(), Error> {
     let params = ListParams::default().fields("type=bootstrap.kubernetes.io/token");
     let all = api(connection).list(&params).await.map_err(Error::api("listing tokens"))?;
     let mut rows = vec![vec!["ID".to_owned(), "EXPIRES".to_owned()]];
@@ -61,6 +61,10 @@ pub async fn list(connection: &Connection) -> Result<(), Error> {
         let Some(id) = name.strip_prefix(PREFIX) else { continue };
         let ends = secret.data.as_ref().and_then(|data| data.get("expiration")).map_or("never".to_owned(), |e| String::from_utf8_lossy(&e.0).into_owned());
         rows.push(vec![id.to_owned(), ends]);
+    }
+    if matches!(output, Output::Json | Output::Yaml) {
+        let tokens: Vec<_> = rows[1..].iter().map(|row| json!({"id": row[0], "expires": row[1]})).collect();
+        return print(&json!({"tokens": tokens}), output);
     }
     print!("{}", align(&rows));
     Ok(())

@@ -10,7 +10,9 @@ pub fn matches(selector: &Value, labels: &Labels) -> bool {
     let Some(selector) = selector.as_object() else { return false };
     let equal = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
     let expressions = selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten();
-    equal.into_iter().all(|(key, value)| labels.get(key.as_str()).is_some_and(|have| Some(&**have) == value.as_str()))
+    equal
+        .into_iter()
+        .all(|(key, value)| labels.get(key.as_str()).is_some_and(|have| Some(&**have) == value.as_str()))
         && expressions.into_iter().all(|expression| requirement(expression, labels))
 }
 

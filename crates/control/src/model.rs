@@ -20,8 +20,9 @@ pub use pod::{
 };
 pub use quantities::Quantities;
 pub use workload::{
-    ControllerRevision, DaemonSet, DaemonSetSpec, DaemonSetStatus, Deployment, DeploymentSpec, DeploymentStatus, Job,
-    JobSpec, JobStatus, ReplicaSet, ReplicaSetSpec, ReplicaSetStatus, RollingUpdate, Strategy,
+    ControllerRevision, DaemonSet, DaemonSetSpec, DaemonSetStatus, Deployment, DeploymentSpec,
+    DeploymentStatus, Job, JobSpec, JobStatus, ReplicaSet, ReplicaSetSpec, ReplicaSetStatus, RollingUpdate,
+    Strategy,
 };
 
 pub(crate) use base::projection;

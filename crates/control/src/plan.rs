@@ -39,16 +39,44 @@ pub enum Propagation {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// POST of `object` to the collection of `resource` in `namespace`.
-    Create { resource: Arc<str>, namespace: Arc<str>, object: Value },
+    Create {
+        resource: Arc<str>,
+        namespace: Arc<str>,
+        object: Value,
+    },
     /// A merge patch; never a PUT, which would lose fields that the model does not know.
-    Patch { target: Key, subresource: Option<&'static str>, patch: Value, only_if: Precondition },
-    Delete { target: Key, only_if: Precondition, propagation: Propagation, grace: Option<i64> },
+    Patch {
+        target: Key,
+        subresource: Option<&'static str>,
+        patch: Value,
+        only_if: Precondition,
+    },
+    Delete {
+        target: Key,
+        only_if: Precondition,
+        propagation: Propagation,
+        grace: Option<i64>,
+    },
     /// DELETE of a whole collection, for namespaces that end.
-    DeleteAll { resource: Arc<str>, namespace: Arc<str> },
+    DeleteAll {
+        resource: Arc<str>,
+        namespace: Arc<str>,
+    },
     /// POST to `pods/binding`.
-    Bind { target: Key, uid: Arc<str>, node: Arc<str> },
+    Bind {
+        target: Key,
+        uid: Arc<str>,
+        node: Arc<str>,
+    },
     /// An Event about `target`, which has `uid` ("" if it has none any more).
-    Event { target: Key, uid: Arc<str>, warning: bool, reason: Arc<str>, message: String, component: &'static str },
+    Event {
+        target: Key,
+        uid: Arc<str>,
+        warning: bool,
+        reason: Arc<str>,
+        message: String,
+        component: &'static str,
+    },
 }
 
 /// The writes of one decision. Creates, patches and deletes of one plan may be made in any order and at once.

@@ -21,11 +21,22 @@ pub struct Resource {
 impl Resource {
     pub fn new(group: &str, version: &str, plural: &str, kind: &str, namespaced: bool) -> Self {
         let name = if group.is_empty() { plural.into() } else { format!("{plural}.{group}").into() };
-        Self { name, group: group.into(), version: version.into(), plural: plural.into(), kind: kind.into(), namespaced }
+        Self {
+            name,
+            group: group.into(),
+            version: version.into(),
+            plural: plural.into(),
+            kind: kind.into(),
+            namespaced,
+        }
     }
 
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_string()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// Path of the collection; an empty namespace means all of them.

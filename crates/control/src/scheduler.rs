@@ -66,7 +66,8 @@ impl fmt::Display for WhyNot {
         if self.nodes == 0 {
             return write!(f, "no nodes available to schedule pods");
         }
-        let mut reasons: Vec<String> = self.reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        let mut reasons: Vec<String> =
+            self.reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         reasons.sort();
         write!(f, "0/{} nodes are available: {}.", self.nodes, reasons.join(", "))
     }
@@ -112,7 +113,14 @@ pub fn bind(pod: &Pod, node: &Arc<str>) -> Vec<Action> {
     let message = format!("Successfully assigned {}/{} to {node}", pod.metadata.namespace, pod.metadata.name);
     vec![
         Action::Bind { target: pod.key(), uid: uid.clone(), node: node.clone() },
-        Action::Event { target: pod.key(), uid, warning: false, reason: "Scheduled".into(), message, component: NAME },
+        Action::Event {
+            target: pod.key(),
+            uid,
+            warning: false,
+            reason: "Scheduled".into(),
+            message,
+            component: NAME,
+        },
     ]
 }
 
@@ -126,7 +134,8 @@ pub fn unschedulable(pod: &Pod, why: &WhyNot, now: i64) -> Vec<Action> {
     if old.is_some_and(same) {
         return Vec::new();
     }
-    let since = old.filter(|c| &*c.status == "False").and_then(|c| c.last_transition_time).unwrap_or(Time(now));
+    let since =
+        old.filter(|c| &*c.status == "False").and_then(|c| c.last_transition_time).unwrap_or(Time(now));
     let condition = json!({
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
         "lastProbeTime": null, "lastTransitionTime": since.to_string(),

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::{
-    ConfigMap, ControllerRevision, DaemonSet, Deployment, EndpointSlice, Job, Lease, Namespace, Node, Pod, ReplicaSet,
-    Service, ServiceAccount,
+    ConfigMap, ControllerRevision, DaemonSet, Deployment, EndpointSlice, Job, Lease, Namespace, Node, Pod,
+    ReplicaSet, Service, ServiceAccount,
 };
 use crate::resource::Resources;
 use crate::settings::Settings;

@@ -40,7 +40,8 @@ impl Awaits {
     /// one are not waited for.
     pub fn seen(&mut self, versions: &HashMap<Arc<str>, u64>, view: &View) -> bool {
         self.versions.retain(|resource, written| versions.get(resource).is_some_and(|seen| seen < written));
-        self.deleted.retain(|uid| view.objects.by_uid(uid).is_some_and(|object| !object.metadata.is_deleting()));
+        self.deleted
+            .retain(|uid| view.objects.by_uid(uid).is_some_and(|object| !object.metadata.is_deleting()));
         self.is_empty()
     }
 }

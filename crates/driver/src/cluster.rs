@@ -44,7 +44,9 @@ impl Cluster {
                 let gone: Vec<Key> = known.into_iter().filter(|key| !present.contains(key)).collect();
                 let gone = gone.iter().filter_map(|key| self.drop(key, metadata_only)).collect::<Vec<_>>();
                 self.listed.insert((resource.clone(), metadata_only));
-                gone.into_iter().chain(objects.into_iter().map(|object| self.put(object, now)).collect::<Vec<_>>()).collect()
+                gone.into_iter()
+                    .chain(objects.into_iter().map(|object| self.put(object, now)).collect::<Vec<_>>())
+                    .collect()
             }
             News::Progress => Vec::new(),
         };
@@ -91,7 +93,9 @@ impl Cluster {
             Any::Deployment(o) => view.deployments.upsert(o.clone()).map(Any::Deployment),
             Any::DaemonSet(o) => view.daemon_sets.upsert(o.clone()).map(Any::DaemonSet),
             Any::Job(o) => view.jobs.upsert(o.clone()).map(Any::Job),
-            Any::ControllerRevision(o) => view.controller_revisions.upsert(o.clone()).map(Any::ControllerRevision),
+            Any::ControllerRevision(o) => {
+                view.controller_revisions.upsert(o.clone()).map(Any::ControllerRevision)
+            }
             Any::Service(o) => view.services.upsert(o.clone()).map(Any::Service),
             Any::EndpointSlice(o) => view.endpoint_slices.upsert(o.clone()).map(Any::EndpointSlice),
             Any::Namespace(o) => view.namespaces.upsert(o.clone()).map(Any::Namespace),
@@ -157,7 +161,9 @@ impl Cluster {
             "deployments.apps" => remove(&mut view.deployments, key, Any::Deployment),
             "daemonsets.apps" => remove(&mut view.daemon_sets, key, Any::DaemonSet),
             "jobs.batch" => remove(&mut view.jobs, key, Any::Job),
-            "controllerrevisions.apps" => remove(&mut view.controller_revisions, key, Any::ControllerRevision),
+            "controllerrevisions.apps" => {
+                remove(&mut view.controller_revisions, key, Any::ControllerRevision)
+            }
             "services" => remove(&mut view.services, key, Any::Service),
             "endpointslices.discovery.k8s.io" => remove(&mut view.endpoint_slices, key, Any::EndpointSlice),
             "namespaces" => remove(&mut view.namespaces, key, Any::Namespace),

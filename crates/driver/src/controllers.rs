@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use dunlin_control::controllers::{
-    self as control, PlanFn, daemonset, deployment, endpointslice, gc, job, namespace, nodeipam, nodelifecycle, podgc,
-    replicaset, serviceaccount,
+    self as control, PlanFn, daemonset, deployment, endpointslice, gc, job, namespace, nodeipam,
+    nodelifecycle, podgc, replicaset, serviceaccount,
 };
 use dunlin_control::labels;
 use dunlin_control::model::{Held, Key, Meta, Node, Pod};
@@ -116,9 +116,13 @@ fn graph(view: &View, step: &Step, ids: &mut Vec<Id>) {
     }
     // An object replaced by one of the same name is gone as well.
     if let Some(old) = step.old.as_ref().filter(|old| old.metadata().uid != meta.uid) {
-        ids.extend(view.objects.dependents(&old.metadata().uid).iter().map(|dependent| (GC, dependent.key())));
+        ids.extend(
+            view.objects.dependents(&old.metadata().uid).iter().map(|dependent| (GC, dependent.key())),
+        );
     }
-    if !meta.namespace.is_empty() && view.namespaces.get("", &meta.namespace).is_some_and(|n| n.metadata.is_deleting()) {
+    if !meta.namespace.is_empty()
+        && view.namespaces.get("", &meta.namespace).is_some_and(|n| n.metadata.is_deleting())
+    {
         ids.push((NAMESPACE, Key::new("namespaces", "", meta.namespace.clone())));
     }
 }
@@ -129,7 +133,8 @@ fn of_pod(view: &View, step: &Step, pod: &Arc<Pod>, ids: &mut Vec<Id>) {
     controlled(meta, "DaemonSet", "daemonsets.apps", DAEMON_SET, ids);
     controlled(meta, "Job", "jobs.batch", JOB, ids);
     // A Deployment that recreates waits for its old pods to be gone.
-    if let Some(set) = meta.controller().and_then(|owner| view.replica_sets.get(&meta.namespace, &owner.name)) {
+    if let Some(set) = meta.controller().and_then(|owner| view.replica_sets.get(&meta.namespace, &owner.name))
+    {
         controlled(&set.metadata, "Deployment", "deployments.apps", DEPLOYMENT, ids);
     }
     if meta.controller().is_none() {
@@ -156,7 +161,9 @@ fn of_node(view: &View, step: &Step, node: &Arc<Node>, ids: &mut Vec<Id>) {
     ids.push((NODE_IPAM, key));
     let same = match (&step.old, &step.new) {
         (Some(Any::Node(old)), Some(Any::Node(new))) => {
-            old.spec == new.spec && old.metadata.labels == new.metadata.labels && old.is_ready() == new.is_ready()
+            old.spec == new.spec
+                && old.metadata.labels == new.metadata.labels
+                && old.is_ready() == new.is_ready()
         }
         _ => false,
     };
@@ -167,7 +174,9 @@ fn of_node(view: &View, step: &Step, node: &Arc<Node>, ids: &mut Vec<Id>) {
         // Endpoints name their node's zone.
         let services = here.iter().flat_map(|pod| {
             let services = view.services.in_namespace(&pod.metadata.namespace).into_iter();
-            services.filter(|s| s.spec.selector.as_ref().is_some_and(|wanted| labels::contains(&pod.metadata.labels, wanted)))
+            services.filter(|s| {
+                s.spec.selector.as_ref().is_some_and(|wanted| labels::contains(&pod.metadata.labels, wanted))
+            })
         });
         ids.extend(services.map(|service| (ENDPOINT_SLICE, service.key())));
     }

@@ -45,7 +45,8 @@ impl Posted {
         {
             self.by_note.remove(&oldest);
         }
-        let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+        let nanos =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
         let name = format!("{}.{:016x}", note.about.name, nanos as u64);
         self.by_note.insert(note.clone(), (name.clone(), 1));
         self.order.push_back(note.clone());
@@ -85,6 +86,7 @@ impl Events {
 }
 
 async fn send(client: &Client, request: http::request::Builder, body: &Value) -> Result<(), kube::Error> {
-    let request = request.body(body.to_string().into_bytes()).expect("paths are made of names that the server gave");
+    let request =
+        request.body(body.to_string().into_bytes()).expect("paths are made of names that the server gave");
     client.request_text(request).await.map(|_| ())
 }

@@ -38,7 +38,9 @@ impl Error {
     /// Somebody was faster: the next plan, on a newer view, will be right.
     pub fn is_race(&self) -> bool {
         match self {
-            Self::Request { source, .. } => matches!(&**source, kube::Error::Api(status) if status.code == 409),
+            Self::Request { source, .. } => {
+                matches!(&**source, kube::Error::Api(status) if status.code == 409)
+            }
             Self::Owned(_) => true,
             Self::Resource(_) | Self::Ended(_) => false,
         }
@@ -75,14 +77,21 @@ impl Executor {
     }
 
     /// Makes all writes; runs of the same sort of action at once, different sorts one after the other, events last.
-    pub async fn execute(&self, resources: &Resources, actions: Vec<Action>, absent: &Absent, now: i64) -> Outcome {
+    pub async fn execute(
+        &self,
+        resources: &Resources,
+        actions: Vec<Action>,
+        absent: &Absent,
+        now: i64,
+    ) -> Outcome {
         let mut outcome = Outcome::default();
         if let Err(error) = self.check_absent(resources, absent).await {
             outcome.errors.push(error);
             return outcome;
         }
         // Events tell what was done, so they come last.
-        let (events, writes): (Vec<_>, Vec<_>) = actions.into_iter().partition(|a| matches!(a, Action::Event { .. }));
+        let (events, writes): (Vec<_>, Vec<_>) =
+            actions.into_iter().partition(|a| matches!(a, Action::Event { .. }));
         let mut rest = writes.into_iter().chain(events).peekable();
         while let Some(first) = rest.next() {
             let sort = std::mem::discriminant(&first);
@@ -110,7 +119,8 @@ impl Executor {
         match action {
             Action::Create { resource, namespace, object } => {
                 let path = path(resources, &Key::new(resource.clone(), namespace, ""))?;
-                let reply = self.send("POST", "application/json", path.trim_end_matches('/'), &object).await?;
+                let reply =
+                    self.send("POST", "application/json", path.trim_end_matches('/'), &object).await?;
                 Ok(written(resource, reply))
             }
             Action::Patch { target, subresource: Some("finalize"), patch, only_if } => {
@@ -152,7 +162,8 @@ impl Executor {
             }
             Action::DeleteAll { resource, namespace } => {
                 let path = path(resources, &Key::new(resource, namespace, ""))?;
-                let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
+                let options =
+                    json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
                 self.send("DELETE", "application/json", path.trim_end_matches('/'), &options).await?;
                 Ok(Awaits::default())
             }
@@ -167,7 +178,9 @@ impl Executor {
                 Ok(Awaits::default())
             }
             Action::Event { target, uid, warning, reason, message, component } => {
-                let about = resources.get(&target.resource).ok_or_else(|| Error::Resource(target.resource.clone()))?;
+                let about = resources
+                    .get(&target.resource)
+                    .ok_or_else(|| Error::Resource(target.resource.clone()))?;
                 let note = Note { about: target, uid, warning, reason, message, component };
                 self.events.post(&self.client, about, note, now).await;
                 Ok(Awaits::default())
@@ -184,7 +197,8 @@ impl Executor {
         only_if: Precondition,
     ) -> Result<Awaits, Error> {
         let path = path(resources, &target)?;
-        let request = http::Request::get(&path).body(Vec::new()).expect("paths are made of names that the server gave");
+        let request =
+            http::Request::get(&path).body(Vec::new()).expect("paths are made of names that the server gave");
         let mut object: Value = match self.client.request(request).await {
             Ok(object) => object,
             Err(source) => return vanished(failed("GET", &path, source)),
@@ -204,7 +218,9 @@ impl Executor {
     async fn check_absent(&self, resources: &Resources, absent: &Absent) -> Result<(), Error> {
         for (owner, uid) in absent {
             let path = path(resources, owner)?;
-            let request = http::Request::get(&path).body(Vec::new()).expect("paths are made of names that the server gave");
+            let request = http::Request::get(&path)
+                .body(Vec::new())
+                .expect("paths are made of names that the server gave");
             match self.client.request::<Reply>(request).await {
                 Ok(reply) if reply.metadata.as_ref().is_some_and(|meta| meta.uid == *uid) => {
                     return Err(Error::Owned(owner.clone()));
@@ -219,8 +235,12 @@ impl Executor {
 
     async fn send(&self, method: &str, content: &str, path: &str, body: &Value) -> Result<Reply, Error> {
         let request = http::Request::builder().method(method).uri(path);
-        let request = request.header(http::header::CONTENT_TYPE, content).header(http::header::ACCEPT, "application/json");
-        let request = request.body(body.to_string().into_bytes()).expect("paths are made of names that the server gave");
+        let request = request
+            .header(http::header::CONTENT_TYPE, content)
+            .header(http::header::ACCEPT, "application/json");
+        let request = request
+            .body(body.to_string().into_bytes())
+            .expect("paths are made of names that the server gave");
         self.client.request(request).await.map_err(|source| failed(method, path, source))
     }
 }

@@ -141,7 +141,8 @@ impl Informer {
             let request = self.request(&query, "PartialObjectMetadataList");
             let text = self.client.request_text(request).await.map_err(|e| failed("a list", e))?;
             let page = (self.watched.parse_page)(&self.watched.resource.name, &text);
-            let Page { items: more, version, next: rest } = page.map_err(|source| Error::Parse { what: "a list", source })?;
+            let Page { items: more, version, next: rest } =
+                page.map_err(|source| Error::Parse { what: "a list", source })?;
             items.extend(more);
             next = rest;
             if next.is_none() {
@@ -153,9 +154,11 @@ impl Informer {
     }
 
     async fn watch(&mut self, from: Arc<str>) -> Result<(), Error> {
-        let query = format!("watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH}&resourceVersion={from}");
+        let query =
+            format!("watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH}&resourceVersion={from}");
         let request = self.request(&query, "PartialObjectMetadata");
-        let mut lines = Box::pin(self.client.request_stream(request).await.map_err(|e| failed("a watch", e))?);
+        let mut lines =
+            Box::pin(self.client.request_stream(request).await.map_err(|e| failed("a watch", e))?);
         let mut line = String::new();
         // The server ends the watch; should it be silent for longer, the connection is dead.
         let patience = Duration::from_secs(WATCH + 30);

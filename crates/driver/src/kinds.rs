@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use dunlin_control::model::{
-    ConfigMap, ControllerRevision, DaemonSet, Deployment, EndpointSlice, Held, Job, Key, Lease, Meta, Namespace, Node,
-    Object, Pod, ReplicaSet, Service, ServiceAccount,
+    ConfigMap, ControllerRevision, DaemonSet, Deployment, EndpointSlice, Held, Job, Key, Lease, Meta,
+    Namespace, Node, Object, Pod, ReplicaSet, Service, ServiceAccount,
 };
 use dunlin_control::resource::{Resource, Resources};
 use serde::Deserialize;
@@ -136,7 +136,13 @@ pub fn typed(resources: &Resources) -> Vec<Watched> {
             |_, t| from(t, Any::ConfigMap),
             |_, t| list(t, Any::ConfigMap),
         ),
-        ("leases.coordination.k8s.io", "kube-node-lease", "", |_, t| from(t, Any::Lease), |_, t| list(t, Any::Lease)),
+        (
+            "leases.coordination.k8s.io",
+            "kube-node-lease",
+            "",
+            |_, t| from(t, Any::Lease),
+            |_, t| list(t, Any::Lease),
+        ),
     ];
     let watched = kinds.into_iter().filter_map(|(name, namespace, fields, parse, parse_page)| {
         let resource = resources.get(name)?.clone();
@@ -208,7 +214,9 @@ fn other(resource: &Arc<str>, text: &str) -> Result<Any, serde_json::Error> {
 
 fn others(resource: &Arc<str>, text: &str) -> Result<Page, serde_json::Error> {
     let list: List<Partial> = serde_json::from_str(text)?;
-    let make = |partial: Partial| Any::Other(Arc::new(Object { resource: resource.clone(), metadata: partial.metadata }));
+    let make = |partial: Partial| {
+        Any::Other(Arc::new(Object { resource: resource.clone(), metadata: partial.metadata }))
+    };
     let next = list.metadata.r#continue.filter(|next| !next.is_empty());
     let items = list.items.unwrap_or_default().into_iter().map(make).collect();
     Ok(Page { items, version: list.metadata.resource_version, next })

@@ -242,7 +242,8 @@ impl Loop {
     /// Starts and ends metadata informers so that every resource has one.
     fn take_discovered(&mut self, found: Vec<Resource>) {
         let found: HashMap<Arc<str>, Resource> = found.into_iter().map(|r| (r.name.clone(), r)).collect();
-        let gone: Vec<Arc<str>> = self.discovered.keys().filter(|name| !found.contains_key(*name)).cloned().collect();
+        let gone: Vec<Arc<str>> =
+            self.discovered.keys().filter(|name| !found.contains_key(*name)).cloned().collect();
         for name in gone {
             tracing::info!(resource = %name, "resource is gone");
             self.informers.remove(&(name.clone(), true));
@@ -268,7 +269,8 @@ impl Loop {
 
     fn follow(&mut self, watched: Watched) {
         let id = watched.id();
-        let task = Task::spawn("informer", informer::follow(self.client.clone(), watched, self.changes_to.clone()));
+        let task =
+            Task::spawn("informer", informer::follow(self.client.clone(), watched, self.changes_to.clone()));
         self.informers.insert(id, task);
     }
 
@@ -320,7 +322,8 @@ impl Loop {
             Action::Delete { target, .. } => view.objects.get(target),
             _ => None,
         });
-        let owners = targets.flat_map(|object| object.metadata.owner_references.iter().map(move |owner| (object, owner)));
+        let owners = targets
+            .flat_map(|object| object.metadata.owner_references.iter().map(move |owner| (object, owner)));
         let lacking = owners.filter(|(_, owner)| view.objects.by_uid(&owner.uid).is_none());
         let named = lacking.filter_map(|(object, owner)| {
             let resource = view.resources.of_kind(&owner.api_version, &owner.kind)?;
@@ -367,7 +370,8 @@ impl Loop {
 
     fn write(&mut self, executor: Executor, purpose: Purpose, actions: Vec<Action>, absent: Absent, at: i64) {
         let resources = self.resources.clone();
-        let task = self.writing.spawn(async move { executor.execute(&resources, actions, &absent, at).await });
+        let task =
+            self.writing.spawn(async move { executor.execute(&resources, actions, &absent, at).await });
         self.purposes.insert(task.id(), purpose);
     }
 

@@ -124,7 +124,10 @@ impl Work {
             .resting
             .iter()
             .filter(|id| {
-                let Some((awaits, since)) = entries.get_mut(*id).and_then(|entry| entry.awaits.as_mut()) else { return true };
+                let Some((awaits, since)) = entries.get_mut(*id).and_then(|entry| entry.awaits.as_mut())
+                else {
+                    return true;
+                };
                 let late = *since + PATIENCE <= now;
                 if late {
                     tracing::warn!(key = %id.1, awaits = ?awaits, "own writes were not seen in time");

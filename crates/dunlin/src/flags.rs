@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use dunlin_app::options::Choices;
 use dunlin_client::Output;
 
 /// An orchestrator for the edge: one binary that turns small machines into something kubectl can drive.
@@ -30,6 +31,15 @@ pub struct Global {
     /// Which API to talk to [default: $KUBECONFIG, else the data directory's]
     #[arg(long, global = true, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+}
+
+impl Global {
+    /// The data directory: the flag's, else the configuration file's, else the default. A file that cannot be read matters
+    /// to roles only; a verb may be used by someone who may not read it.
+    pub fn data_dir(&self) -> PathBuf {
+        let below = Choices::read(&self.config).unwrap_or_default();
+        Choices { data_dir: self.data_dir.clone(), ..Choices::default() }.over(below).data_dir()
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -59,6 +69,9 @@ pub enum Command {
         selector: Option<String>,
         #[arg(short, long, default_value = "table", value_name = "wide|json|yaml|name")]
         output: Output,
+        /// Go on with changes as they come
+        #[arg(short, long)]
+        watch: bool,
     },
     /// Show one object with its events
     Describe {
@@ -87,6 +100,9 @@ pub enum Command {
         /// Seconds that containers get to end
         #[arg(long)]
         grace_period: Option<i64>,
+        /// Return only when it is gone (the default)
+        #[arg(long, conflicts_with = "no_wait")]
+        wait: bool,
         /// Return at once
         #[arg(long)]
         no_wait: bool,
@@ -104,9 +120,9 @@ pub enum Command {
         /// The last lines only
         #[arg(long)]
         tail: Option<i64>,
-        /// The last seconds only
-        #[arg(long, value_name = "SECONDS")]
-        since: Option<i64>,
+        /// Only what is younger: 90s, 5m, 1h, or a number of seconds
+        #[arg(long, value_name = "DURATION")]
+        since: Option<String>,
         /// The log of the container's previous run
         #[arg(short, long)]
         previous: bool,
@@ -212,7 +228,10 @@ pub enum Token {
         purpose: String,
     },
     /// List tokens
-    List,
+    List {
+        #[arg(short, long, default_value = "table", value_name = "json|yaml")]
+        output: Output,
+    },
     /// End a token
     Revoke { token: String },
 }
@@ -231,7 +250,10 @@ pub enum Image {
     /// Push to a registry
     Push { reference: String, target: Option<String> },
     /// List images
-    Ls,
+    Ls {
+        #[arg(short, long, default_value = "table", value_name = "json|yaml")]
+        output: Output,
+    },
     /// Remove an image's name; what nothing else uses goes with it
     Rm { reference: String },
 }

@@ -1,32 +1,36 @@
 //! The images of this machine, directly in its data directory: an agent need not run.
 
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
 use dunlin_app::images::{Image as Stored, ImageStore, Progress};
+use dunlin_client::Output;
 
 use crate::Error;
 use crate::flags::{Global, Image};
 
 /// Runs an image command.
 pub async fn run(command: Image, global: &Global) -> Result<(), Error> {
-    let data_dir = global.data_dir.clone().unwrap_or_else(|| dunlin_app::options::DATA_DIR.into());
-    let store = dunlin_app::images::open(&data_dir)?;
+    let store = dunlin_app::images::open(&global.data_dir())?;
     match command {
         Image::Import { file, name } => {
-            let done = store.import(&file, name.as_deref(), Progress::none()).await;
+            let done = store.import(&file, name.as_deref(), shown()).await;
             for image in done.map_err(dunlin_app::images::failed(format!("importing {}", file.display())))? {
                 println!("{}", line(&image));
             }
         }
         Image::Pull { reference } => {
-            let done = store.pull(&reference, None, Progress::none()).await;
+            let done = store.pull(&reference, None, shown()).await;
             println!("{}", line(&done.map_err(dunlin_app::images::failed(format!("pulling {reference}")))?));
         }
         Image::Push { reference, target } => {
             let target = target.unwrap_or_else(|| reference.clone());
-            let done = store.push(&reference, &target, None, Progress::none()).await;
+            let done = store.push(&reference, &target, None, shown()).await;
             done.map_err(dunlin_app::images::failed(format!("pushing {reference} to {target}")))?;
             println!("{target} pushed");
         }
-        Image::Ls => list(&store).await?,
+        Image::Ls { output } => list(&store, output).await?,
         Image::Rm { reference } => {
             store.remove(&reference).await.map_err(dunlin_app::images::failed(format!("removing {reference}")))?;
             println!("{reference} removed");
@@ -35,12 +39,56 @@ pub async fn run(command: Image, global: &Global) -> Result<(), Error> {
     Ok(())
 }
 
+/// How often a line on a terminal is written anew.
+const REFRESH: Duration = Duration::from_millis(100);
+
+/// Progress on standard error: one line that changes on a terminal, a line for each step elsewhere.
+fn shown() -> Progress {
+    if !std::io::stderr().is_terminal() {
+        return Progress::new(|event| {
+            if event.is_step() {
+                eprintln!("{event}");
+            }
+        });
+    }
+    let line = Line(Mutex::new(None));
+    Progress::new(move |event| line.show(&event.to_string(), event.is_step()))
+}
+
+/// A line of the terminal; cleared when the work is done.
+struct Line(Mutex<Option<Instant>>);
+
+impl Line {
+    fn show(&self, text: &str, always: bool) {
+        let Ok(mut last) = self.0.lock() else { return };
+        if always || last.is_none_or(|at| at.elapsed() >= REFRESH) {
+            *last = Some(Instant::now());
+            write(text);
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        write("");
+    }
+}
+
+fn write(text: &str) {
+    let mut terminal = std::io::stderr();
+    // A terminal that went away needs no progress.
+    let _ = write!(terminal, "\r\x1b[K{text}").and_then(|()| terminal.flush());
+}
+
 fn line(image: &Stored) -> String {
     format!("{} {} ({} bytes)", image.reference, image.digest, image.size)
 }
 
-async fn list(store: &std::sync::Arc<ImageStore>) -> Result<(), Error> {
+async fn list(store: &std::sync::Arc<ImageStore>, output: Output) -> Result<(), Error> {
     let all = store.list().await.map_err(dunlin_app::images::failed("listing images".to_owned()))?;
+    if matches!(output, Output::Json | Output::Yaml) {
+        return Ok(dunlin_client::print(&all, output)?);
+    }
     let mut rows = vec![["IMAGE", "DIGEST", "SIZE"].map(str::to_owned).to_vec()];
     for image in all {
         rows.push(vec![image.reference.to_string(), image.digest.to_string(), format!("{:.1} MiB", image.size as f64 / (1 << 20) as f64)]);

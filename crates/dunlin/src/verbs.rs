@@ -14,17 +14,16 @@ use crate::flags::{Command, Global, Token};
 
 /// Runs a verb; the number is the exit code.
 pub async fn run(verb: Command, global: &Global) -> Result<u8, Error> {
-    let data_dir = global.data_dir.clone().unwrap_or_else(|| dunlin_app::options::DATA_DIR.into());
-    let connection = connect(global.kubeconfig.as_deref(), &data_dir).await?;
+    let connection = connect(global.kubeconfig.as_deref(), &global.data_dir()).await?;
     match verb {
-        Command::Get { resource, name, space, all_namespaces, selector, output } => {
-            get::run(&connection, &Get { resource, name, namespace: space.namespace, all_namespaces, selector, output }).await?;
+        Command::Get { resource, name, space, all_namespaces, selector, output, watch } => {
+            get::run(&connection, &Get { resource, name, namespace: space.namespace, all_namespaces, selector, output, watch }).await?;
         }
         Command::Describe { resource, name, space } => {
             describe::run(&connection, &resource, &name, space.namespace.as_deref()).await?;
         }
         Command::Apply { filename, space } => apply::run(&connection, &filename, space.namespace.as_deref()).await?,
-        Command::Delete { resource, name, filename, space, grace_period, no_wait } => {
+        Command::Delete { resource, name, filename, space, grace_period, wait: _, no_wait } => {
             if resource.is_none() && filename.is_empty() {
                 return Err(ClientError::Input("say what to delete: RESOURCE NAME, or -f FILE".to_owned()).into());
             }
@@ -37,7 +36,7 @@ pub async fn run(verb: Command, global: &Global) -> Result<u8, Error> {
                 container,
                 follow,
                 tail_lines: tail,
-                since_seconds: since,
+                since_seconds: since.as_deref().map(seconds).transpose()?,
                 previous,
                 timestamps,
                 ..LogParams::default()
@@ -52,16 +51,22 @@ pub async fn run(verb: Command, global: &Global) -> Result<u8, Error> {
         Command::Token(Token::Create { ttl, purpose: _ }) => {
             token::create(&connection, duration(&ttl)?, dunlin_app::fingerprint).await?;
         }
-        Command::Token(Token::List) => token::list(&connection).await?,
+        Command::Token(Token::List { output }) => token::list(&connection, output).await?,
         Command::Token(Token::Revoke { token }) => token::revoke(&connection, &token).await?,
         Command::Server(_) | Command::Agent(_) | Command::Image(_) | Command::Reset { .. } | Command::Completion { .. } => {}
     }
     Ok(0)
 }
 
+/// A duration, or a plain number of seconds.
+fn seconds(text: &str) -> Result<i64, ClientError> {
+    let whole = if text.bytes().all(|b| b.is_ascii_digit()) { format!("{text}s") } else { text.to_owned() };
+    Ok(i64::try_from(duration(&whole)?.as_secs()).unwrap_or(i64::MAX))
+}
+
 /// `90s`, `30m`, `24h`, `7d`.
 fn duration(text: &str) -> Result<Duration, ClientError> {
-    let wrong = || ClientError::Input(format!("--ttl {text:?} is wrong: write a number with s, m, h or d, as in 24h"));
+    let wrong = || ClientError::Input(format!("the duration {text:?} is wrong: write a number with s, m, h or d, as in 24h"));
     let unit = text.chars().last().ok_or_else(wrong)?;
     let seconds = match unit {
         's' => 1,
@@ -81,6 +86,7 @@ mod tests {
     #[test]
     fn reads_durations() {
         assert_eq!(duration("24h").unwrap(), Duration::from_secs(86_400));
+        assert_eq!((seconds("90").unwrap(), seconds("5m").unwrap()), (90, 300));
         for bad in ["", "h", "5", "1.5h", "99999999999999999999d"] {
             assert!(duration(bad).is_err(), "{bad}");
         }

@@ -1,11 +1,12 @@
 //! A certificate with its key, and the request by which one is asked for.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{CertificateParams, DnType, KeyPair};
-use x509_parser::pem::parse_x509_pem;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::Error;
+use crate::{Error, Subject, files, tls};
 
 /// A certificate chain (leaf first) and the leaf's key, as PEM.
 #[derive(Clone)]
@@ -53,17 +54,57 @@ impl Identity {
         Ok(from + life.mul_f64(0.7))
     }
 
+    /// Whom the certificate names.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn subject(&self) -> Result<Subject, Error> {
+        crate::peer_subject(&tls::certificates(&self.cert_pem)?[0])
+    }
+
+    /// Reads what `save` has written, or nothing if there is no such file.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds something else.
+    pub fn load(path: &Path) -> Result<Option<Self>, Error> {
+        let Some(bytes) = files::read(path)? else { return Ok(None) };
+        Error::unless_short("identity", &bytes)?;
+        let text = String::from_utf8(bytes).map_err(|e| Error::malformed("identity", e))?;
+        let start = text.find("-----BEGIN PRIVATE KEY-----");
+        let start = start.ok_or_else(|| Error::malformed("identity", "the file holds no private key"))?;
+        let identity = Self { cert_pem: text[..start].to_owned(), key_pem: text[start..].to_owned() };
+        tls::ClientIdentity::new(&identity)?;
+        Ok(Some(identity))
+    }
+
+    /// Writes certificate and key into one file, so that a power cut never leaves two that do not match.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), Error> {
+        files::write(path, format!("{}\n{}\n", self.cert_pem.trim_end(), self.key_pem.trim_end()).as_bytes())
+    }
+
     fn validity(&self) -> Result<(SystemTime, SystemTime), Error> {
-        let (_, pem) = parse_x509_pem(self.cert_pem.as_bytes()).map_err(|e| Error::malformed("certificate", e))?;
-        let certificate = pem.parse_x509().map_err(|e| Error::malformed("certificate", e))?;
-        let time = |at: i64| UNIX_EPOCH + Duration::from_secs(at.max(0).unsigned_abs());
-        let validity = certificate.validity();
-        Ok((time(validity.not_before.timestamp()), time(validity.not_after.timestamp())))
+        validity(&tls::certificates(&self.cert_pem)?[0])
     }
 }
 
+/// From when and until when a DER certificate is valid.
+pub(crate) fn validity(der: &[u8]) -> Result<(SystemTime, SystemTime), Error> {
+    Error::unless_short("certificate", der)?;
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|e| Error::malformed("certificate", e))?;
+    let time = |at: i64| UNIX_EPOCH + Duration::from_secs(at.max(0).unsigned_abs());
+    let validity = certificate.validity();
+    Ok((time(validity.not_before.timestamp()), time(validity.not_after.timestamp())))
+}
+
 /// Sets the subject of a certificate or request. A certificate of ours names one group at most.
-pub(crate) fn distinguished_name(params: &mut CertificateParams, user: &str, groups: &[String]) -> Result<(), Error> {
+pub(crate) fn distinguished_name(
+    params: &mut CertificateParams,
+    user: &str,
+    groups: &[String],
+) -> Result<(), Error> {
     if groups.len() > 1 {
         return Err(Error::malformed("subject", "a certificate names one group at most"));
     }

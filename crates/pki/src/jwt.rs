@@ -7,7 +7,9 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -132,7 +134,8 @@ impl Issuer {
         let header = json!({"alg": "ES256", "kid": self.key_id, "typ": "JWT"}).to_string();
         let payload = serde_json::to_vec(claims).map_err(|e| Error::malformed("claims", e))?;
         let signed = format!("{}.{}", BASE64.encode(header), BASE64.encode(payload));
-        let signature = self.key.sign(&self.random, signed.as_bytes()).map_err(|e| Error::malformed("key", e))?;
+        let signature =
+            self.key.sign(&self.random, signed.as_bytes()).map_err(|e| Error::malformed("key", e))?;
         Ok(format!("{signed}.{}", BASE64.encode(signature.as_ref())))
     }
 
@@ -218,7 +221,8 @@ mod tests {
         for bad in ["", "a.b", "a.b.c", &token[..token.len() - 4]] {
             assert!(issuer.verify(bad, &audience, 10).is_err());
         }
-        let unsigned = format!("{}.{}.", BASE64.encode(r#"{"alg":"none"}"#), token.split('.').nth(1).unwrap());
+        let unsigned =
+            format!("{}.{}.", BASE64.encode(r#"{"alg":"none"}"#), token.split('.').nth(1).unwrap());
         assert_eq!(issuer.verify(&unsigned, &audience, 10), Err(Refused::Signature));
     }
 }

@@ -1,8 +1,10 @@
 //! Who is who: the certificate authority of a server, what it issues, TLS made of it, and service account tokens.
 //!
-//! Keys are ECDSA P-256 throughout: small certificates and quick handshakes on small machines.
+//! Keys are ECDSA P-256 throughout: small certificates and quick handshakes on small machines. A board without a battery
+//! wakes up in 1970: [`clock`] says what that may and may not break.
 
 mod authority;
+pub mod clock;
 mod files;
 mod identity;
 pub mod jwt;
@@ -12,6 +14,9 @@ pub mod tls;
 pub use authority::Authority;
 pub use identity::Identity;
 pub use subject::{Subject, peer_subject};
+
+/// The longest certificate, key or request that is looked at, bytes. Ours have about 1 KiB.
+const LIMIT: usize = 64 * 1024;
 
 /// What can go wrong with keys and certificates.
 #[derive(Debug, thiserror::Error)]
@@ -46,5 +51,13 @@ pub enum Error {
 impl Error {
     fn malformed(what: &'static str, reason: impl std::fmt::Display) -> Self {
         Self::Malformed { what, reason: reason.to_string() }
+    }
+
+    /// Refuses what is longer than anything genuine, before it is parsed.
+    fn unless_short(what: &'static str, bytes: &[u8]) -> Result<(), Self> {
+        if bytes.len() > LIMIT {
+            return Err(Self::malformed(what, format!("it is longer than {LIMIT} bytes")));
+        }
+        Ok(())
     }
 }

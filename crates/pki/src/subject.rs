@@ -15,9 +15,10 @@ pub struct Subject {
 
 impl Subject {
     pub(crate) fn from_name(name: &X509Name<'_>) -> Self {
-        let texts = |found: &mut dyn Iterator<Item = &x509_parser::x509::AttributeTypeAndValue<'_>>| -> Vec<String> {
-            found.filter_map(|a| a.as_str().ok().map(str::to_owned)).collect()
-        };
+        let texts =
+            |found: &mut dyn Iterator<Item = &x509_parser::x509::AttributeTypeAndValue<'_>>| -> Vec<String> {
+                found.filter_map(|a| a.as_str().ok().map(str::to_owned)).collect()
+            };
         Self {
             user: texts(&mut name.iter_common_name()).into_iter().next().unwrap_or_default(),
             groups: texts(&mut name.iter_organization()),
@@ -30,6 +31,7 @@ impl Subject {
 /// # Errors
 /// When the bytes are no certificate, or it names nobody.
 pub fn peer_subject(der: &[u8]) -> Result<Subject, Error> {
+    Error::unless_short("certificate", der)?;
     let (_, certificate) = X509Certificate::from_der(der).map_err(|e| Error::malformed("certificate", e))?;
     let subject = Subject::from_name(certificate.subject());
     if subject.user.is_empty() {

@@ -12,7 +12,7 @@ use dunlin_base::task::Task;
 use dunlin_runtime::{Error, SandboxId};
 use dunlin_shim::message::{Reply, Request};
 use dunlin_shim::wire::{Decoder, Frame, put_frame};
-use dunlin_shim::{ExitRecord, SOCKET, VERSION};
+use dunlin_shim::{SOCKET, VERSION};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -25,7 +25,7 @@ const ANSWER: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub enum Notice {
     /// A container has ended.
-    Exited(String, ExitRecord),
+    Exited(String),
     /// The connection is over: the shim has died.
     Lost,
 }
@@ -64,7 +64,7 @@ impl Connection {
             while let Ok(frame) = next_frame(&mut read, &mut raw.decoder).await {
                 let Ok(reply) = Reply::decode(frame.kind, &frame.payload) else { break };
                 match reply {
-                    Reply::Exited { container, record } => notice(Notice::Exited(container, record)),
+                    Reply::Exited { container, .. } => notice(Notice::Exited(container)),
                     reply => {
                         let mut pending = lock(&theirs);
                         if let Some(asker) = pending.as_mut().and_then(|p| p.remove(&frame.id)) {

@@ -108,7 +108,7 @@ async fn start(executable: &Path, bundle: &Path, spec: &ExecSpec) -> Result<Proc
     // Not killed on drop: the creator has to live long enough to end the process it started. tokio reaps it.
     let mut child = command.spawn()?;
     drop(theirs);
-    let control = AsyncFd::register(ours)?;
+    let control = watch(ours)?;
     let (report, descriptor) = tokio::time::timeout(START, receive(&control))
         .await
         .map_err(|_| Failed::Broken("the process could not be started in time".into()))??;
@@ -120,7 +120,7 @@ async fn start(executable: &Path, bundle: &Path, spec: &ExecSpec) -> Result<Proc
     let terminal = match descriptor {
         Some(master) if spec.tty => {
             rustix::io::ioctl_fionbio(&master, true).map_err(io::Error::from)?;
-            Some(AsyncFd::register(master)?)
+            Some(watch(master)?)
         }
         _ => None,
     };
@@ -132,6 +132,11 @@ async fn start(executable: &Path, bundle: &Path, spec: &ExecSpec) -> Result<Proc
         terminal,
         started: SystemTime::now(),
     })
+}
+
+fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd is open and stays the same until it is dropped, which happens with the AsyncFd.
+    unsafe { AsyncFd::register(fd) }.map_err(io::Error::from)
 }
 
 /// The creator's next report.

@@ -84,8 +84,9 @@ impl OciRuntime {
             fs::create_dir_all(&directory).map_err(io_error("creating", &directory))?;
         }
         let programs = layout.programs();
-        let failed = io_error("installing the shim in", &programs);
-        let shim_program = blocking(move || install::install(&programs)).await.map_err(failed)?;
+        let directory = programs.clone();
+        let installed = blocking(move || install::install(&directory)).await;
+        let shim_program = installed.map_err(io_error("installing the shim in", &programs))?;
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let shared = Arc::new(Shared {
             layout,

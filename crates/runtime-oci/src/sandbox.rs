@@ -91,7 +91,7 @@ impl Sandbox {
             let sandbox = sandbox.clone();
             // An event without listeners is lost, and that is fine: events are hints.
             let _ = match notice {
-                Notice::Exited(id, _) => events.send(Event::Exited { sandbox, container: ContainerId(id) }),
+                Notice::Exited(id) => events.send(Event::Exited { sandbox, container: ContainerId(id) }),
                 Notice::Lost if quiet.load(Ordering::Acquire) => return,
                 Notice::Lost => {
                     tracing::warn!(%sandbox, "lost the shim of a sandbox");

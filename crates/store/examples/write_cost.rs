@@ -58,7 +58,8 @@ fn write(name: String, size: usize) -> Write {
 }
 
 async fn measure(store: &Arc<SqliteStore>, writers: usize, rounds: usize, size: usize) {
-    let (bytes, syncs, before, begun) = (written(), SYNCS.load(Ordering::Relaxed), store.stats(), Instant::now());
+    let (bytes, syncs, before, begun) =
+        (written(), SYNCS.load(Ordering::Relaxed), store.stats(), Instant::now());
     let tasks: Vec<_> = (0..writers)
         .map(|w| {
             let store = store.clone();

@@ -138,16 +138,27 @@ impl Snapshot {
         match event.change {
             EventKind::Put => self.insert(
                 event.key.clone(),
-                Stored { revision: event.revision, tag: event.tag.clone(), value: event.value.clone(), row: 0 },
+                Stored {
+                    revision: event.revision,
+                    tag: event.tag.clone(),
+                    value: event.value.clone(),
+                    row: 0,
+                },
             ),
             EventKind::Delete => self.remove(&event.key),
         }
     }
 
     /// Up to `limit` (0: all) entries of the scope after a key; whether more follow, and how many if that is cheap.
-    pub fn list(&self, scope: &Scope, after: Option<&Key>, limit: usize) -> (Vec<Entry>, Option<Key>, Option<u64>) {
+    pub fn list(
+        &self,
+        scope: &Scope,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> (Vec<Entry>, Option<Key>, Option<u64>) {
         if let (Some(namespace), Some(name)) = (&scope.namespace, &scope.name) {
-            let key = Key { resource: scope.resource.clone(), namespace: namespace.clone(), name: name.clone() };
+            let key =
+                Key { resource: scope.resource.clone(), namespace: namespace.clone(), name: name.clone() };
             let found = self.get(&key).filter(|e| scope.contains(&e.key, e.tag.as_ref()));
             let found = found.filter(|e| after.is_none_or(|after| e.key > *after));
             return (found.into_iter().collect(), None, Some(0));
@@ -251,5 +262,10 @@ fn collect<'a>(
 }
 
 fn entry(key: &Key, stored: &Stored) -> Entry {
-    Entry { key: key.clone(), revision: stored.revision, tag: stored.tag.clone(), value: stored.value.clone() }
+    Entry {
+        key: key.clone(),
+        revision: stored.revision,
+        tag: stored.tag.clone(),
+        value: stored.value.clone(),
+    }
 }

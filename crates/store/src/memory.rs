@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
@@ -27,20 +26,6 @@ impl MemoryStore {
         // Revision 0 means "any" to Kubernetes clients, so an empty store is at 1.
         let start = Start { durable: 1, start: 1, ..Start::default() };
         Self { state: State::new(start, limits), writer: Mutex::new(1) }
-    }
-
-    /// Puts bytes under a key, whatever was there: a shorthand for tests.
-    ///
-    /// # Errors
-    /// None that a caller without preconditions can meet.
-    pub fn put(&self, key: Key, value: Bytes) -> Result<Entry, Error> {
-        self.apply(Write {
-            key,
-            expect: crate::Expect::Any,
-            class: crate::Class::Durable,
-            tag: None,
-            change: crate::Change::Put(Box::new(move |_| value)),
-        })
     }
 
     fn apply(&self, write: Write) -> Result<Entry, Error> {

@@ -103,10 +103,10 @@ impl SqliteStore {
             ephemeral: known,
             log_pages: 0,
         };
-        let thread = std::thread::Builder::new()
-            .name("store".into())
-            .spawn(move || writer.run(receiver))
-            .map_err(|e| Error::Io { operation: "starting a thread for", path: path.clone(), source: Arc::new(e) })?;
+        let thread =
+            std::thread::Builder::new().name("store".into()).spawn(move || writer.run(receiver)).map_err(
+                |e| Error::Io { operation: "starting a thread for", path: path.clone(), source: Arc::new(e) },
+            )?;
         Ok(Self { state, path, counters, requests: Some(sender), thread: Some(thread) })
     }
 

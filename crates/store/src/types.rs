@@ -23,7 +23,11 @@ pub struct Key {
 
 impl Key {
     /// A key from its three parts.
-    pub fn new(resource: impl Into<Arc<str>>, namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+    pub fn new(
+        resource: impl Into<Arc<str>>,
+        namespace: impl Into<Arc<str>>,
+        name: impl Into<Arc<str>>,
+    ) -> Self {
         Self { resource: resource.into(), namespace: namespace.into(), name: name.into() }
     }
 }
@@ -124,7 +128,9 @@ impl Scope {
     /// Whether a change concerns the scope: the entry belongs to it now, or did before.
     pub fn concerns(&self, event: &Event) -> bool {
         self.names(&event.key)
-            && (self.tag.is_none() || self.tag == event.tag || (event.old.is_some() && self.tag == event.old_tag))
+            && (self.tag.is_none()
+                || self.tag == event.tag
+                || (event.old.is_some() && self.tag == event.old_tag))
     }
 
     fn names(&self, key: &Key) -> bool {

@@ -10,7 +10,9 @@ use crate::server::Call;
 pub fn create(call: &Call, value: &Value) -> Result<()> {
     let Some(node) = node_of(&call.user) else { return Ok(()) };
     let subject = match (call.resource.group, call.resource.plural) {
-        ("", "nodes") | ("coordination.k8s.io", "leases") | ("storage.k8s.io", "csinodes") => object::name(value),
+        ("", "nodes") | ("coordination.k8s.io", "leases") | ("storage.k8s.io", "csinodes") => {
+            object::name(value)
+        }
         ("", "pods") => text(value, &["spec", "nodeName"]),
         _ => return Ok(()),
     };

@@ -17,7 +17,8 @@ pub async fn create(call: &Call, pod: &mut Value) -> Result<()> {
         let why = format!("pod rejected: RuntimeClass {name:?} not found");
         Failure::forbidden(call.resource, object::name(pod), &why)
     })?;
-    let refuse = |why: &str| Failure::forbidden(call.resource, object::name(pod), &format!("pod rejected: {why}"));
+    let refuse =
+        |why: &str| Failure::forbidden(call.resource, object::name(pod), &format!("pod rejected: {why}"));
     if let Some(overhead) = at(&class, &["overhead", "podFixed"]) {
         match at(pod, &["spec", "overhead"]) {
             Some(own) if own != overhead => {
@@ -26,10 +27,13 @@ pub async fn create(call: &Call, pod: &mut Value) -> Result<()> {
             _ => {}
         }
     }
-    let selector = at(&class, &["scheduling", "nodeSelector"]).and_then(Value::as_object).cloned().unwrap_or_default();
+    let selector =
+        at(&class, &["scheduling", "nodeSelector"]).and_then(Value::as_object).cloned().unwrap_or_default();
     for (key, value) in &selector {
         if at(pod, &["spec", "nodeSelector", key]).is_some_and(|own| own != value) {
-            return Err(refuse("conflict: runtimeClass.scheduling.nodeSelector and the pod's nodeSelector differ"));
+            return Err(refuse(
+                "conflict: runtimeClass.scheduling.nodeSelector and the pod's nodeSelector differ",
+            ));
         }
     }
     let spec = map(pod, "spec");

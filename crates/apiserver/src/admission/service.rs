@@ -108,7 +108,8 @@ impl Addresses {
 }
 
 fn ports(service: &Value) -> impl Iterator<Item = u32> {
-    let all = list(service, &["spec", "ports"]).iter().filter_map(|p| p.get("nodePort").and_then(Value::as_u64));
+    let all =
+        list(service, &["spec", "ports"]).iter().filter_map(|p| p.get("nodePort").and_then(Value::as_u64));
     all.filter_map(|p| u32::try_from(p).ok()).filter(|p| PORTS.contains(p))
 }
 
@@ -140,15 +141,20 @@ fn take(call: &Call, service: &mut Value, taken: &mut Taken) -> Result<()> {
     };
     if text(service, &["spec", "type"]) != "ExternalName" {
         let wanted = match text(service, &["spec", "clusterIP"]) {
-            "" => list(service, &["spec", "clusterIPs"]).first().and_then(Value::as_str).unwrap_or("").to_owned(),
+            "" => list(service, &["spec", "clusterIPs"])
+                .first()
+                .and_then(Value::as_str)
+                .unwrap_or("")
+                .to_owned(),
             ip => ip.to_owned(),
         };
         let ip = match wanted.as_str() {
             "None" => wanted,
             "" => {
-                let at = state.0.take(RESERVED, 0xffff).ok_or_else(|| {
-                    Failure::internal("failed to allocate a serviceIP: range is full")
-                })?;
+                let at = state
+                    .0
+                    .take(RESERVED, 0xffff)
+                    .ok_or_else(|| Failure::internal("failed to allocate a serviceIP: range is full"))?;
                 taken.addresses.push(at);
                 Ipv4Addr::from(addresses.network + at).to_string()
             }
@@ -183,7 +189,8 @@ fn take(call: &Call, service: &mut Value, taken: &mut Taken) -> Result<()> {
 }
 
 fn take_ports(bits: &mut Bits, service: &mut Value, taken: &mut Taken) -> Result<(), u32> {
-    let Some(all) = service.get_mut("spec").and_then(|s| s.get_mut("ports")).and_then(Value::as_array_mut) else {
+    let Some(all) = service.get_mut("spec").and_then(|s| s.get_mut("ports")).and_then(Value::as_array_mut)
+    else {
         return Ok(());
     };
     for port in all {
@@ -258,7 +265,8 @@ pub fn update(call: &Call, old: &Value, new: &mut Value) -> Result<()> {
                 continue;
             }
             if port.get("nodePort").and_then(Value::as_u64).unwrap_or(0) == 0 {
-                let same = olds.iter().find(|o| o["port"] == port["port"] && o["protocol"] == port["protocol"]);
+                let same =
+                    olds.iter().find(|o| o["port"] == port["port"] && o["protocol"] == port["protocol"]);
                 if let Some(node) = same.and_then(|o| o.get("nodePort")) {
                     port["nodePort"] = node.clone();
                 }
@@ -274,7 +282,8 @@ pub fn update(call: &Call, old: &Value, new: &mut Value) -> Result<()> {
     let after: Vec<u32> = ports(new).collect();
     for port in after.iter().filter(|p| !before.contains(p)) {
         if state.1.has(port - PORTS.start) {
-            let cause = Cause::value("spec.ports[].nodePort", &json!(port), "provided port is already allocated");
+            let cause =
+                Cause::value("spec.ports[].nodePort", &json!(port), "provided port is already allocated");
             return Err(Failure::invalid(call.resource, call.name(), &[cause]));
         }
         state.1.set(port - PORTS.start, true);

@@ -64,7 +64,9 @@ fn mount(pod: &mut Value) {
     let volume = existing.clone().unwrap_or_else(|| format!("kube-api-access-{}", object::suffix()));
     let mut used = false;
     for field in ["initContainers", "containers"] {
-        let Some(containers) = pod.get_mut("spec").and_then(|s| s.get_mut(field)).and_then(Value::as_array_mut) else {
+        let Some(containers) =
+            pod.get_mut("spec").and_then(|s| s.get_mut(field)).and_then(Value::as_array_mut)
+        else {
             continue;
         };
         for container in containers {
@@ -74,7 +76,8 @@ fn mount(pod: &mut Value) {
             }
             used = true;
             if let Some(container) = container.as_object_mut()
-                && let Some(mounts) = container.entry("volumeMounts").or_insert_with(|| json!([])).as_array_mut()
+                && let Some(mounts) =
+                    container.entry("volumeMounts").or_insert_with(|| json!([])).as_array_mut()
             {
                 mounts.push(json!({"name": volume, "readOnly": true, "mountPath": PATH}));
             }

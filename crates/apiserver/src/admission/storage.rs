@@ -11,7 +11,8 @@ const DEFAULT: &str = "storageclass.kubernetes.io/is-default-class";
 
 pub async fn create(call: &Call, value: &mut Value) -> Result<()> {
     map(value, "status").insert("phase".into(), json!("Pending"));
-    if call.resource.plural != "persistentvolumeclaims" || at(value, &["spec", "storageClassName"]).is_some() {
+    if call.resource.plural != "persistentvolumeclaims" || at(value, &["spec", "storageClassName"]).is_some()
+    {
         return Ok(());
     }
     let classes = call.server.all(known("storage.k8s.io", "storageclasses"), None).await?;

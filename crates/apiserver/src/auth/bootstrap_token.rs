@@ -23,7 +23,9 @@ pub fn split(token: &str) -> Option<(&str, &str)> {
 /// The user of a token that is known, meant for authentication, and not expired.
 pub async fn user(server: &Inner, id: &str, secret: &str) -> Result<Option<User>> {
     let name = format!("bootstrap-token-{id}");
-    let Some(stored) = server.find(known("", "secrets"), "kube-system", &name).await? else { return Ok(None) };
+    let Some(stored) = server.find(known("", "secrets"), "kube-system", &name).await? else {
+        return Ok(None);
+    };
     Ok(check(&stored.value, id, secret, Timestamp::now()))
 }
 
@@ -50,7 +52,8 @@ fn check(value: &Value, id: &str, secret: &str, now: Timestamp) -> Option<User> 
     }
     let mut user = User::new(format!("system:bootstrap:{id}"), &["system:bootstrappers"]);
     let extra = field(value, "auth-extra-groups");
-    user.groups.extend(extra.split(',').filter(|g| g.starts_with("system:bootstrappers:")).map(str::to_owned));
+    user.groups
+        .extend(extra.split(',').filter(|g| g.starts_with("system:bootstrappers:")).map(str::to_owned));
     Some(user)
 }
 

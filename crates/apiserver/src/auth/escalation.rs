@@ -5,8 +5,8 @@
 
 use serde_json::Value;
 
-use crate::auth::rbac::{Rule, rules};
 use crate::auth;
+use crate::auth::rbac::{Rule, rules};
 use crate::failure::{Failure, Result};
 use crate::object::{self, text};
 use crate::request::Asked;
@@ -75,7 +75,9 @@ fn covered(rule: &Rule, own: &[&Rule]) -> bool {
         rule.urls.iter().all(|url| {
             own.iter().any(|o| {
                 has(&o.verbs, verb)
-                    && o.urls.iter().any(|u| u == url || u.strip_suffix('*').is_some_and(|p| url.starts_with(p)))
+                    && o.urls
+                        .iter()
+                        .any(|u| u == url || u.strip_suffix('*').is_some_and(|p| url.starts_with(p)))
             })
         }) && rule.groups.iter().all(|group| {
             rule.resources.iter().all(|resource| {

@@ -116,7 +116,8 @@ pub fn references(pod: &Value, resource: &str, name: &str) -> bool {
         "serviceaccounts" => is(spec, &["serviceAccountName"]),
         "persistentvolumeclaims" => volumes.any(|v| {
             is(v, &["persistentVolumeClaim", "claimName"])
-                || (v.get("ephemeral").is_some() && format!("{}-{}", object::name(pod), text(v, &["name"])) == name)
+                || (v.get("ephemeral").is_some()
+                    && format!("{}-{}", object::name(pod), text(v, &["name"])) == name)
         }),
         "secrets" => {
             list(spec, &["imagePullSecrets"]).iter().any(|s| is(s, &["name"]))
@@ -125,7 +126,9 @@ pub fn references(pod: &Value, resource: &str, name: &str) -> bool {
                     is(v, &["secret", "secretName"])
                         || projected(v, "secret", name)
                         || v.as_object().is_some_and(|m| {
-                            m.values().any(|s| is(s, &["secretRef", "name"]) || is(s, &["nodePublishSecretRef", "name"]))
+                            m.values().any(|s| {
+                                is(s, &["secretRef", "name"]) || is(s, &["nodePublishSecretRef", "name"])
+                            })
                         })
                 })
         }
@@ -158,7 +161,13 @@ mod tests {
             "containers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "s1"}}}], "envFrom": [{"configMapRef": {"name": "c1"}}]}],
             "volumes": [{"name": "v", "projected": {"sources": [{"configMap": {"name": "c2"}}]}}, {"name": "w", "secret": {"secretName": "s2"}}],
         }});
-        for (resource, name) in [("serviceaccounts", "sa"), ("secrets", "s1"), ("secrets", "s2"), ("configmaps", "c1"), ("configmaps", "c2")] {
+        for (resource, name) in [
+            ("serviceaccounts", "sa"),
+            ("secrets", "s1"),
+            ("secrets", "s2"),
+            ("configmaps", "c1"),
+            ("configmaps", "c2"),
+        ] {
             assert!(references(&pod, resource, name), "{resource} {name}");
         }
         assert!(!references(&pod, "secrets", "c1"));

@@ -129,7 +129,8 @@ impl Policy {
         let mut bindings = Vec::new();
         for binding in of("clusterrolebindings").iter().chain(of("rolebindings")) {
             let namespace = object::namespace(binding).to_owned();
-            let home = if text(binding, &["roleRef", "kind"]) == "Role" { namespace.clone() } else { String::new() };
+            let home =
+                if text(binding, &["roleRef", "kind"]) == "Role" { namespace.clone() } else { String::new() };
             let role = (home, text(binding, &["roleRef", "name"]).to_owned());
             let Some(rules) = roles.get(&role) else { continue };
             let subjects = list(binding, &["subjects"])
@@ -210,7 +211,8 @@ impl Rbac {
         let mut objects = BTreeMap::new();
         for kind in KINDS {
             let scope = known(GROUP, kind).scope(None);
-            watches.push(self.store.watch(scope, None).map_err(|e| storage::failed(known(GROUP, kind), "", e))?);
+            watches
+                .push(self.store.watch(scope, None).map_err(|e| storage::failed(known(GROUP, kind), "", e))?);
         }
         for kind in KINDS {
             let scope = known(GROUP, kind).scope(None);

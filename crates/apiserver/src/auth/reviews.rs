@@ -23,7 +23,9 @@ pub async fn answer(call: &mut Call, body: Bytes) -> Result<Reply> {
         "selfsubjectreviews" => json!({"userInfo": info(&call.user)}),
         "selfsubjectaccessreviews" => access(call, &call.user, &value).await?,
         "selfsubjectrulesreviews" => rules(call, text(&value, &["spec", "namespace"])).await?,
-        "subjectaccessreviews" | "localsubjectaccessreviews" => access(call, &subject(&value)?, &value).await?,
+        "subjectaccessreviews" | "localsubjectaccessreviews" => {
+            access(call, &subject(&value)?, &value).await?
+        }
         _ => return Err(Failure::method_not_allowed()),
     };
     map(&mut value, "metadata").entry("creationTimestamp").or_insert(Value::Null);
@@ -58,7 +60,8 @@ async fn token(call: &Call, value: &Value) -> Result<Value> {
     Ok(match auth::token(&call.server, text(value, &["spec", "token"]), &audiences).await {
         Ok(Some(mut user)) => {
             user.groups.push("system:authenticated".to_owned());
-            let audiences = if audiences.is_empty() { vec![call.server.config.issuer_url.clone()] } else { audiences };
+            let audiences =
+                if audiences.is_empty() { vec![call.server.config.issuer_url.clone()] } else { audiences };
             json!({"authenticated": true, "user": info(&user), "audiences": audiences})
         }
         Ok(None) => json!({"user": {}, "error": "invalid bearer token"}),
@@ -70,8 +73,25 @@ async fn token(call: &Call, value: &Value) -> Result<Value> {
 /// A verb with a static life, as requests have it.
 fn verb(text: &str) -> &'static str {
     const ALL: &[&str] = &[
-        "get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "impersonate", "bind",
-        "escalate", "approve", "sign", "use", "head", "post", "put", "options", "*",
+        "get",
+        "list",
+        "watch",
+        "create",
+        "update",
+        "patch",
+        "delete",
+        "deletecollection",
+        "impersonate",
+        "bind",
+        "escalate",
+        "approve",
+        "sign",
+        "use",
+        "head",
+        "post",
+        "put",
+        "options",
+        "*",
     ];
     ALL.iter().find(|v| **v == text).copied().unwrap_or("other")
 }
@@ -101,7 +121,9 @@ async fn access(call: &Call, user: &User, value: &Value) -> Result<Value> {
 
 async fn rules(call: &Call, namespace: &str) -> Result<Value> {
     let (mut resources, mut others) = (Vec::new(), Vec::new());
-    if call.user.in_group("system:masters") || call.user.name.starts_with("system:serviceaccount:kube-system:") {
+    if call.user.in_group("system:masters")
+        || call.user.name.starts_with("system:serviceaccount:kube-system:")
+    {
         resources.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
         others.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
     }

@@ -60,17 +60,50 @@ fn bind(name: &str, groups: &[&str]) -> (&'static str, Value) {
 
 fn view() -> Vec<Value> {
     vec![
-        rule(&READ, "", &[
-            "bindings", "configmaps", "endpoints", "events", "limitranges", "namespaces", "namespaces/status",
-            "persistentvolumeclaims", "persistentvolumeclaims/status", "pods", "pods/log", "pods/status",
-            "replicationcontrollers", "replicationcontrollers/scale", "replicationcontrollers/status", "resourcequotas",
-            "resourcequotas/status", "serviceaccounts", "services", "services/status",
-        ]),
-        rule(&READ, "apps", &[
-            "controllerrevisions", "daemonsets", "daemonsets/status", "deployments", "deployments/scale",
-            "deployments/status", "replicasets", "replicasets/scale", "replicasets/status", "statefulsets",
-            "statefulsets/scale", "statefulsets/status",
-        ]),
+        rule(
+            &READ,
+            "",
+            &[
+                "bindings",
+                "configmaps",
+                "endpoints",
+                "events",
+                "limitranges",
+                "namespaces",
+                "namespaces/status",
+                "persistentvolumeclaims",
+                "persistentvolumeclaims/status",
+                "pods",
+                "pods/log",
+                "pods/status",
+                "replicationcontrollers",
+                "replicationcontrollers/scale",
+                "replicationcontrollers/status",
+                "resourcequotas",
+                "resourcequotas/status",
+                "serviceaccounts",
+                "services",
+                "services/status",
+            ],
+        ),
+        rule(
+            &READ,
+            "apps",
+            &[
+                "controllerrevisions",
+                "daemonsets",
+                "daemonsets/status",
+                "deployments",
+                "deployments/scale",
+                "deployments/status",
+                "replicasets",
+                "replicasets/scale",
+                "replicasets/status",
+                "statefulsets",
+                "statefulsets/scale",
+                "statefulsets/status",
+            ],
+        ),
         rule(&READ, "autoscaling", &["horizontalpodautoscalers", "horizontalpodautoscalers/status"]),
         rule(&READ, "batch", &["cronjobs", "cronjobs/status", "jobs", "jobs/status"]),
         rule(&READ, "discovery.k8s.io", &["endpointslices"]),
@@ -82,18 +115,47 @@ fn view() -> Vec<Value> {
 
 fn edit() -> Vec<Value> {
     vec![
-        rule(&READ, "", &["pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "secrets", "services/proxy"]),
+        rule(
+            &READ,
+            "",
+            &["pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "secrets", "services/proxy"],
+        ),
         rule(&["impersonate"], "", &["serviceaccounts"]),
-        rule(&WRITE, "", &[
-            "pods", "pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "configmaps", "events",
-            "persistentvolumeclaims", "replicationcontrollers", "replicationcontrollers/scale", "secrets",
-            "serviceaccounts", "services", "services/proxy",
-        ]),
+        rule(
+            &WRITE,
+            "",
+            &[
+                "pods",
+                "pods/attach",
+                "pods/exec",
+                "pods/portforward",
+                "pods/proxy",
+                "configmaps",
+                "events",
+                "persistentvolumeclaims",
+                "replicationcontrollers",
+                "replicationcontrollers/scale",
+                "secrets",
+                "serviceaccounts",
+                "services",
+                "services/proxy",
+            ],
+        ),
         rule(&["create"], "", &["pods/eviction", "serviceaccounts/token"]),
-        rule(&WRITE, "apps", &[
-            "daemonsets", "deployments", "deployments/rollback", "deployments/scale", "replicasets",
-            "replicasets/scale", "statefulsets", "statefulsets/scale",
-        ]),
+        rule(
+            &WRITE,
+            "apps",
+            &[
+                "daemonsets",
+                "deployments",
+                "deployments/rollback",
+                "deployments/scale",
+                "replicasets",
+                "replicasets/scale",
+                "statefulsets",
+                "statefulsets/scale",
+            ],
+        ),
         rule(&WRITE, "autoscaling", &["horizontalpodautoscalers"]),
         rule(&WRITE, "batch", &["cronjobs", "jobs"]),
         rule(&WRITE, "networking.k8s.io", &["ingresses", "networkpolicies"]),
@@ -121,10 +183,13 @@ pub fn all() -> Vec<(&'static str, Value)> {
         "/version/",
     ]});
     vec![
-        role("cluster-admin", vec![
-            json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}),
-            json!({"verbs": ["*"], "nonResourceURLs": ["*"]}),
-        ]),
+        role(
+            "cluster-admin",
+            vec![
+                json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}),
+                json!({"verbs": ["*"], "nonResourceURLs": ["*"]}),
+            ],
+        ),
         role("system:aggregate-to-view", view()),
         role("system:aggregate-to-edit", edit()),
         role("system:aggregate-to-admin", admin()),
@@ -133,15 +198,24 @@ pub fn all() -> Vec<(&'static str, Value)> {
         aggregate("admin", &["admin", "edit", "view"], join(&[admin(), edit(), view()])),
         role("system:basic-user", reviews.to_vec()),
         role("system:discovery", vec![paths]),
-        role("system:public-info-viewer", vec![
-            json!({"verbs": ["get"], "nonResourceURLs": ["/healthz", "/livez", "/readyz", "/version", "/version/"]}),
-        ]),
-        role("system:monitoring", vec![
-            json!({"verbs": ["get"], "nonResourceURLs": ["/healthz", "/healthz/*", "/livez", "/livez/*", "/metrics", "/readyz", "/readyz/*"]}),
-        ]),
-        role("system:service-account-issuer-discovery", vec![
-            json!({"verbs": ["get"], "nonResourceURLs": ["/.well-known/openid-configuration", "/.well-known/openid-configuration/", "/openid/v1/jwks", "/openid/v1/jwks/"]}),
-        ]),
+        role(
+            "system:public-info-viewer",
+            vec![
+                json!({"verbs": ["get"], "nonResourceURLs": ["/healthz", "/livez", "/readyz", "/version", "/version/"]}),
+            ],
+        ),
+        role(
+            "system:monitoring",
+            vec![
+                json!({"verbs": ["get"], "nonResourceURLs": ["/healthz", "/healthz/*", "/livez", "/livez/*", "/metrics", "/readyz", "/readyz/*"]}),
+            ],
+        ),
+        role(
+            "system:service-account-issuer-discovery",
+            vec![
+                json!({"verbs": ["get"], "nonResourceURLs": ["/.well-known/openid-configuration", "/.well-known/openid-configuration/", "/openid/v1/jwks", "/openid/v1/jwks/"]}),
+            ],
+        ),
         bind("cluster-admin", &["system:masters"]),
         bind("system:basic-user", &["system:authenticated"]),
         bind("system:discovery", &["system:authenticated"]),

@@ -79,7 +79,11 @@ pub fn v2(headers: &HeaderMap) -> Result<Reply> {
     let wanted = negotiate::accepts(headers);
     let json = |t: &&str| matches!(Media::parse(t).kind, "application/json" | "*/*" | "application/*");
     if !wanted.is_empty() && !wanted.iter().any(json) {
-        return Err(Failure::new(406, "NotAcceptable", "only the following media types are accepted: application/json"));
+        return Err(Failure::new(
+            406,
+            "NotAcceptable",
+            "only the following media types are accepted: application/json",
+        ));
     }
     let rows: Vec<Row> = resources::BUILTIN.iter().map(row).collect();
     Ok(reply::json(200, &v2_document(&rows)))

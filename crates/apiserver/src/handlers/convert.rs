@@ -29,7 +29,11 @@ pub fn to_stored(resource: &Resource, value: Value) -> Value {
     if needed(resource) { rename(value, "v1", NAMES.iter().map(|(a, b)| (*b, *a))) } else { value }
 }
 
-fn rename(value: Value, api_version: &str, names: impl Iterator<Item = (&'static str, &'static str)>) -> Value {
+fn rename(
+    value: Value,
+    api_version: &str,
+    names: impl Iterator<Item = (&'static str, &'static str)>,
+) -> Value {
     let Value::Object(mut map) = value else { return value };
     for (from, to) in names {
         if let Some(field) = map.remove(from) {

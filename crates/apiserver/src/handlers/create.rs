@@ -41,7 +41,9 @@ pub async fn insert(call: &mut Call, mut value: Value, track: bool) -> Result<By
         if call.server.find(resource, call.ns(), object::name(&value)).await?.is_some() {
             return Err(Failure::already_exists(resource, object::name(&value)));
         }
-        return Ok(Bytes::from(serde_json::to_vec(&crate::handlers::convert::to_stored(resource, value)).unwrap_or_default()));
+        return Ok(Bytes::from(
+            serde_json::to_vec(&crate::handlers::convert::to_stored(resource, value)).unwrap_or_default(),
+        ));
     }
     let mut attempt = 0;
     loop {

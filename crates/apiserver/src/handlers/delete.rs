@@ -103,7 +103,12 @@ fn returns_object(resource: &Resource) -> bool {
     resource.group.is_empty()
         && matches!(
             resource.plural,
-            "pods" | "services" | "serviceaccounts" | "persistentvolumes" | "persistentvolumeclaims" | "resourcequotas"
+            "pods"
+                | "services"
+                | "serviceaccounts"
+                | "persistentvolumes"
+                | "persistentvolumeclaims"
+                | "resourcequotas"
                 | "podtemplates"
         )
 }
@@ -137,7 +142,11 @@ async fn attempt(
     let marked = mark(resource, &mut value, options, Timestamp::now());
     if options.dry_run {
         let bytes = Bytes::from(serde_json::to_vec(&value).unwrap_or_default());
-        return Ok(Some(if modify::is_over(&value) { Outcome::Removed(bytes) } else { Outcome::Marked(bytes) }));
+        return Ok(Some(if modify::is_over(&value) {
+            Outcome::Removed(bytes)
+        } else {
+            Outcome::Marked(bytes)
+        }));
     }
     let written = if modify::is_over(&value) {
         server.remove(resource, &stored.entry, value).await.map(|e| Outcome::Removed(e.value))
@@ -158,7 +167,8 @@ fn preconditions(resource: &Resource, value: &Value, options: &Options) -> Resul
     let name = object::name(value);
     let check = |what: &str, wanted: &Option<String>, is: &str| match wanted {
         Some(wanted) if wanted != is => {
-            let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {is}");
+            let why =
+                format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {is}");
             Err(Failure::conflict(resource, name, &why))
         }
         _ => Ok(()),
@@ -238,7 +248,10 @@ mod tests {
         assert!(!modify::is_over(&pod));
         let now = Options { grace: Some(0), ..Options::default() };
         assert!(modify::is_over(&marked(pod, &now)));
-        assert!(modify::is_over(&marked(json!({"kind": "Pod", "metadata": {"name": "a"}}), &Options::default())));
+        assert!(modify::is_over(&marked(
+            json!({"kind": "Pod", "metadata": {"name": "a"}}),
+            &Options::default()
+        )));
     }
 
     #[test]

@@ -26,7 +26,8 @@ pub fn value(call: &Call, code: u16, value: Value) -> Result<Reply> {
         Shape::Metadata(version) => metadata(version, value),
         Shape::Table(version) => {
             let include = call.query.get("includeObject").unwrap_or("Metadata").to_owned();
-            let meta = json!({"resourceVersion": crate::object::text(&value, &["metadata", "resourceVersion"])});
+            let meta =
+                json!({"resourceVersion": crate::object::text(&value, &["metadata", "resourceVersion"])});
             let row = table::row(call.resource, &value, &include, Timestamp::now());
             table::document(call.resource, version, meta, vec![row], true)
         }

@@ -42,7 +42,11 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
     match call.form.shape {
         Shape::Whole => {
             let kind = format!("{}List", resource.kind);
-            reply::bytes(200, document(call, &kind, &resource.api_version(), &meta, &found.entries)?, call.form)
+            reply::bytes(
+                200,
+                document(call, &kind, &resource.api_version(), &meta, &found.entries)?,
+                call.form,
+            )
         }
         Shape::Metadata(version) => {
             let api_version = format!("meta.k8s.io/{version}");
@@ -75,7 +79,10 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
 fn document(call: &Call, kind: &str, api_version: &str, meta: &Value, entries: &[Entry]) -> Result<Bytes> {
     let size: usize = entries.iter().map(|e| e.value.len() + 1).sum();
     let mut out = BytesMut::with_capacity(size + 256);
-    out.put_slice(format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{meta},\"items\":[").as_bytes());
+    out.put_slice(
+        format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{meta},\"items\":[")
+            .as_bytes(),
+    );
     for (i, entry) in entries.iter().enumerate() {
         if i > 0 {
             out.put_u8(b',');
@@ -156,7 +163,8 @@ pub async fn find(call: &Call, selection: &Selection) -> Result<Found> {
 }
 
 fn token(revision: u64, after: &Key) -> String {
-    URL_SAFE_NO_PAD.encode(json!({"v": 1, "rv": revision, "ns": &*after.namespace, "n": &*after.name}).to_string())
+    URL_SAFE_NO_PAD
+        .encode(json!({"v": 1, "rv": revision, "ns": &*after.namespace, "n": &*after.name}).to_string())
 }
 
 fn start(call: &Call, text: &str) -> Result<(u64, Key)> {

@@ -23,7 +23,7 @@ where
     F: FnMut(&mut Call, &Value) -> Result<Value> + Send,
 {
     for _ in 0..ATTEMPTS {
-        let stored = call.server.read(call.resource, &call.ns().to_owned(), &call.name().to_owned()).await?;
+        let stored = call.server.read(call.resource, call.ns(), call.name()).await?;
         let new = change(call, &stored.value)?;
         if let Some(bytes) = commit(call, stored, new, track).await? {
             return Ok(bytes);
@@ -33,7 +33,12 @@ where
 }
 
 /// Checks and writes one changed state. `None` means that somebody else was faster.
-pub async fn commit(call: &mut Call, stored: storage::Stored, mut new: Value, track: bool) -> Result<Option<Bytes>> {
+pub async fn commit(
+    call: &mut Call,
+    stored: storage::Stored,
+    mut new: Value,
+    track: bool,
+) -> Result<Option<Bytes>> {
     let resource = call.resource;
     let sub = call.sub.clone().unwrap_or_default();
     let old = stored.value;
@@ -72,8 +77,9 @@ pub async fn commit(call: &mut Call, stored: storage::Stored, mut new: Value, tr
 
 /// Whether an object that is being deleted has nothing left to wait for.
 pub fn is_over(value: &Value) -> bool {
-    !object::text(value, &["metadata", "deletionTimestamp"]).is_empty()
-        && object::list(value, &["metadata", "finalizers"]).is_empty()
-        && object::int(value, &["metadata", "deletionGracePeriodSeconds"]) == 0
-        && !(object::text(value, &["kind"]) == "Namespace" && !object::list(value, &["spec", "finalizers"]).is_empty())
+    let empty = |path: &[&str]| object::list(value, path).is_empty();
+    let held = object::text(value, &["kind"]) == "Namespace" && !empty(&["spec", "finalizers"]);
+    let marked = !object::text(value, &["metadata", "deletionTimestamp"]).is_empty();
+    let grace = object::int(value, &["metadata", "deletionGracePeriodSeconds"]);
+    marked && !held && grace == 0 && empty(&["metadata", "finalizers"])
 }

@@ -26,8 +26,11 @@ pub fn identity(call: &Call, value: &mut Value) -> Result<bool> {
         return Ok(false);
     }
     if base.is_empty() {
-        let cause =
-            Cause::new("FieldValueRequired", "metadata.name", "Required value: name or generateName is required");
+        let cause = Cause::new(
+            "FieldValueRequired",
+            "metadata.name",
+            "Required value: name or generateName is required",
+        );
         return Err(Failure::invalid(resource, "", &[cause]));
     }
     meta(value).insert("name".into(), json!(generated(&base)));
@@ -61,7 +64,9 @@ pub fn namespace(call: &Call, value: &mut Value) -> Result<()> {
 /// Fresh identity and no history.
 pub fn new_object(resource: &Resource, value: &mut Value) {
     let meta = meta(value);
-    for field in ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+    for field in
+        ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"]
+    {
         meta.remove(field);
     }
     meta.insert("uid".into(), json!(object::new_uid()));

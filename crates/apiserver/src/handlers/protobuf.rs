@@ -33,15 +33,14 @@ pub enum Error {
 }
 
 /// Fields whose message is spread over its parent in JSON.
-const SPREAD: &[&str] =
-    &[
-        "localObjectReference",
-        "volumeSource",
-        "persistentVolumeSource",
-        "handler",
-        "ephemeralContainerCommon",
-        "ingressRuleValue",
-    ];
+const SPREAD: &[&str] = &[
+    "localObjectReference",
+    "volumeSource",
+    "persistentVolumeSource",
+    "handler",
+    "ephemeralContainerCommon",
+    "ingressRuleValue",
+];
 
 /// Numbers that Kubernetes' encoder writes although they are unset; JSON leaves them out, and zero is not valid there.
 const UNSET_IF_ZERO: &[&str] = &[
@@ -244,7 +243,14 @@ fn special(name: &str, bytes: &[u8]) -> Result<Option<Value>, Error> {
     let short = name.rsplit('.').next().unwrap_or(name);
     if !matches!(
         short,
-        "Time" | "MicroTime" | "Quantity" | "IntOrString" | "RawExtension" | "FieldsV1" | "ExtraValue" | "Duration"
+        "Time"
+            | "MicroTime"
+            | "Quantity"
+            | "IntOrString"
+            | "RawExtension"
+            | "FieldsV1"
+            | "ExtraValue"
+            | "Duration"
     ) {
         return Ok(None);
     }
@@ -290,7 +296,8 @@ mod tests {
         let raw = [bytes(1, &meta), bytes(2, &entry)].concat();
         let kind = [bytes(1, b"v1"), bytes(2, b"ConfigMap")].concat();
         let body = [MAGIC, &bytes(1, &kind), &bytes(2, &raw)].concat();
-        let expected = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"k": "v"}});
+        let expected =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"k": "v"}});
         assert_eq!(decode(&body).unwrap(), expected);
         for end in 5..body.len() {
             let _ = decode(&body[..end]);

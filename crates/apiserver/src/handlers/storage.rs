@@ -22,8 +22,10 @@ pub fn failed(resource: &Resource, name: &str, error: Error) -> Failure {
         Error::Exists { .. } => Failure::already_exists(resource, name),
         Error::NotFound { .. } => Failure::not_found(resource, name),
         Error::Conflict { .. } => Failure::modified(resource, name),
-        Error::Expired { .. } => Failure::expired("The provided continue parameter is too old or the requested \
-            resource version is no longer kept. Restart the list without it to get a consistent list."),
+        Error::Expired { .. } => Failure::expired(
+            "The provided continue parameter is too old or the requested \
+            resource version is no longer kept. Restart the list without it to get a consistent list.",
+        ),
         other => Failure::internal(dunlin_base::error::chain(&other)),
     }
 }
@@ -53,7 +55,8 @@ impl Inner {
     /// Every object of a resource in a namespace (or in all), decoded. For small resources only.
     pub async fn all(&self, resource: &Resource, namespace: Option<&str>) -> Result<Vec<Value>> {
         let scope = resource.scope(namespace);
-        let page = self.config.store.list(&scope, None, 0, None).await.map_err(|e| failed(resource, "", e))?;
+        let page =
+            self.config.store.list(&scope, None, 0, None).await.map_err(|e| failed(resource, "", e))?;
         page.items.iter().map(|e| Ok(convert::from_stored(resource, parse(&e.value)?))).collect()
     }
 

@@ -29,6 +29,10 @@ pub async fn update(call: &mut Call, body: Bytes) -> Result<Reply> {
 fn creates_on_update(call: &Call) -> bool {
     matches!(
         call.resource.stored,
-        "events" | "leases.coordination.k8s.io" | "endpoints" | "endpointslices.discovery.k8s.io" | "limitranges"
+        "events"
+            | "leases.coordination.k8s.io"
+            | "endpoints"
+            | "endpointslices.discovery.k8s.io"
+            | "limitranges"
     )
 }

@@ -114,7 +114,9 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
     });
     let content_type = match call.form.syntax {
         Syntax::Json => "application/json",
-        Syntax::Yaml => return Err(Failure::new(406, "NotAcceptable", "watches are written as application/json only")),
+        Syntax::Yaml => {
+            return Err(Failure::new(406, "NotAcceptable", "watches are written as application/json only"));
+        }
     };
     Ok(reply::with_type(200, content_type, reply::stream(body)))
 }
@@ -191,7 +193,8 @@ impl View {
             Some(old) => selection.matches(self.resource, &event.key, event.old_tag.as_deref(), old)?,
             None => false,
         };
-        let after = !deleted && selection.matches(self.resource, &event.key, event.tag.as_deref(), &event.value)?;
+        let after =
+            !deleted && selection.matches(self.resource, &event.key, event.tag.as_deref(), &event.value)?;
         match (before, after) {
             (false, true) => self.bytes("ADDED", &event.value).map(Some),
             (true, true) => self.bytes("MODIFIED", &event.value).map(Some),
@@ -235,7 +238,13 @@ impl View {
                 let row = json!({"cells": [], "object": {
                     "kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{version}"), "metadata": meta,
                 }});
-                table::document(self.resource, version, json!({"resourceVersion": revision.to_string()}), vec![row], false)
+                table::document(
+                    self.resource,
+                    version,
+                    json!({"resourceVersion": revision.to_string()}),
+                    vec![row],
+                    false,
+                )
             }
             Shape::Metadata(version) => json!({
                 "kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{version}"), "metadata": meta,

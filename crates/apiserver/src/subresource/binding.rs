@@ -33,12 +33,17 @@ async fn apply(call: &mut Call, binding: Value) -> Result<Reply> {
     }
     let kind = text(&binding, &["target", "kind"]);
     if !matches!(kind, "" | "Node") {
-        return Err(Failure::bad_request("Binding is invalid: target.kind: Unsupported value: supported values: \"Node\""));
+        return Err(Failure::bad_request(
+            "Binding is invalid: target.kind: Unsupported value: supported values: \"Node\"",
+        ));
     }
     let uid = object::uid(&binding).to_owned();
     modify::modify(call, false, move |call, old| {
         if !uid.is_empty() && uid != object::uid(old) {
-            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", object::uid(old));
+            let why = format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                object::uid(old)
+            );
             return Err(Failure::conflict(call.resource, call.name(), &why));
         }
         let conflict = |why: String| {
@@ -46,7 +51,10 @@ async fn apply(call: &mut Call, binding: Value) -> Result<Reply> {
             Failure { details: None, ..Failure::new(409, "Conflict", text) }
         };
         if !text(old, &["metadata", "deletionTimestamp"]).is_empty() {
-            return Err(conflict(format!("pod {} is being deleted, cannot be assigned to a host", call.name())));
+            return Err(conflict(format!(
+                "pod {} is being deleted, cannot be assigned to a host",
+                call.name()
+            )));
         }
         let held = text(old, &["spec", "nodeName"]);
         if !held.is_empty() {
@@ -57,7 +65,9 @@ async fn apply(call: &mut Call, binding: Value) -> Result<Reply> {
         }
         let mut new = old.clone();
         map(&mut new, "spec").insert("nodeName".into(), json!(node));
-        for (key, value) in at(&binding, &["metadata", "annotations"]).and_then(Value::as_object).into_iter().flatten() {
+        for (key, value) in
+            at(&binding, &["metadata", "annotations"]).and_then(Value::as_object).into_iter().flatten()
+        {
             let notes = object::meta(&mut new).entry("annotations").or_insert_with(|| json!({}));
             notes[key] = value.clone();
         }

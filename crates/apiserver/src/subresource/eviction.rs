@@ -40,7 +40,9 @@ async fn spend(call: &Call, pod: &Value, dry_run: bool) -> Result<()> {
         if covering.is_empty() {
             return Ok(());
         }
-        return Err(Failure::internal("this pod has more than one PodDisruptionBudget, which the eviction subresource does not support."));
+        return Err(Failure::internal(
+            "this pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+        ));
     };
     let name = object::name(budget).to_owned();
     for _ in 0..8 {
@@ -51,13 +53,15 @@ async fn spend(call: &Call, pod: &Value, dry_run: bool) -> Result<()> {
         let ready = list(pod, &["status", "conditions"])
             .iter()
             .any(|c| text(c, &["type"]) == "Ready" && text(c, &["status"]) == "True");
-        let healthy = int(&value, &["status", "currentHealthy"]) >= int(&value, &["status", "desiredHealthy"]);
+        let healthy =
+            int(&value, &["status", "currentHealthy"]) >= int(&value, &["status", "desiredHealthy"]);
         let always = text(&value, &["spec", "unhealthyPodEvictionPolicy"]) == "AlwaysAllow";
         if !ready && (always || (healthy && int(&value, &["status", "desiredHealthy"]) > 0)) {
             return Ok(());
         }
         if !seen || allowed <= 0 {
-            let mut failure = Failure::too_many("Cannot evict pod as it would violate the pod's disruption budget.", 10);
+            let mut failure =
+                Failure::too_many("Cannot evict pod as it would violate the pod's disruption budget.", 10);
             let detail = if seen {
                 format!(
                     "The disruption budget {name} needs {} healthy pods and has {} currently",

@@ -40,7 +40,8 @@ pub async fn start(call: Call, mut request: Request<BoxBody>) -> Result<Reply> {
         .map(|flag| format!("{flag}={}", call.query.flag(flag)))
         .collect();
     if sub == "exec" {
-        let words: Vec<String> = call.query.all("command").map(|w| format!("command={}", query::encode(w))).collect();
+        let words: Vec<String> =
+            call.query.all("command").map(|w| format!("command={}", query::encode(w))).collect();
         if words.is_empty() {
             return Err(Failure::bad_request("you must specify at least 1 command for the container"));
         }
@@ -58,8 +59,11 @@ pub async fn start(call: Call, mut request: Request<BoxBody>) -> Result<Reply> {
     call.server.run(async move {
         match upgrade.await {
             Ok(upgraded) => {
-                let config = WebSocketConfig::default().max_message_size(Some(MESSAGE)).max_frame_size(Some(MESSAGE));
-                let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+                let config =
+                    WebSocketConfig::default().max_message_size(Some(MESSAGE)).max_frame_size(Some(MESSAGE));
+                let socket =
+                    WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config))
+                        .await;
                 pump(socket, to_node, response.into_body(), protocol == "v5.channel.k8s.io").await;
             }
             Err(error) => tracing::debug!(%error, "upgrading a connection failed"),
@@ -82,7 +86,9 @@ async fn pump(socket: Socket, to_node: mpsc::Sender<Bytes>, mut from_node: BoxBo
             let Some((channel, payload)) = data.split_first() else { continue };
             let mut out = Vec::with_capacity(payload.len() + 16);
             match Channel::from_byte(*channel) {
-                Some(Channel::Stdin) => payload.chunks(FRAME).for_each(|p| encode(Channel::Stdin, p, &mut out)),
+                Some(Channel::Stdin) => {
+                    payload.chunks(FRAME).for_each(|p| encode(Channel::Stdin, p, &mut out))
+                }
                 Some(Channel::Resize) => encode(Channel::Resize, payload, &mut out),
                 Some(Channel::Close) if v5 && payload.first() == Some(&Channel::Stdin.byte()) => {
                     encode_close(Channel::Stdin, &mut out);

@@ -17,6 +17,7 @@ pub async fn read(call: &mut Call) -> Result<Reply> {
         .iter()
         .filter_map(|name| call.query.get(name).map(|value| format!("{name}={}", encode(value))))
         .collect();
-    let response = target.call(call, Method::GET, &format!("log?{}", query.join("&")), reply::full("")).await?;
+    let response =
+        target.call(call, Method::GET, &format!("log?{}", query.join("&")), reply::full("")).await?;
     Ok(reply::with_type(200, "text/plain", response.into_body()))
 }

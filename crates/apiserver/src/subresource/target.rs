@@ -42,7 +42,13 @@ impl Target {
     }
 
     /// Calls the node; a failure of the node's own becomes ours.
-    pub async fn call(&self, call: &Call, method: Method, tail: &str, body: BoxBody) -> Result<Response<BoxBody>> {
+    pub async fn call(
+        &self,
+        call: &Call,
+        method: Method,
+        tail: &str,
+        body: BoxBody,
+    ) -> Result<Response<BoxBody>> {
         let request = Request::builder()
             .method(method)
             .uri(format!("http://node{}/{tail}", self.path))
@@ -90,7 +96,9 @@ async fn refused(response: Response<BoxBody>) -> Failure {
 
 /// The wanted container, or the only one, or the default one. Pure.
 pub fn container(pod: &Value, wanted: Option<&str>) -> Result<String> {
-    let names = |field: &str| -> Vec<&str> { list(pod, &["spec", field]).iter().map(|c| text(c, &["name"])).collect() };
+    let names = |field: &str| -> Vec<&str> {
+        list(pod, &["spec", field]).iter().map(|c| text(c, &["name"])).collect()
+    };
     let (plain, init) = (names("containers"), names("initContainers"));
     let pod_name = object::name(pod);
     if let Some(wanted) = wanted {
@@ -100,14 +108,18 @@ pub fn container(pod: &Value, wanted: Option<&str>) -> Result<String> {
         }
         return Err(Failure::bad_request(format!("container {wanted} is not valid for pod {pod_name}")));
     }
-    let default = at(pod, &["metadata", "annotations", "kubectl.kubernetes.io/default-container"]).and_then(Value::as_str);
+    let default = at(pod, &["metadata", "annotations", "kubectl.kubernetes.io/default-container"])
+        .and_then(Value::as_str);
     if let Some(default) = default.filter(|d| plain.contains(d)) {
         return Ok(default.to_owned());
     }
     if let [only] = plain.as_slice() {
         return Ok((*only).to_owned());
     }
-    let mut text = format!("a container name must be specified for pod {pod_name}, choose one of: [{}]", plain.join(" "));
+    let mut text = format!(
+        "a container name must be specified for pod {pod_name}, choose one of: [{}]",
+        plain.join(" ")
+    );
     if !init.is_empty() {
         text.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
     }

@@ -88,7 +88,10 @@ async fn bind(call: &Call, wanted: &Value, bound: &mut Bound) -> Result<()> {
             let pod = call.server.read(known("", "pods"), call.ns(), name).await?.value;
             check(call, wanted, &pod)?;
             if text(&pod, &["spec", "serviceAccountName"]) != call.name() {
-                let why = format!("cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.", call.name());
+                let why = format!(
+                    "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
+                    call.name()
+                );
                 return Err(Failure::bad_request(why));
             }
             let runs_on = text(&pod, &["spec", "nodeName"]);
@@ -118,7 +121,9 @@ fn check(call: &Call, wanted: &Value, found: &Value) -> Result<()> {
     if uid.is_empty() || uid == object::uid(found) {
         return Ok(());
     }
-    let why = format!("the UID in the bound object reference ({uid}) does not match the UID in record. \
-        The object might have been deleted and then recreated");
+    let why = format!(
+        "the UID in the bound object reference ({uid}) does not match the UID in record. \
+        The object might have been deleted and then recreated"
+    );
     Err(Failure::conflict(call.resource, text(wanted, &["name"]), &why))
 }

@@ -12,7 +12,11 @@ const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 /// Checks the client's half; gives back our answer and the chosen protocol.
 pub fn accept(headers: &HeaderMap) -> Result<(Reply, &'static str)> {
     let has = |name: header::HeaderName, wanted: &str| {
-        headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).any(|v| v.to_ascii_lowercase().contains(wanted))
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|v| v.to_str().ok())
+            .any(|v| v.to_ascii_lowercase().contains(wanted))
     };
     if !has(header::UPGRADE, "websocket") || !has(header::CONNECTION, "upgrade") {
         if has(header::UPGRADE, "spdy/3.1") {
@@ -30,7 +34,9 @@ pub fn accept(headers: &HeaderMap) -> Result<(Reply, &'static str)> {
         .map(str::trim)
         .collect();
     let chosen = PROTOCOLS.iter().find(|p| offered.contains(p)).ok_or_else(|| {
-        Failure::bad_request(format!("unable to negotiate protocol: client supports {offered:?}, server supports {PROTOCOLS:?}"))
+        Failure::bad_request(format!(
+            "unable to negotiate protocol: client supports {offered:?}, server supports {PROTOCOLS:?}"
+        ))
     })?;
     let key = headers
         .get(header::SEC_WEBSOCKET_KEY)

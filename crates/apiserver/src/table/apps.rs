@@ -7,7 +7,16 @@ use crate::object::{self, at, list, text};
 use crate::time;
 
 pub const DEPLOYMENT: Printer = Printer {
-    columns: &[NAME, s("Ready"), int("Up-to-date"), int("Available"), AGE, wide("Containers"), wide("Images"), wide("Selector")],
+    columns: &[
+        NAME,
+        s("Ready"),
+        int("Up-to-date"),
+        int("Available"),
+        AGE,
+        wide("Containers"),
+        wide("Images"),
+        wide("Selector"),
+    ],
     cells: |o, now| {
         let [names, images] = containers(template(o));
         let ready = format!("{}/{}", status(o, "readyReplicas"), object::int(o, &["spec", "replicas"]));
@@ -25,7 +34,16 @@ pub const DEPLOYMENT: Printer = Printer {
 };
 
 pub const REPLICA_SET: Printer = Printer {
-    columns: &[NAME, int("Desired"), int("Current"), int("Ready"), AGE, wide("Containers"), wide("Images"), wide("Selector")],
+    columns: &[
+        NAME,
+        int("Desired"),
+        int("Current"),
+        int("Ready"),
+        AGE,
+        wide("Containers"),
+        wide("Images"),
+        wide("Selector"),
+    ],
     cells: |o, now| {
         let [names, images] = containers(template(o));
         vec![
@@ -97,7 +115,16 @@ pub const REVISION: Printer = Printer {
 };
 
 pub const JOB: Printer = Printer {
-    columns: &[NAME, s("Status"), s("Completions"), s("Duration"), AGE, wide("Containers"), wide("Images"), wide("Selector")],
+    columns: &[
+        NAME,
+        s("Status"),
+        s("Completions"),
+        s("Duration"),
+        AGE,
+        wide("Containers"),
+        wide("Images"),
+        wide("Selector"),
+    ],
     cells: |o, now| {
         let [names, images] = containers(template(o));
         let done = status(o, "succeeded");
@@ -202,7 +229,11 @@ pub const AUTOSCALER: Printer = Printer {
         vec![
             name(o),
             json!(reference),
-            json!(if metrics.is_empty() { "<none>".to_owned() } else { metrics.join(" + ").replace(" + ", ", ") }),
+            json!(if metrics.is_empty() {
+                "<none>".to_owned()
+            } else {
+                metrics.join(" + ").replace(" + ", ", ")
+            }),
             json!(least.map_or("<unset>".to_owned(), |n| n.to_string())),
             json!(object::int(o, &["spec", "maxReplicas"]).to_string()),
             json!(status(o, "currentReplicas")),

@@ -85,7 +85,10 @@ fn event(o: &Value, now: Timestamp) -> Vec<Value> {
     let created = text(o, &["metadata", "creationTimestamp"]);
     let ago = |t: &str| json!(time::age(Some(or(t, created)), now));
     let count = int(o, &["count"]).max(int(o, &["deprecatedCount"])).max(int(o, &["series", "count"])).max(1);
-    let component = or(text(source, &["component"]), or(text(o, &["reportingComponent"]), text(o, &["reportingController"])));
+    let component = or(
+        text(source, &["component"]),
+        or(text(o, &["reportingComponent"]), text(o, &["reportingController"])),
+    );
     let from = match text(source, &["host"]) {
         "" => component.to_owned(),
         host => format!("{component}, {host}"),

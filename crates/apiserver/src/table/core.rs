@@ -17,7 +17,9 @@ pub const CONFIG_MAP: Printer = Printer {
 
 pub const SECRET: Printer = Printer {
     columns: &[NAME, s("Type"), int("Data"), AGE],
-    cells: |o, now| vec![name(o), json!(or(text(o, &["type"]), "Opaque")), json!(count(o, "data")), age(o, now)],
+    cells: |o, now| {
+        vec![name(o), json!(or(text(o, &["type"]), "Opaque")), json!(count(o, "data")), age(o, now)]
+    },
 };
 
 pub const SERVICE_ACCOUNT: Printer = Printer {

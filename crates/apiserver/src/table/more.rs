@@ -27,8 +27,11 @@ pub const BUDGET: Printer = Printer {
 pub const INGRESS: Printer = Printer {
     columns: &[NAME, s("Class"), s("Hosts"), s("Address"), s("Ports"), AGE],
     cells: |o, now| {
-        let hosts: Vec<&str> =
-            list(o, &["spec", "rules"]).iter().map(|r| text(r, &["host"])).filter(|h| !h.is_empty()).collect();
+        let hosts: Vec<&str> = list(o, &["spec", "rules"])
+            .iter()
+            .map(|r| text(r, &["host"]))
+            .filter(|h| !h.is_empty())
+            .collect();
         let address: Vec<&str> = list(o, &["status", "loadBalancer", "ingress"])
             .iter()
             .map(|i| or(text(i, &["ip"]), text(i, &["hostname"])))
@@ -82,12 +85,23 @@ pub const PRIORITY_CLASS: Printer = Printer {
 };
 
 pub const STORAGE_CLASS: Printer = Printer {
-    columns: &[NAME, s("Provisioner"), s("ReclaimPolicy"), s("VolumeBindingMode"), s("AllowVolumeExpansion"), AGE],
+    columns: &[
+        NAME,
+        s("Provisioner"),
+        s("ReclaimPolicy"),
+        s("VolumeBindingMode"),
+        s("AllowVolumeExpansion"),
+        AGE,
+    ],
     cells: |o, now| {
-        let default = ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"]
-            .iter()
-            .any(|a| text(o, &["metadata", "annotations", a]) == "true");
-        let shown = if default { format!("{} (default)", object::name(o)) } else { object::name(o).to_owned() };
+        let default = [
+            "storageclass.kubernetes.io/is-default-class",
+            "storageclass.beta.kubernetes.io/is-default-class",
+        ]
+        .iter()
+        .any(|a| text(o, &["metadata", "annotations", a]) == "true");
+        let shown =
+            if default { format!("{} (default)", object::name(o)) } else { object::name(o).to_owned() };
         vec![
             json!(shown),
             json!(text(o, &["provisioner"])),
@@ -102,7 +116,8 @@ pub const STORAGE_CLASS: Printer = Printer {
 pub const CSR: Printer = Printer {
     columns: &[NAME, AGE, s("SignerName"), s("Requestor"), s("RequestedDuration"), s("Condition")],
     cells: |o, now| {
-        let mut states: Vec<&str> = list(o, &["status", "conditions"]).iter().map(|c| text(c, &["type"])).collect();
+        let mut states: Vec<&str> =
+            list(o, &["status", "conditions"]).iter().map(|c| text(c, &["type"])).collect();
         if states.is_empty() {
             states.push("Pending");
         }

@@ -25,7 +25,9 @@ pub const POD: Printer = Printer {
 fn cells(pod: &Value, now: Timestamp) -> Vec<Value> {
     let state = state(pod);
     let restarts = match state.last_restart {
-        Some(at) if state.restarts > 0 => format!("{} ({} ago)", state.restarts, time::human(time::between(at, now))),
+        Some(at) if state.restarts > 0 => {
+            format!("{} ({} ago)", state.restarts, time::human(time::between(at, now)))
+        }
         _ => state.restarts.to_string(),
     };
     let ip = list(pod, &["status", "podIPs"]).first().map_or("", |i| text(i, &["ip"]));
@@ -33,7 +35,8 @@ fn cells(pod: &Value, now: Timestamp) -> Vec<Value> {
     let gates = if gates.is_empty() {
         "<none>".to_owned()
     } else {
-        let met = gates.iter().filter(|g| condition(pod, text(g, &["conditionType"])) == Some("True")).count();
+        let met =
+            gates.iter().filter(|g| condition(pod, text(g, &["conditionType"])) == Some("True")).count();
         format!("{met}/{}", gates.len())
     };
     vec![
@@ -58,7 +61,10 @@ struct State {
 }
 
 fn condition<'a>(pod: &'a Value, kind: &str) -> Option<&'a str> {
-    list(pod, &["status", "conditions"]).iter().find(|c| text(c, &["type"]) == kind).map(|c| text(c, &["status"]))
+    list(pod, &["status", "conditions"])
+        .iter()
+        .find(|c| text(c, &["type"]) == kind)
+        .map(|c| text(c, &["status"]))
 }
 
 /// An init container that runs beside the others.
@@ -83,7 +89,8 @@ fn state(pod: &Value) -> State {
         .filter(|c| text(c, &["restartPolicy"]) == "Always")
         .count();
     let mut out = State {
-        reason: or(text(pod, &["status", "reason"]), or(text(pod, &["status", "phase"]), "Unknown")).to_owned(),
+        reason: or(text(pod, &["status", "reason"]), or(text(pod, &["status", "phase"]), "Unknown"))
+            .to_owned(),
         ready: 0,
         total: list(pod, &["spec", "containers"]).len() + sidecars,
         restarts: 0,
@@ -152,7 +159,8 @@ fn state(pod: &Value) -> State {
             }
         }
         if out.reason == "Completed" && running {
-            out.reason = if condition(pod, "Ready") == Some("True") { "Running" } else { "NotReady" }.to_owned();
+            out.reason =
+                if condition(pod, "Ready") == Some("True") { "Running" } else { "NotReady" }.to_owned();
         }
     }
     if at(pod, &["metadata", "deletionTimestamp"]).is_some_and(|t| !t.is_null()) {
@@ -176,7 +184,10 @@ mod tests {
             "status": status,
         });
         let row = cells(&pod, "2026-01-01T00:10:00Z".parse().unwrap());
-        assert_eq!((row[1].as_str(), row[2].as_str(), row[3].as_str()), (Some(ready), Some(reason), Some(restarts)));
+        assert_eq!(
+            (row[1].as_str(), row[2].as_str(), row[3].as_str()),
+            (Some(ready), Some(reason), Some(restarts))
+        );
     }
 
     #[test]

@@ -31,7 +31,8 @@ async fn a_user_gets_what_bindings_give() {
     assert_eq!(c.ask_as(jane(), "GET", PODS, Value::Null, JSON).await.0, 200);
     assert_eq!(c.ask_as(jane(), "POST", PODS, pod("a"), JSON).await.0, 403);
     assert_eq!(c.ask_as(jane(), "GET", "/api/v1/namespaces/default/secrets", Value::Null, JSON).await.0, 403);
-    let review = json!({"spec": {"resourceAttributes": {"verb": "list", "resource": "pods", "namespace": "default"}}});
+    let review =
+        json!({"spec": {"resourceAttributes": {"verb": "list", "resource": "pods", "namespace": "default"}}});
     let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
     assert_eq!(c.ask_as(jane(), "POST", path, review, JSON).await.1["status"]["allowed"], true);
 }
@@ -102,7 +103,10 @@ async fn tokens_stand_for_users_until_what_they_are_bound_to_is_gone() {
         let bytes = http_body_util::BodyExt::collect(reply.into_body()).await.unwrap().to_bytes();
         (code, serde_json::from_slice::<Value>(&bytes).unwrap())
     };
-    assert_eq!(who(&token).await.1["status"]["userInfo"]["username"], "system:serviceaccount:default:default");
+    assert_eq!(
+        who(&token).await.1["status"]["userInfo"]["username"],
+        "system:serviceaccount:default:default"
+    );
     assert_eq!(who("janes-token").await.1["status"]["userInfo"]["username"], "jane");
     assert_eq!(who("nobodys").await.0, 401);
     c.ask("DELETE", &format!("{PODS}/a"), Value::Null).await;

@@ -79,7 +79,8 @@ async fn lists_are_chunked_and_selected() {
         }
     }
     assert_eq!(json!(names), json!(["a", "b", "c", "d", "e"]));
-    let (_, some) = c.ask("GET", &format!("{PODS}?labelSelector=app%20in%20(b,d)&limit=1"), Value::Null).await;
+    let (_, some) =
+        c.ask("GET", &format!("{PODS}?labelSelector=app%20in%20(b,d)&limit=1"), Value::Null).await;
     assert_eq!(some["items"][0]["metadata"]["name"], "b");
     let (code, _) = c.ask("GET", &format!("{PODS}?fieldSelector=spec.foo=1"), Value::Null).await;
     assert_eq!(code, 400);
@@ -146,7 +147,8 @@ async fn finalizers_hold_what_is_deleted() {
     assert_eq!(held["metadata"]["finalizers"], json!(["x.io/y", "foregroundDeletion"]));
     let patch = json!({"metadata": {"finalizers": null}});
     let user = Some(dunlin_apiserver::User::in_process("t"));
-    let (code, _) = c.ask_as(user, "PATCH", &format!("{path}/m"), patch, "application/merge-patch+json").await;
+    let (code, _) =
+        c.ask_as(user, "PATCH", &format!("{path}/m"), patch, "application/merge-patch+json").await;
     assert_eq!(code, 200);
     assert_eq!(c.ask("GET", &format!("{path}/m"), Value::Null).await.0, 404);
 }

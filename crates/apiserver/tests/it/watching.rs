@@ -37,13 +37,19 @@ async fn a_selector_sees_objects_come_and_go() {
     let made = c.make(PODS, pod("a")).await;
     c.make(PODS, pod("b")).await;
     let (kind, object) = lines.next().await;
-    assert_eq!((kind.as_str(), &object["metadata"]["resourceVersion"]), ("ADDED", &made["metadata"]["resourceVersion"]));
+    assert_eq!(
+        (kind.as_str(), &object["metadata"]["resourceVersion"]),
+        ("ADDED", &made["metadata"]["resourceVersion"])
+    );
     let user = || Some(User::in_process("t"));
     let label = |value: &str| json!({"metadata": {"labels": {"app": value}}});
     let merge = "application/merge-patch+json";
     let (_, gone) = c.ask_as(user(), "PATCH", &format!("{PODS}/a"), label("z"), merge).await;
     let (kind, object) = lines.next().await;
-    assert_eq!((kind.as_str(), &object["metadata"]["resourceVersion"]), ("DELETED", &gone["metadata"]["resourceVersion"]));
+    assert_eq!(
+        (kind.as_str(), &object["metadata"]["resourceVersion"]),
+        ("DELETED", &gone["metadata"]["resourceVersion"])
+    );
     assert_eq!(object["metadata"]["labels"]["app"], "a");
     c.ask_as(user(), "PATCH", &format!("{PODS}/a"), label("a"), merge).await;
     assert_eq!(lines.next().await.0, "ADDED");

@@ -166,7 +166,12 @@ impl From<Raw> for PodSpec {
     fn from(raw: Raw) -> Self {
         Self {
             requests: raw.needed(),
-            ports: raw.containers.iter().chain(&raw.init_containers).flat_map(|c| c.ports.iter().cloned()).collect(),
+            ports: raw
+                .containers
+                .iter()
+                .chain(&raw.init_containers)
+                .flat_map(|c| c.ports.iter().cloned())
+                .collect(),
             images: raw.containers.iter().map(|c| c.image.clone()).collect(),
             node_name: raw.node_name,
             scheduler_name: raw.scheduler_name,

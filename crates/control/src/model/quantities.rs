@@ -53,7 +53,11 @@ impl<'de> Deserialize<'de> for Quantities {
         // What cannot be read counts as absent, since the API server has validated it.
         let parse = |(name, value): (Arc<str>, serde_json::Value)| {
             let quantity = Quantity::from_value(&value).ok()?;
-            let amount = if &*name == "cpu" { i64::try_from(quantity.milli()).unwrap_or(i64::MAX) } else { quantity.value() };
+            let amount = if &*name == "cpu" {
+                i64::try_from(quantity.milli()).unwrap_or(i64::MAX)
+            } else {
+                quantity.value()
+            };
             Some((name, amount))
         };
         Ok(Self(amounts.into_iter().filter_map(parse).collect()))

@@ -59,7 +59,8 @@ impl<'a> InterPod<'a> {
         if !places.all(|place| place.is_some_and(|place| self.first || self.wanted.contains(&place))) {
             return Some("node(s) didn't match pod affinity rules");
         }
-        if self.anti.iter().filter_map(|term| domain(term, host)).any(|place| self.unwanted.contains(&place)) {
+        if self.anti.iter().filter_map(|term| domain(term, host)).any(|place| self.unwanted.contains(&place))
+        {
             return Some("node(s) didn't match pod anti-affinity rules");
         }
         if self.forbidden.iter().any(|(key, value)| host.label(key) == Some(value)) {
@@ -140,7 +141,8 @@ fn matches(snapshot: &Snapshot, term: &Value, of: &Pod, other: &Pod) -> bool {
         let labels = snapshot.namespace_labels(&other.metadata.namespace).unwrap_or(&empty);
         named.any(|name| name == &*other.metadata.namespace) || labels::matches(selector, labels)
     };
-    let keys = |name: &str| term[name].as_array().map_or(&[][..], Vec::as_slice).iter().filter_map(Value::as_str);
+    let keys =
+        |name: &str| term[name].as_array().map_or(&[][..], Vec::as_slice).iter().filter_map(Value::as_str);
     let same = |key: &str| of.metadata.labels.get(key) == other.metadata.labels.get(key);
     let has = |key: &str| of.metadata.labels.contains_key(key);
     of_namespace

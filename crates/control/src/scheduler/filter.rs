@@ -83,7 +83,8 @@ pub(crate) fn selects(pod: &Pod, node: &Node) -> bool {
     let Some(affinity) = &pod.spec.affinity else { return true };
     let required = &affinity["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
     // Terms are alternatives; a selector without terms chooses nothing.
-    required.is_null() || required["nodeSelectorTerms"].as_array().into_iter().flatten().any(|t| term_selects(t, node))
+    required.is_null()
+        || required["nodeSelectorTerms"].as_array().into_iter().flatten().any(|t| term_selects(t, node))
 }
 
 /// One term of a node selector: all expressions hold; a term without any chooses nothing.

@@ -36,7 +36,10 @@ enum State {
     /// Taken out by `pop` and not reported as failed yet.
     Busy,
     /// Not before the first time, and at the second in any case.
-    Waiting { not_before: u64, at: u64 },
+    Waiting {
+        not_before: u64,
+        at: u64,
+    },
 }
 
 impl Queue {
@@ -61,7 +64,10 @@ impl Queue {
 
     /// The next pod to place; it must be removed or reported as failed.
     pub fn pop(&mut self, now: u64) -> Option<Key> {
-        let due = self.entries.values_mut().filter(|entry| matches!(entry.state, State::Waiting { at, .. } if at <= now));
+        let due = self
+            .entries
+            .values_mut()
+            .filter(|entry| matches!(entry.state, State::Waiting { at, .. } if at <= now));
         for entry in due {
             entry.state = State::Active;
             self.active.insert(entry.rank.clone());

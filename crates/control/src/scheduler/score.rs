@@ -56,7 +56,8 @@ pub(super) fn best<'h>(snapshot: &Snapshot, pod: &Pod, able: &[&'h Host], seed: 
 
 /// Scales to 0..=100 between the least and the most; all the same gives 0 for all.
 fn normal(scores: Vec<i64>, fewer_is_better: bool) -> Vec<i64> {
-    let (least, most) = (scores.iter().min().copied().unwrap_or(0), scores.iter().max().copied().unwrap_or(0));
+    let (least, most) =
+        (scores.iter().min().copied().unwrap_or(0), scores.iter().max().copied().unwrap_or(0));
     let scale = |score: i64| {
         let share = if most == least { 0 } else { (score - least) * MOST / (most - least) };
         if fewer_is_better && most != least { MOST - share } else { share }
@@ -87,7 +88,8 @@ fn images(pod: &Pod, host: &Host) -> i64 {
     const SMALL: i64 = 23 << 20;
     const LARGE: i64 = 1000 << 20;
     let present = |image: &str| {
-        let found = host.node().status.images.iter().find(|have| have.names.iter().any(|name| &**name == image));
+        let found =
+            host.node().status.images.iter().find(|have| have.names.iter().any(|name| &**name == image));
         found.map_or(0, |have| have.size_bytes)
     };
     let sum: i64 = pod.spec.images.iter().map(|image| present(image)).sum();

@@ -49,8 +49,10 @@ impl<'a> Spread<'a> {
                 if !counts(counted.constraint, pod, host) {
                     continue;
                 }
-                let found = host.pods.values().filter(|other| matches(counted.constraint, pod, other)).count();
-                *counted.domains.entry(domain.clone()).or_default() += i64::try_from(found).unwrap_or(i64::MAX);
+                let found =
+                    host.pods.values().filter(|other| matches(counted.constraint, pod, other)).count();
+                *counted.domains.entry(domain.clone()).or_default() +=
+                    i64::try_from(found).unwrap_or(i64::MAX);
             }
         }
         for counted in &mut constraints {

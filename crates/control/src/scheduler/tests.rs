@@ -87,7 +87,8 @@ fn tolerations_affinity_and_ports_are_followed() {
     check(&snapshot, &pod("p", "1", affine("Exists")), "b");
     check(&snapshot, &pod("p", "1", affine("DoesNotExist")), "a");
 
-    let ports = json!({"spec": {"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}]}]}});
+    let ports =
+        json!({"spec": {"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}]}]}});
     for name in ["p1", "p2"] {
         let pod = pod(name, "0", ports.clone());
         let node = place(&snapshot, &pod, Policy::FirstFit, 1).expect("a free port");
@@ -102,7 +103,8 @@ fn tolerations_affinity_and_ports_are_followed() {
 
 #[test]
 fn pods_keep_apart_or_together_as_they_ask() {
-    let term = json!([{"labelSelector": {"matchLabels": {"app": "web"}}, "topologyKey": "kubernetes.io/hostname"}]);
+    let term =
+        json!([{"labelSelector": {"matchLabels": {"app": "web"}}, "topologyKey": "kubernetes.io/hostname"}]);
     let asks = |sort: &str| {
         let mut affinity = json!({});
         affinity[sort] = json!({"requiredDuringSchedulingIgnoredDuringExecution": term});
@@ -134,7 +136,8 @@ fn pods_keep_apart_or_together_as_they_ask() {
 #[test]
 fn spread_constraints_hold() {
     let zone = |z: &str| json!({"metadata": {"labels": {"zone": z}}});
-    let mut snapshot = cluster([node("a", "9", zone("1")), node("b", "9", zone("2")), node("c", "9", json!({}))]);
+    let mut snapshot =
+        cluster([node("a", "9", zone("1")), node("b", "9", zone("2")), node("c", "9", json!({}))]);
     let spread = json!({"spec": {"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone",
         "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "web"}}}]}});
     let mut nodes = Vec::new();

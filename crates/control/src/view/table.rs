@@ -97,7 +97,10 @@ impl<T: Held> Table<T> {
 
     /// Keys of all objects.
     pub fn keys(&self) -> Vec<Key> {
-        self.by_name.keys().map(|(namespace, name)| Key::new(T::RESOURCE, namespace.clone(), name.clone())).collect()
+        self.by_name
+            .keys()
+            .map(|(namespace, name)| Key::new(T::RESOURCE, namespace.clone(), name.clone()))
+            .collect()
     }
 
     pub fn len(&self) -> usize {

@@ -61,7 +61,8 @@ async fn many_pods_fill_nodes_and_never_more() {
     let nodes = until("twelve bindings", || async {
         let pods = cluster.items(PODS).await;
         let told = |pod: &Value| pod["status"]["conditions"][0]["reason"] == "Unschedulable";
-        let nodes: Vec<String> = pods.iter().filter_map(|p| p["spec"]["nodeName"].as_str().map(str::to_owned)).collect();
+        let nodes: Vec<String> =
+            pods.iter().filter_map(|p| p["spec"]["nodeName"].as_str().map(str::to_owned)).collect();
         (nodes.len() == 12 && pods.iter().filter(|p| told(p)).count() == 8).then_some(nodes)
     })
     .await;

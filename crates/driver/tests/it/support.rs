@@ -20,7 +20,8 @@ impl Cluster {
     pub async fn start() -> Self {
         let filter = std::env::var("DUNLIN_TEST_LOG").is_ok();
         if filter {
-            let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer().try_init();
+            let _ =
+                tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer().try_init();
         }
         let dir = tempfile::tempdir().expect("a directory");
         let issuer = Issuer::open_or_create(dir.path(), "https://kubernetes.default.svc").expect("an issuer");
@@ -60,8 +61,12 @@ impl Cluster {
 
     /// A node that is ready and stays so for the grace period.
     pub async fn node(&self, name: &str, cpu: &str) {
-        self.create("/api/v1/nodes", json!({"apiVersion": "v1", "kind": "Node",
-            "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}})).await;
+        self.create(
+            "/api/v1/nodes",
+            json!({"apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}}),
+        )
+        .await;
         let status = json!({"status": {
             "allocatable": {"cpu": cpu, "memory": "8Gi", "pods": "110"},
             "capacity": {"cpu": cpu, "memory": "8Gi", "pods": "110"},

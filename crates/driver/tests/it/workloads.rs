@@ -48,7 +48,10 @@ async fn a_deployment_becomes_pods_on_nodes_and_rolls_and_goes() {
     })
     .await;
 
-    cluster.send("DELETE", &format!("{DEPLOYMENTS}/web"), json!({"propagationPolicy": "Background"})).await.expect("deleted");
+    cluster
+        .send("DELETE", &format!("{DEPLOYMENTS}/web"), json!({"propagationPolicy": "Background"}))
+        .await
+        .expect("deleted");
     until("everything to go", || async {
         end_deleted(&cluster).await;
         (cluster.items(SETS).await.is_empty() && cluster.items(PODS).await.is_empty()).then_some(())
@@ -91,14 +94,28 @@ fn image(pod: &Value) -> &str {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_namespace_gets_its_account_and_ends_with_its_content() {
     let cluster = Cluster::start().await;
-    cluster.create("/api/v1/namespaces", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}})).await;
-    until("the service account", || async { cluster.get("/api/v1/namespaces/team/serviceaccounts/default").await }).await;
-    let ca = until("the ca", || async { cluster.get("/api/v1/namespaces/team/configmaps/kube-root-ca.crt").await }).await;
+    cluster
+        .create(
+            "/api/v1/namespaces",
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}}),
+        )
+        .await;
+    until("the service account", || async {
+        cluster.get("/api/v1/namespaces/team/serviceaccounts/default").await
+    })
+    .await;
+    let ca = until("the ca", || async {
+        cluster.get("/api/v1/namespaces/team/configmaps/kube-root-ca.crt").await
+    })
+    .await;
     assert_eq!(ca["data"]["ca.crt"], "the ca");
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}});
     cluster.create("/api/v1/namespaces/team/secrets", secret).await;
     cluster.send("DELETE", "/api/v1/namespaces/team", Value::Null).await.expect("deleted");
-    until("the namespace to go", || async { cluster.get("/api/v1/namespaces/team").await.is_none().then_some(()) }).await;
+    until("the namespace to go", || async {
+        cluster.get("/api/v1/namespaces/team").await.is_none().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,13 +147,19 @@ async fn nodes_get_ranges_and_daemon_pods() {
 async fn owned_objects_of_any_kind_go_with_their_owner() {
     let cluster = Cluster::start().await;
     let maps = "/api/v1/namespaces/default/configmaps";
-    let owner = cluster.create(maps, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owner"}})).await;
-    let reference = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"]}]);
+    let owner = cluster
+        .create(maps, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owner"}}))
+        .await;
+    let reference =
+        json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"]}]);
     let secrets = "/api/v1/namespaces/default/secrets";
     let owned = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "owned", "ownerReferences": reference}});
     cluster.create(secrets, owned).await;
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     assert!(cluster.get(&format!("{secrets}/owned")).await.is_some(), "its owner is there");
     cluster.send("DELETE", &format!("{maps}/owner"), Value::Null).await.expect("deleted");
-    until("the secret to go", || async { cluster.get(&format!("{secrets}/owned")).await.is_none().then_some(()) }).await;
+    until("the secret to go", || async {
+        cluster.get(&format!("{secrets}/owned")).await.is_none().then_some(())
+    })
+    .await;
 }

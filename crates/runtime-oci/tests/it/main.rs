@@ -1,1 +1,8 @@
-fn main() {}
+//! The OCI runtime for real: the contract suite and what is particular to it. Needs root and `busybox-static`.
+
+mod bench;
+mod shim;
+
+use bench::Oci;
+
+dunlin_runtime::contract_tests!(Oci::new());

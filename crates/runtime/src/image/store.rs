@@ -226,19 +226,19 @@ impl ImageStore {
         .await
     }
 
-    /// Sends an image to a registry, under `target` or its own name. Returns the digest of its manifest there.
+    /// Sends an image to a registry under the name `target`. Returns the digest of its manifest there.
     ///
     /// # Errors
     /// When the image is not here, or the registry refuses or cannot be reached.
     pub async fn push(
         self: &Arc<Self>,
         reference: &str,
-        target: Option<&str>,
+        target: &str,
         credentials: Option<Credentials>,
         progress: Progress,
     ) -> Result<String, Error> {
         let reference = Reference::parse(reference)?;
-        let target = target.map(Reference::parse).transpose()?.unwrap_or_else(|| reference.clone());
+        let target = Reference::parse(target)?;
         // A manifest is stored under a tag; a digest follows from it.
         let target = Reference { tag: target.tag.or(Some("latest".to_owned())), digest: None, ..target };
         let work = self.disk.work()?;

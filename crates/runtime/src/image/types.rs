@@ -173,6 +173,26 @@ pub enum ProgressEvent {
     },
 }
 
+impl ProgressEvent {
+    /// Whether a new step begins; otherwise one goes on.
+    pub fn is_step(&self) -> bool {
+        matches!(self, Self::Step(_))
+    }
+}
+
+impl std::fmt::Display for ProgressEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mib = |bytes: &u64| *bytes as f64 / f64::from(1 << 20);
+        match self {
+            Self::Step(text) => f.write_str(text),
+            Self::Blob { digest, done, total } => {
+                let short = digest.get("sha256:".len()..).and_then(|hex| hex.get(..12)).unwrap_or(digest);
+                write!(f, "{short} {:.1} of {:.1} MiB", mib(done), mib(total))
+            }
+        }
+    }
+}
+
 /// Hears of progress; called from any thread, must not block.
 #[derive(Clone, Default)]
 pub struct Progress(Option<Arc<dyn Fn(ProgressEvent) + Send + Sync>>);

@@ -52,6 +52,8 @@ pub async fn keeps_what_is_durable_and_resumes<S: Store>(open: impl Fn() -> S) {
     for n in 0..3 {
         let store = open();
         assert!(store.revision() >= last, "also over several restarts");
-        last = ok(&store, ephemeral(put(key("leases", "n", &n.to_string()), Expect::Any, None, "x"))).await.revision;
+        last = ok(&store, ephemeral(put(key("leases", "n", &n.to_string()), Expect::Any, None, "x")))
+            .await
+            .revision;
     }
 }

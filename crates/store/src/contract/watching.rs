@@ -18,7 +18,10 @@ pub async fn sees_changes_in_order_with_old_values(store: impl Store) {
     for watch in [&mut live, &mut replay] {
         let event = next(watch).await;
         assert_eq!((event.revision, event.change, event.old.clone()), (one.revision, EventKind::Put, None));
-        assert_eq!((&event.value[..], event.tag.as_deref(), event.key.clone()), (&b"one"[..], Some("t"), a()));
+        assert_eq!(
+            (&event.value[..], event.tag.as_deref(), event.key.clone()),
+            (&b"one"[..], Some("t"), a())
+        );
         let event = next(watch).await;
         assert_eq!((event.revision, event.change), (two.revision, EventKind::Put));
         assert_eq!((event.old.as_deref(), &event.value[..]), (Some(&b"one"[..]), &b"two"[..]));
@@ -70,7 +73,11 @@ pub async fn tags_are_entered_and_left(store: impl Store) {
     ok(&store, put(a(), Expect::Any, Some("n2"), "moved")).await;
     ok(&store, delete(a(), Expect::Any, "gone")).await;
     let seen = |event: &crate::Event| {
-        (event.old_tag.as_deref().map(str::to_owned), event.tag.as_deref().map(str::to_owned), event.value.clone())
+        (
+            event.old_tag.as_deref().map(str::to_owned),
+            event.tag.as_deref().map(str::to_owned),
+            event.value.clone(),
+        )
     };
     let text = |t: &str| Some(t.to_owned());
     assert_eq!(seen(&*next(&mut one).await), (None, text("n1"), "bound".into()));
@@ -87,7 +94,9 @@ pub async fn resumes_or_expires(store: impl Store) {
     let mut seen = Vec::new();
     for n in 0..20 {
         let value = format!("{n:0>1000}");
-        seen.push(ok(&store, put(key("pods", "n", &n.to_string()), Expect::Absent, None, &value)).await.revision);
+        seen.push(
+            ok(&store, put(key("pods", "n", &n.to_string()), Expect::Absent, None, &value)).await.revision,
+        );
     }
     let oldest = expired(store.watch(Scope::resource("pods"), Some(start)));
     assert!(oldest > start && oldest < store.revision(), "{oldest}");
@@ -150,9 +159,11 @@ pub async fn nothing_is_lost_under_concurrent_writers(store: impl Store) {
                 let mut done = 0;
                 for n in 0..ROUNDS {
                     // Some keys are shared by all writers, some are a writer's own.
-                    let name = if n % 2 == 0 { format!("shared-{}", n % 5) } else { format!("own-{w}-{}", n % 3) };
+                    let name =
+                        if n % 2 == 0 { format!("shared-{}", n % 5) } else { format!("own-{w}-{}", n % 3) };
                     let name = key("pods", "n", &name);
-                    let mut write = put(name.clone(), Expect::Any, Some(&format!("t{}", n % 3)), &format!("{w}/{n}"));
+                    let mut write =
+                        put(name.clone(), Expect::Any, Some(&format!("t{}", n % 3)), &format!("{w}/{n}"));
                     if n % 7 == 6 {
                         write = delete(name, Expect::Any, "gone");
                     } else if n % 5 == 4 {
@@ -184,7 +195,11 @@ pub async fn nothing_is_lost_under_concurrent_writers(store: impl Store) {
             EventKind::Put => state.insert(event.key.clone(), (event.value.clone(), event.tag.clone())),
             EventKind::Delete => state.remove(&event.key),
         };
-        assert_eq!(event.old, before.as_ref().map(|b| b.0.clone()), "each event starts where the last one ended");
+        assert_eq!(
+            event.old,
+            before.as_ref().map(|b| b.0.clone()),
+            "each event starts where the last one ended"
+        );
         assert_eq!(event.old_tag, before.and_then(|b| b.1));
     }
     assert_eq!(last, store.revision());

@@ -84,12 +84,15 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<Opened, Error> {
         source: Arc::new(source),
     })?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection =
-        Connection::open_with_flags(path, flags).map_err(|e| failed("opening", path, e))?;
+    let connection = Connection::open_with_flags(path, flags).map_err(|e| failed("opening", path, e))?;
     let file = File { connection, path: path.to_path_buf() };
     file.prepare(options).map_err(|e| e.unwrap_or_else(|e| failed("opening", path, e)))?;
-    file.read().map_err(|e| failed("reading", path, e))
-        .map(|(start, ceiling, next_row)| Opened { file, start, ceiling, next_row })
+    file.read().map_err(|e| failed("reading", path, e)).map(|(start, ceiling, next_row)| Opened {
+        file,
+        start,
+        ceiling,
+        next_row,
+    })
 }
 
 /// Makes an empty file that only its owner may read (it holds Secrets; the log inherits the mode), and makes its name
@@ -100,7 +103,13 @@ fn create(path: &Path) -> std::io::Result<()> {
     }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
-    std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?.sync_all()?;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?
+        .sync_all()?;
     std::fs::File::open(folder)?.sync_all()
 }
 
@@ -149,7 +158,8 @@ impl File {
         let mut next_row = 1;
         let deleted = unsigned(meta(c, "deleted")?.unwrap_or(0));
         let mut durable = deleted.max(1);
-        let mut rows = c.prepare("SELECT id, revision, resource, namespace, name, tag, value FROM entries")?;
+        let mut rows =
+            c.prepare("SELECT id, revision, resource, namespace, name, tag, value FROM entries")?;
         let mut rows = rows.query([])?;
         while let Some(row) = rows.next()? {
             let id: i64 = row.get(0)?;
@@ -175,7 +185,8 @@ impl File {
     }
 
     fn ephemeral(&self) -> rusqlite::Result<HashSet<Arc<str>>> {
-        let mut rows = self.connection.prepare("SELECT substr(key, 11) FROM meta WHERE key LIKE 'ephemeral:%'")?;
+        let mut rows =
+            self.connection.prepare("SELECT substr(key, 11) FROM meta WHERE key LIKE 'ephemeral:%'")?;
         rows.query_map([], |row| row.get::<_, String>(0).map(Arc::from))?.collect()
     }
 
@@ -199,15 +210,17 @@ impl File {
                 Disk::Nothing => {}
                 Disk::Put(row) => {
                     let key = &event.key;
-                    c.prepare_cached("REPLACE INTO entries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(params![
-                        row,
-                        signed(event.revision),
-                        &*key.resource,
-                        &*key.namespace,
-                        &*key.name,
-                        event.tag.as_deref(),
-                        &event.value[..],
-                    ])?;
+                    c.prepare_cached("REPLACE INTO entries VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(
+                        params![
+                            row,
+                            signed(event.revision),
+                            &*key.resource,
+                            &*key.namespace,
+                            &*key.name,
+                            event.tag.as_deref(),
+                            &event.value[..],
+                        ],
+                    )?;
                 }
                 Disk::Delete(row) => {
                     c.prepare_cached("DELETE FROM entries WHERE id = ?1")?.execute([row])?;
@@ -233,7 +246,8 @@ impl File {
     /// Carries the log over into the file.
     pub fn checkpoint(&mut self) -> Result<(), Error> {
         let c = &self.connection;
-        let done = c.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)").and_then(|mut s| s.query_row([], |_| Ok(())));
+        let done =
+            c.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)").and_then(|mut s| s.query_row([], |_| Ok(())));
         done.map_err(|e| failed("checkpointing", &self.path, e))
     }
 }

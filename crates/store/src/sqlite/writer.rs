@@ -56,8 +56,12 @@ impl Writer {
 
     /// Applies what is waiting to a copy of the state.
     fn gather(&mut self, first: Request, requests: &mut mpsc::Receiver<Request>) -> Batch {
-        let mut batch =
-            Batch { now: self.state.snapshot(), done: Vec::new(), refused: Vec::new(), marks: Marks::default() };
+        let mut batch = Batch {
+            now: self.state.snapshot(),
+            done: Vec::new(),
+            refused: Vec::new(),
+            marks: Marks::default(),
+        };
         let mut bytes = 0;
         let mut next = Some(first);
         while let Some(Request { write, reply }) = next.take() {
@@ -84,7 +88,10 @@ impl Writer {
         if matches!(applied.disk, Disk::Delete(_)) {
             marks.deleted = Some(applied.event.revision);
         }
-        if class == Class::Ephemeral && !self.ephemeral.contains(resource) && !marks.ephemeral.contains(resource) {
+        if class == Class::Ephemeral
+            && !self.ephemeral.contains(resource)
+            && !marks.ephemeral.contains(resource)
+        {
             marks.ephemeral.push(resource.clone());
         }
     }
@@ -158,7 +165,9 @@ impl Writer {
         // A refusal may rest on an entry that has just failed; to try again is right for every one of them.
         for (refusal, reply) in batch.refused {
             let about = match &refusal {
-                Error::Conflict { key, .. } | Error::Exists { key, .. } | Error::NotFound { key } => Some(key),
+                Error::Conflict { key, .. } | Error::Exists { key, .. } | Error::NotFound { key } => {
+                    Some(key)
+                }
                 _ => None,
             };
             let doubtful = about.is_some_and(|key| touched.contains(key));

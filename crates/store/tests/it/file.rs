@@ -97,3 +97,18 @@ async fn one_process_at_a_time() {
     drop(store);
     open(&path).unwrap();
 }
+
+#[tokio::test]
+async fn ephemeral_writes_never_touch_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("store.db")).unwrap();
+    let beat = || Write { class: Class::Ephemeral, ..put("lease", b"beat".to_vec()) };
+    // The first one of a resource leaves a note that there were some.
+    store.write(beat()).await.unwrap();
+    let before = store.stats();
+    for _ in 0..1000 {
+        store.write(beat()).await.unwrap();
+    }
+    let after = store.stats();
+    assert_eq!((after.writes - before.writes, after.batches - before.batches), (1000, 0));
+}

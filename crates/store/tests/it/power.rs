@@ -185,7 +185,11 @@ fn image(shadow: Option<Vec<u8>>, written: Vec<u8>, numbers: &mut Numbers) -> Op
         if same || numbers.below(100) >= arrives {
             continue;
         }
-        let end = if std::mem::take(&mut torn) { start + (numbers.below(8) as usize * 512).min(end - start) } else { end };
+        let end = if std::mem::take(&mut torn) {
+            start + (numbers.below(8) as usize * 512).min(end - start)
+        } else {
+            end
+        };
         image[start..end].copy_from_slice(&written[start..end]);
         length = length.max(end);
     }
@@ -294,5 +298,8 @@ async fn cuts_lose_nothing_that_was_acknowledged() {
         assert!(lines > 100, "{lines} acknowledged writes are too few to say anything");
     }
     eprintln!("{} cuts, {torn} files with unsynced parts", CHILDREN * CUTS);
-    assert!(u64::from(torn) > CHILDREN * CUTS / 3, "{torn} cuts between write and fsync are too few to say anything");
+    assert!(
+        u64::from(torn) > CHILDREN * CUTS / 3,
+        "{torn} cuts between write and fsync are too few to say anything"
+    );
 }

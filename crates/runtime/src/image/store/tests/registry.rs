@@ -3,7 +3,7 @@
 //! Where `docker-registry` is not installed these tests say so and pass; `docs/limits.md` lists them.
 
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -33,12 +33,22 @@ impl Drop for Registry {
 impl Registry {
     /// Starts one, or says that there is none.
     async fn start(passwords: bool) -> Option<Self> {
+        Self::start_on("127.0.0.1".parse().expect("address"), passwords, None).await
+    }
+
+    /// `tls`: certificate and key in PEM.
+    async fn start_on(ip: IpAddr, passwords: bool, tls: Option<(String, String)>) -> Option<Self> {
         let dir = tempfile::tempdir().expect("directory");
-        let address = StdListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port");
+        let address = StdListener::bind((ip, 0)).and_then(|l| l.local_addr()).expect("a free port");
         let root = dir.path().display();
         let mut config = format!(
             "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {root}/data\nhttp:\n  addr: {address}\n"
         );
+        if let Some((certificate, key)) = tls {
+            std::fs::write(dir.path().join("cert.pem"), certificate).expect("certificate");
+            std::fs::write(dir.path().join("key.pem"), key).expect("key");
+            config += &format!("  tls:\n    certificate: {root}/cert.pem\n    key: {root}/key.pem\n");
+        }
         if passwords {
             std::fs::write(dir.path().join("passwords"), PASSWORDS).expect("passwords");
             config += &format!("auth:\n  htpasswd:\n    realm: test\n    path: {root}/passwords\n");
@@ -129,9 +139,9 @@ async fn what_was_pushed_can_be_pulled() {
     let (base, top) = (tar(&[("etc/os", b"base")]), tar(&[("app", b"top")]));
     let imported = source.import("demo:1", &[&base, &top]).await;
     let name = registry.name("team/demo:1");
-    let digest = source.store.push("demo:1", Some(&name), None, Progress::none()).await.expect("push");
+    let digest = source.store.push("demo:1", &name, None, Progress::none()).await.expect("push");
     assert_eq!(digest, imported.digest);
-    source.store.push("demo:1", Some(&name), None, Progress::none()).await.expect("a second push sends nothing");
+    source.store.push("demo:1", &name, None, Progress::none()).await.expect("a second push sends nothing");
     let target = Place::new();
     let image = target.store.ensure(&name, PullPolicy::IfNotPresent, None).await.expect("pull");
     assert_eq!((&image.id, &image.digest), (&imported.id, &imported.digest));
@@ -152,7 +162,7 @@ async fn always_follows_a_moved_tag_and_if_not_present_does_not() {
     let name = registry.name("app:latest");
     let push = async |content: &[u8]| {
         let image = source.import("app", &[&tar(&[("version", content)])]).await;
-        source.store.push("app", Some(&name), None, Progress::none()).await.expect("push");
+        source.store.push("app", &name, None, Progress::none()).await.expect("push");
         image.id
     };
     let first = push(b"1").await;
@@ -178,7 +188,7 @@ async fn indexes_and_zstd() {
     let path = write(source.dir.path(), "z.tar", &layout.archive());
     source.store.import(&path, None, Progress::none()).await.expect("import");
     let name = registry.name("z:1");
-    source.store.push("z:1", Some(&name), None, Progress::none()).await.expect("push");
+    source.store.push("z:1", &name, None, Progress::none()).await.expect("push");
     let target = Place::new();
     let image = target.store.ensure(&name, PullPolicy::Always, None).await.expect("pull");
     assert_eq!(std::fs::read(image.layers[0].join("a")).expect("a"), b"zstd");
@@ -193,10 +203,10 @@ async fn passwords_are_needed_and_used() {
     let right = Some(Credentials::Basic { username: "user".into(), password: "secret".into() });
     let wrong = Some(Credentials::Basic { username: "user".into(), password: "guess".into() });
     for refused in [None, wrong.clone()] {
-        let error = place.store.push("app", Some(&name), refused, Progress::none()).await.expect_err("refused");
+        let error = place.store.push("app", &name, refused, Progress::none()).await.expect_err("refused");
         assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
     }
-    place.store.push("app", Some(&name), right.clone(), Progress::none()).await.expect("push");
+    place.store.push("app", &name, right.clone(), Progress::none()).await.expect("push");
     let target = Place::new();
     for refused in [None, wrong] {
         let error = target.store.ensure(&name, PullPolicy::Always, refused).await.expect_err("refused");
@@ -217,7 +227,7 @@ async fn a_pull_that_was_cut_goes_on_where_it_stopped() {
     layout.name(image, Some("big:1"));
     let path = write(source.dir.path(), "big.tar", &layout.archive());
     source.store.import(&path, None, Progress::none()).await.expect("import");
-    source.store.push("big:1", Some(&registry.name("big:1")), None, Progress::none()).await.expect("push");
+    source.store.push("big:1", &registry.name("big:1"), None, Progress::none()).await.expect("push");
 
     let relay = Relay::start(registry.address).await;
     let name = format!("{}/big:1", relay.address);
@@ -259,7 +269,7 @@ async fn a_damaged_part_is_fetched_afresh() {
     let source = Place::new();
     let image = source.import("app", &[&tar(&[("a", &noise(100_000, 3))])]).await;
     let name = registry.name("app");
-    source.store.push("app", Some(&name), None, Progress::none()).await.expect("push");
+    source.store.push("app", &name, None, Progress::none()).await.expect("push");
     let target = Place::new();
     let layer = source.store.disk.read_blob(&image.digest, LARGEST_MANIFEST).expect("manifest");
     let layer = image_manifest(&image.digest, &layer).expect("manifest").layers[0].clone();
@@ -275,7 +285,7 @@ async fn everyone_waits_for_the_one_who_fetches() {
     let source = Place::new();
     const LAYER: usize = 1 << 20;
     source.import("app", &[&tar(&[("a", &noise(LAYER, 5))])]).await;
-    source.store.push("app", Some(&registry.name("app")), None, Progress::none()).await.expect("push");
+    source.store.push("app", &registry.name("app"), None, Progress::none()).await.expect("push");
     let relay = Relay::start(registry.address).await;
     let name = format!("{}/app", relay.address);
     let target = Place::new();
@@ -295,10 +305,43 @@ async fn a_mirror_is_asked_first_and_missed_when_away() {
     let Some(registry) = Registry::start(false).await else { return };
     let source = Place::new();
     source.import("app", &[&tar(&[("a", b"a")])]).await;
-    source.store.push("app", Some(&registry.name("hub/library/app")), None, Progress::none()).await.expect("push");
+    source.store.push("app", &registry.name("hub/library/app"), None, Progress::none()).await.expect("push");
     let mirrors = [("docker.io", "127.0.0.1:1/x".to_owned()), ("docker.io", registry.name("hub"))];
     let mirrors = mirrors.map(|(registry, endpoint)| Mirror { registry: registry.to_owned(), endpoint });
     let target = Place::with(RegistryOptions { mirrors: mirrors.into(), ..RegistryOptions::default() });
     let image = target.store.ensure("app", PullPolicy::IfNotPresent, None).await.expect("from the second mirror");
     assert_eq!(image.reference, "docker.io/library/app:latest");
+}
+
+#[tokio::test]
+async fn a_registry_with_a_certificate_authority_of_its_own() {
+    // Loopback addresses are spoken to in plain HTTP, so that this takes the machine's own address. Choosing it sends nothing.
+    let own = UdpSocket::bind("0.0.0.0:0").and_then(|s| s.connect("198.51.100.1:9").and_then(|()| s.local_addr()));
+    let Ok(own) = own.map(|a| a.ip()) else {
+        let _ = writeln!(std::io::stderr(), "this machine has no address but loopback: not tested here");
+        return;
+    };
+    let ca_key = rcgen::KeyPair::generate().expect("key");
+    let mut ca = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca_pem = ca.self_signed(&ca_key).expect("certificate").pem();
+    let key = rcgen::KeyPair::generate().expect("key");
+    let issuer = rcgen::Issuer::new(ca, ca_key);
+    let leaf = rcgen::CertificateParams::new(vec![own.to_string()]).expect("parameters");
+    let leaf = leaf.signed_by(&key, &issuer).expect("certificate").pem();
+    let Some(registry) = Registry::start_on(own, false, Some((leaf, key.serialize_pem()))).await else { return };
+    let name = registry.name("app");
+
+    let stranger = Place::new();
+    stranger.import("app", &[&tar(&[("a", b"a")])]).await;
+    let error = stranger.store.push("app", &name, None, Progress::none()).await.expect_err("not trusted");
+    assert!(error.to_string().contains("certificate"), "{error}");
+
+    let ca_file = write(stranger.dir.path(), "ca.pem", ca_pem.as_bytes());
+    let options = RegistryOptions { ca_files: vec![ca_file], ..RegistryOptions::default() };
+    let place = Place::with(options.clone());
+    place.import("app", &[&tar(&[("a", b"a")])]).await;
+    place.store.push("app", &name, None, Progress::none()).await.expect("push");
+    let target = Place::with(options);
+    target.store.ensure(&name, PullPolicy::Always, None).await.expect("pull");
 }

@@ -1,0 +1,243 @@
+//! What may change in a pod once it exists, and what may not be there when it is created.
+
+use serde_json::Value;
+
+use super::field::{At, Errors, same};
+use super::{FieldError, pod};
+use crate::quantity::Quantity;
+
+/// Pods are created without ephemeral containers, and those that wait have no node.
+pub(super) fn create_only(pod: &At, errors: &mut Errors) {
+    let spec = pod.get("spec");
+    let ephemeral = spec.get("ephemeralContainers");
+    if !ephemeral.is_empty() {
+        errors.forbidden(&ephemeral, "cannot be set on create");
+    }
+    if !spec.get("schedulingGates").is_empty() && !spec.get("nodeName").is_empty() {
+        errors.forbidden(&spec.get("nodeName"), "cannot be set until all schedulingGates have been cleared");
+    }
+}
+
+/// An ordinary update: images, deadlines, more tolerations, gates taken away; nothing else of the spec.
+pub(super) fn change(new: &At, old: &At, errors: &mut Errors) {
+    let (new, old) = (new.get("spec"), old.get("spec"));
+    for list in ["containers", "initContainers"] {
+        if new.get(list).items().len() != old.get(list).items().len() {
+            errors.forbidden(&new.get(list), "pod updates may not add or remove containers");
+            return;
+        }
+    }
+    deadline(&new.get("activeDeadlineSeconds"), &old.get("activeDeadlineSeconds"), errors);
+    only_added(&new.get("tolerations"), &old.get("tolerations"), errors);
+    let gated = !old.get("schedulingGates").is_empty();
+    gates(&new.get("schedulingGates"), &old.get("schedulingGates"), errors);
+
+    // What may differ is made equal; if anything still differs, it is what may not.
+    let mut copy = new.value.clone();
+    let mut allow = |field: &str| {
+        if let Some(copy) = copy.as_object_mut() {
+            copy.insert(field.into(), old.value[field].clone());
+        }
+    };
+    allow("activeDeadlineSeconds");
+    allow("schedulingGates");
+    allow("tolerations");
+    if gated && added_pairs(&new.get("nodeSelector"), &old.get("nodeSelector")) {
+        allow("nodeSelector");
+    }
+    if gated && added_node_affinity(new.value, old.value) {
+        allow("affinity");
+    }
+    let grace = |at: &At| at.get("terminationGracePeriodSeconds").int();
+    if grace(&old).is_some_and(|n| n < 0) && grace(&new) == Some(1) {
+        allow("terminationGracePeriodSeconds");
+    }
+    for list in ["containers", "initContainers"] {
+        for (index, before) in old.get(list).items().iter().enumerate() {
+            if let Some(container) = copy[list].get_mut(index).and_then(Value::as_object_mut) {
+                container.insert("image".into(), before.value["image"].clone());
+            }
+        }
+    }
+    let changed = differences(&copy, old.value);
+    if !changed.is_empty() {
+        errors.push(FieldError::forbidden(
+            &new.path,
+            format!(
+                "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\nchanged: {}",
+                changed.join(", ")
+            ),
+        ));
+    }
+}
+
+/// The fields of a spec that differ, for people to read.
+fn differences(new: &Value, old: &Value) -> Vec<String> {
+    let (Some(a), Some(b)) = (new.as_object(), old.as_object()) else {
+        return if same(new, old) { Vec::new() } else { vec!["spec".into()] };
+    };
+    let mut names: Vec<&String> = a.keys().chain(b.keys()).collect();
+    names.sort();
+    names.dedup();
+    names.into_iter().filter(|name| !same(&new[*name], &old[*name])).map(|name| format!("spec.{name}")).collect()
+}
+
+fn deadline(new: &At, old: &At, errors: &mut Errors) {
+    match (new.int(), old.int()) {
+        (Some(new_value), Some(old_value)) if new_value > old_value => {
+            errors.invalid(new, format!("must be less than or equal to previous value {old_value}"));
+        }
+        (None, Some(_)) => {
+            errors.invalid_value(new, "", "must not update from a positive integer to nil value");
+        }
+        _ => {}
+    }
+}
+
+/// Every toleration that was there must still be; the seconds may change.
+fn only_added(new: &At, old: &At, errors: &mut Errors) {
+    let strip = |at: &At| {
+        let mut value = at.value.clone();
+        if let Some(map) = value.as_object_mut() {
+            map.remove("tolerationSeconds");
+        }
+        value
+    };
+    let now: Vec<Value> = new.items().iter().map(strip).collect();
+    let kept = old.items().iter().all(|before| now.iter().any(|n| same(n, &strip(before))));
+    if !kept {
+        errors.forbidden(new, "existing toleration can not be modified except its tolerationSeconds");
+    }
+}
+
+fn gates(new: &At, old: &At, errors: &mut Errors) {
+    let before: Vec<&str> = old.items().iter().map(|gate| gate.get("name").text()).collect();
+    for gate in new.items() {
+        if !before.contains(&gate.get("name").text()) {
+            errors.forbidden(new, "only deletion is allowed, but found new scheduling gate");
+            return;
+        }
+    }
+}
+
+fn added_pairs(new: &At, old: &At) -> bool {
+    old.entries().iter().all(|(key, value)| new.value.get(*key) == Some(value.value))
+}
+
+/// While a pod waits behind a gate, its node affinity may become narrower; the rest of its affinity stays.
+fn added_node_affinity(new: &Value, old: &Value) -> bool {
+    let rest = |spec: &Value| {
+        let mut affinity = spec["affinity"].clone();
+        if let Some(map) = affinity.as_object_mut() {
+            map.remove("nodeAffinity");
+        }
+        affinity
+    };
+    if !same(&rest(new), &rest(old)) {
+        return false;
+    }
+    let terms = |spec: &Value| {
+        spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default()
+    };
+    let (now, before) = (terms(new), terms(old));
+    if before.is_empty() {
+        return true;
+    }
+    let holds = |now: &Value, before: &Value, list: &str| {
+        let before = before[list].as_array().into_iter().flatten();
+        before.into_iter().all(|e| now[list].as_array().is_some_and(|now| now.contains(e)))
+    };
+    now.len() == before.len()
+        && now.iter().zip(&before).all(|(n, b)| holds(n, b, "matchExpressions") && holds(n, b, "matchFields"))
+}
+
+/// The subresource `ephemeralcontainers`: they can be added, never changed or taken away.
+pub(super) fn ephemeral_containers(new: &At, old: &At, errors: &mut Errors) {
+    let spec = new.get("spec");
+    let (now, before) = (spec.get("ephemeralContainers"), old.path(&["spec", "ephemeralContainers"]));
+    let context = pod::context(&spec);
+    let mut names: Vec<&str> = ["containers", "initContainers"]
+        .iter()
+        .flat_map(|list| spec.get(list).items())
+        .map(|container| container.get("name").text())
+        .collect();
+    for container in now.items() {
+        pod::ephemeral(&container, &spec, &context, errors);
+        let name = container.get("name");
+        if names.contains(&name.text()) {
+            errors.duplicate(&name);
+        }
+        names.push(name.text());
+    }
+    for container in before.items() {
+        let name = container.get("name").text();
+        match now.items().iter().find(|c| c.get("name").text() == name) {
+            None => {
+                let words = format!("existing ephemeral containers {} may not be removed\n", crate::status::quote(name));
+                errors.forbidden(&now, &words);
+            }
+            Some(found) if !same(found.value, container.value) => {
+                let words = format!("existing ephemeral containers {} may not be changed\n", crate::status::quote(name));
+                errors.forbidden(&now, &words);
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// The subresource `resize`: CPU and memory of containers, nothing else, and not the class of service.
+pub(super) fn resize(new: &At, old: &At, errors: &mut Errors) {
+    let (new, old) = (new.get("spec"), old.get("spec"));
+    let qos = crate::defaults::qos_class;
+    if qos(new.value) != qos(old.value) {
+        errors.invalid_value(&new, qos(new.value), "Pod QOS Class may not change as a result of resizing");
+    }
+    let mut copy = new.value.clone();
+    for list in ["containers", "initContainers"] {
+        for (index, before) in old.get(list).items().iter().enumerate() {
+            let Some(container) = copy[list].get_mut(index).and_then(Value::as_object_mut) else { continue };
+            for kind in ["requests", "limits"] {
+                let read = |resources: &Value, name: &str| Quantity::from_value(&resources[kind][name]).ok();
+                let now = container.get("resources").cloned().unwrap_or_default();
+                let was = &before.value["resources"];
+                for name in ["cpu", "memory"] {
+                    if read(was, name).is_some() && read(&now, name).is_none() {
+                        let at = before.get("resources").get(kind);
+                        errors.forbidden(&at, &format!("resource {kind} cannot be removed"));
+                    }
+                }
+            }
+            let mut resources = container.get("resources").cloned().unwrap_or_default();
+            for kind in ["requests", "limits"] {
+                for name in ["cpu", "memory"] {
+                    let before = before.value["resources"][kind].get(name).cloned();
+                    if let Some(list) = resources.get_mut(kind).and_then(Value::as_object_mut) {
+                        match before {
+                            Some(value) => list.insert(name.into(), value),
+                            None => list.remove(name),
+                        };
+                    }
+                }
+            }
+            container.insert("resources".into(), resources);
+        }
+    }
+    if !same(&copy, old.value) {
+        errors.forbidden(&new, "only cpu and memory resources are mutable");
+    }
+}
+
+/// The subresource `status`: a node reports, it does not move the pod.
+pub(super) fn status(new: &At, old: &At, errors: &mut Errors) {
+    let name = new.path(&["spec", "nodeName"]);
+    if !same(name.value, old.path(&["spec", "nodeName"]).value) {
+        errors.forbidden(&name, "may not be changed directly");
+    }
+    let nominated = new.path(&["status", "nominatedNodeName"]);
+    errors.form(&nominated, super::syntax::dns_subdomain);
+    let phases = ["Failed", "Pending", "Running", "Succeeded", "Unknown"];
+    errors.supported(&new.path(&["status", "phase"]), &phases);
+}

@@ -1,0 +1,148 @@
+//! A runtime on directories and a cgroup of its own, so that tests run side by side.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use dunlin_runtime::Runtime;
+use dunlin_runtime::contract::Factory;
+use dunlin_runtime_oci::{Config, OciRuntime};
+use futures_util::future::BoxFuture;
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// Opens OCI runtimes for the contract suite.
+pub struct Oci {
+    directory: tempfile::TempDir,
+    cgroup_root: String,
+}
+
+impl Oci {
+    pub fn new() -> Self {
+        let cgroup_root = format!("dunlin-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        Self { directory: tempfile::tempdir().unwrap(), cgroup_root }
+    }
+
+    pub fn config(&self) -> Config {
+        Config {
+            data_dir: self.directory.path().join("data"),
+            run_dir: self.directory.path().join("run"),
+            cgroup_root: self.cgroup_root.clone(),
+            executable: executable(),
+        }
+    }
+
+    pub async fn runtime(&self) -> OciRuntime {
+        OciRuntime::open(self.config()).await.expect("opening the runtime (as root, on a machine with cgroups)")
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Every cgroup directory below our root, in all hierarchies.
+    pub fn cgroups(&self) -> Vec<PathBuf> {
+        let mut all = Vec::new();
+        for root in self.cgroup_roots() {
+            below(&root, &mut all);
+        }
+        all
+    }
+
+    fn cgroup_roots(&self) -> Vec<PathBuf> {
+        let base = Path::new("/sys/fs/cgroup");
+        let mut roots = vec![base.join(&self.cgroup_root)];
+        roots.extend(fs::read_dir(base).unwrap().flatten().map(|e| e.path().join(&self.cgroup_root)));
+        roots.retain(|root| root.is_dir());
+        roots
+    }
+}
+
+fn below(directory: &Path, all: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            below(&entry.path(), all);
+            all.push(entry.path());
+        }
+    }
+}
+
+impl Factory for Oci {
+    fn open(&self) -> BoxFuture<'_, Arc<dyn Runtime>> {
+        Box::pin(async { Arc::new(self.runtime().await) as Arc<dyn Runtime> })
+    }
+
+    fn layers(&self) -> Vec<PathBuf> {
+        vec![rootfs()]
+    }
+
+    fn logs(&self) -> PathBuf {
+        self.directory.path().join("logs")
+    }
+
+    fn assert_clean(&self) {
+        let left = |directory: &str| -> Vec<PathBuf> {
+            fs::read_dir(self.path().join(directory)).unwrap().flatten().map(|e| e.path()).collect()
+        };
+        assert_eq!(left("run/sandboxes"), Vec::<PathBuf>::new());
+        assert_eq!(left("data/containers"), Vec::<PathBuf>::new());
+        let shims = |path: &PathBuf| path.ends_with("shims");
+        let others: Vec<PathBuf> =
+            self.cgroups().into_iter().filter(|c| !shims(c) && !c.ends_with("burstable")).collect();
+        assert_eq!(others, Vec::<PathBuf>::new(), "cgroups that are left");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        for cgroup in self.cgroups() {
+            // A shim that has answered its last request may need a moment to be buried.
+            while fs::read_to_string(cgroup.join("cgroup.procs")).is_ok_and(|text| !text.is_empty()) {
+                assert!(Instant::now() < deadline, "processes are left in {}", cgroup.display());
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(self.path().to_str().unwrap()), "mounts are left");
+    }
+}
+
+impl Drop for Oci {
+    fn drop(&mut self) {
+        for directory in self.cgroups().into_iter().chain(self.cgroup_roots()) {
+            let _ = fs::remove_dir(directory);
+        }
+    }
+}
+
+/// The creator: an example of this crate, which cargo builds with the tests.
+fn executable() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.ancestors().nth(2).unwrap().join("examples/creator");
+    assert!(path.exists(), "{} is missing: run cargo test without --test, or build the example", path.display());
+    path
+}
+
+/// A root file system with busybox; made once, shared by all tests.
+pub fn rootfs() -> PathBuf {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("busybox-{}", std::process::id()));
+        for directory in ["bin", "etc", "tmp", "proc", "sys", "dev", "root"] {
+            fs::create_dir_all(root.join(directory)).unwrap();
+        }
+        fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
+        fs::copy("/usr/bin/busybox", root.join("bin/busybox")).expect("busybox-static is installed");
+        let list = Command::new("/usr/bin/busybox").arg("--list").output().unwrap();
+        for applet in String::from_utf8(list.stdout).unwrap().lines().filter(|a| *a != "busybox") {
+            symlink("busybox", root.join("bin").join(applet)).unwrap();
+        }
+        fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1001::/tmp:/bin/sh\n").unwrap();
+        fs::write(root.join("etc/group"), "root:x:0:\nuser:x:1001:\n").unwrap();
+        let script = root.join("bin/script-without-interpreter");
+        fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        root
+    })
+    .clone()
+}
