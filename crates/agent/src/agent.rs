@@ -68,7 +68,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub fn delays(&self) -> Delays {
-        Delays { first: self.config.crash_backoff_first, most: self.config.crash_backoff_most, reset: self.config.crash_backoff_reset }
+        Delays { first: self.config.crash_backoff_first, most: self.config.crash_backoff_most }
     }
     pub fn node_ip(&self) -> String {
         self.address.clone()
@@ -270,7 +270,7 @@ async fn bring_up(
         }
         let Some((uid, cidr)) = &known else { continue };
         let made = async {
-            let config = NetConfig { id: short_id(uid), range: cidr.parse()?, state_dir: shared.config.data_dir.join("network") };
+            let config = NetConfig { id: if shared.config.node_id.is_empty() { short_id(uid) } else { shared.config.node_id.clone() }, range: cidr.parse()?, state_dir: shared.config.data_dir.join("network") };
             let made = Network::start(config).await?;
             let relay = Relay::on_bridge(&made.bridge(), endpoint.clone())?;
             Ok::<_, dunlin_net::Error>((made, relay))

@@ -12,6 +12,8 @@ use dunlin_node::RegistrationOptions;
 pub struct AgentConfig {
     /// The Node's name.
     pub node_name: String,
+    /// Eight hexadecimal digits from which bridge and rules are named; derived from the Node's uid when empty.
+    pub node_id: String,
     /// What must survive a reboot.
     pub data_dir: PathBuf,
     /// What must not: tmpfs, for secrets.
@@ -63,6 +65,7 @@ impl AgentConfig {
     pub fn new(node_name: impl Into<String>, data_dir: impl Into<PathBuf>, run_dir: impl Into<PathBuf>) -> Self {
         Self {
             node_name: node_name.into(),
+            node_id: String::new(),
             data_dir: data_dir.into(),
             run_dir: run_dir.into(),
             labels: BTreeMap::new(),

@@ -23,3 +23,4 @@ mod worker;
 
 pub use agent::{Agent, AgentHandle, Error};
 pub use config::AgentConfig;
+pub use dunlin_node::{NodeService, RegistrationOptions};

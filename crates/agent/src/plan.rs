@@ -14,7 +14,6 @@ use crate::model::{ContainerRecord, Record, Sandbox, State, inits, sidecar, spec
 pub struct Delays {
     pub first: Duration,
     pub most: Duration,
-    pub reset: Duration,
 }
 
 /// One thing to do.
@@ -245,7 +244,7 @@ mod tests {
     use serde_json::json;
 
     const DELAYS: Delays =
-        Delays { first: Duration::from_secs(10), most: Duration::from_secs(300), reset: Duration::from_secs(600) };
+        Delays { first: Duration::from_secs(10), most: Duration::from_secs(300) };
 
     fn pod(policy: &str) -> Pod {
         serde_json::from_value(json!({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","namespace":"n","uid":"u"},

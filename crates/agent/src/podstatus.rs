@@ -293,7 +293,7 @@ mod tests {
     use serde_json::json;
 
     const DELAYS: Delays =
-        Delays { first: Duration::from_secs(10), most: Duration::from_secs(300), reset: Duration::from_secs(600) };
+        Delays { first: Duration::from_secs(10), most: Duration::from_secs(300) };
 
     fn pod() -> Pod {
         serde_json::from_value(json!({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","namespace":"n","uid":"u"},

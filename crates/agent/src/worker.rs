@@ -66,8 +66,9 @@ enum Done {
     Volumes(Result<Option<Timestamp>, String>),
     Started(String, Result<Box<Launched>, Failure>),
     PostStart(String, u32, Result<(), String>),
-    Stopped(String),
-    Seen(Result<SandboxStatus, dunlin_runtime::Error>),
+    Stopped(String, Result<SandboxStatus, dunlin_runtime::Error>),
+    /// The sandbox, and which containers ran (with their launches) when it was asked.
+    Seen(Result<SandboxStatus, dunlin_runtime::Error>, Vec<(String, u32)>),
     Probed(String, u32, Kind, Result<(), String>),
     Quiet,
 }
@@ -123,7 +124,8 @@ impl Worker {
                 } else {
                     self.record.sandbox = Sandbox::None;
                 }
-                self.see(sandbox);
+                let ran = self.running();
+                self.see(sandbox, &ran);
                 let running: Vec<String> = self.record.containers.iter().filter(|(_, c)| c.running()).map(|(n, _)| n.clone()).collect();
                 for name in running {
                     self.start_probes(&name);
@@ -214,12 +216,17 @@ impl Worker {
     }
 
     fn uses_sources(&self) -> bool {
-        self.record.volumes_ready && !self.record.ending
+        (self.record.volumes_ready || self.volume_failures > 0) && !self.record.ending
+    }
+
+    /// The containers that run, with their launches.
+    fn running(&self) -> Vec<(String, u32)> {
+        self.record.containers.iter().filter(|(_, c)| c.running()).map(|(n, c)| (n.clone(), c.launches)).collect()
     }
 
     fn look(&mut self) {
-        let (runtime, id) = (self.runtime.clone(), self.id());
-        self.jobs.push(Box::pin(async move { Done::Seen(runtime.sandbox(&id).await) }));
+        let (runtime, id, ran) = (self.runtime.clone(), self.id(), self.running());
+        self.jobs.push(Box::pin(async move { Done::Seen(runtime.sandbox(&id).await, ran) }));
     }
 
     fn refresh(&mut self) {
@@ -392,7 +399,8 @@ impl Worker {
                 let _ = runtime.signal(&sandbox, &id, libc::SIGKILL).await;
                 wait_exit(&runtime, &sandbox, &id, Duration::from_secs(10)).await;
             }
-            Done::Stopped(name)
+            let left = runtime.sandbox(&sandbox).await;
+            Done::Stopped(name, left)
         }));
     }
 
@@ -459,23 +467,24 @@ impl Worker {
                     self.container(&name).unhealthy = Some("FailedPostStartHook".into());
                 }
             }
-            Done::Stopped(name) => {
+            Done::Stopped(name, left) => {
+                let ran = self.running();
+                self.done(Done::Seen(left, ran));
+                // Still set only if it outlived SIGKILL: then it is tried again.
                 self.container(&name).stopping = false;
-                self.container(&name).unhealthy = None;
-                self.look();
             }
-            Done::Seen(Ok(sandbox)) if sandbox.alive => self.see(sandbox),
-            Done::Seen(Ok(_) | Err(dunlin_runtime::Error::NoSandbox(_))) => {
+            Done::Seen(Ok(sandbox), ran) if sandbox.alive => self.see(sandbox, &ran),
+            Done::Seen(Ok(_) | Err(dunlin_runtime::Error::NoSandbox(_)), _) => {
                 if self.record.sandbox == Sandbox::Ready {
                     self.lose();
                 }
             }
-            Done::Seen(Err(error)) => {
+            Done::Seen(Err(error), ran) => {
                 tracing::debug!(error = dunlin_base::error::chain(&error), "a sandbox could not be looked at");
                 let (runtime, id) = (self.runtime.clone(), self.id());
                 self.jobs.push(Box::pin(async move {
                     tokio::time::sleep(Duration::from_secs(1)).await;
-                    Done::Seen(runtime.sandbox(&id).await)
+                    Done::Seen(runtime.sandbox(&id).await, ran)
                 }));
             }
             Done::Probed(name, launches, kind, result) => self.probed(&name, launches, kind, result),
@@ -560,12 +569,13 @@ impl Worker {
     }
 
     /// Takes in the state of the whole sandbox.
-    fn see(&mut self, sandbox: SandboxStatus) {
+    fn see(&mut self, sandbox: SandboxStatus, ran: &[(String, u32)]) {
         for container in &sandbox.containers {
             self.take(container);
         }
         let missing: Vec<String> = self.record.containers.iter()
-            .filter(|(name, c)| c.running() && !c.starting && !sandbox.containers.iter().any(|s| s.id.0 == format!("{name}-{}", c.launches.saturating_sub(1))))
+            // One that was started after the question is not missing from the answer.
+            .filter(|(name, c)| c.running() && ran.iter().any(|(n, l)| n == *name && *l == c.launches) && !sandbox.containers.iter().any(|s| s.id.0 == format!("{name}-{}", c.launches.saturating_sub(1))))
             .map(|(name, _)| name.clone()).collect();
         for name in missing {
             self.vanished(&name);
@@ -636,6 +646,7 @@ impl Worker {
         known.ready = false;
         known.started = false;
         known.unhealthy = None;
+        known.stopping = false;
         known.state = State::Exited(ended);
         let backing_off = known.crashes > 1 && restarts;
         self.streaks.retain(|(n, _), _| n != name);
@@ -774,7 +785,9 @@ impl Worker {
 
 /// Whether a volume shows the pod's address, which must then be known first.
 fn needs_ip(pod: &Pod) -> bool {
-    spec(pod).volumes.iter().flatten().any(|v| v.downward_api.is_some() || v.projected.is_some())
+    spec(pod).volumes.iter().flatten().any(|v| {
+        v.downward_api.is_some() || v.projected.iter().filter_map(|p| p.sources.as_ref()).flatten().any(|s| s.downward_api.is_some())
+    })
 }
 
 async fn make_sandbox(shared: &Shared, runtime: &Arc<dyn Runtime>, pod: &Pod) -> Result<Option<String>, String> {

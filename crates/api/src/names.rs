@@ -200,7 +200,9 @@ mod tests {
         assert_eq!(user::node_name("system:node:"), None);
         assert_eq!(user::bootstrap_id(&user::bootstrap("abcdef")), Some("abcdef"));
         assert_eq!(user::service_account_of(&user::service_account("ns", "sa")), Some(("ns", "sa")));
-        for wrong in ["system:serviceaccount:ns", "system:serviceaccount::sa", "system:serviceaccount:a:b:c", "bob"] {
+        for wrong in
+            ["system:serviceaccount:ns", "system:serviceaccount::sa", "system:serviceaccount:a:b:c", "bob"]
+        {
             assert_eq!(user::service_account_of(wrong), None, "{wrong}");
         }
     }

@@ -68,7 +68,8 @@ const HEX: &str = "the digits 0-9 and a-f";
 const ALPHANUMERIC: &str = "lower case letters and digits";
 
 fn check(part: &'static str, text: &str, expected: usize, hex: bool) -> Result<(), Error> {
-    let fits = |c: char| if hex { matches!(c, '0'..='9' | 'a'..='f') } else { matches!(c, '0'..='9' | 'a'..='z') };
+    let fits =
+        |c: char| if hex { matches!(c, '0'..='9' | 'a'..='f') } else { matches!(c, '0'..='9' | 'a'..='z') };
     if let Some(index) = text.chars().position(|c| !fits(c)) {
         return Err(Error::Character {
             part,
@@ -192,7 +193,10 @@ mod tests {
             ("K10abc::server:x".into(), "must start with \"dunlin1.\""),
             ("dunlin1".into(), "has 1"),
             (format!("dunlin1.{fp}.abc123"), "has 3"),
-            (text("0a", "abc123", SECRET), "fingerprint of the join token must have 64 characters, but has 2"),
+            (
+                text("0a", "abc123", SECRET),
+                "fingerprint of the join token must have 64 characters, but has 2",
+            ),
             (text(&"0g".repeat(32), "abc123", SECRET), "fingerprint of the join token may only have"),
             (text(&fp, "abc12", SECRET), "id of the join token must have 6"),
             (text(&fp, "ABC123", SECRET), "character 1 is"),

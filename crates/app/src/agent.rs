@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_agent::{Agent, AgentConfig, AgentHandle, NodeService};
+use dunlin_agent::{Agent, AgentConfig, AgentHandle, NodeService, RegistrationOptions};
 use dunlin_base::error::chain;
 use dunlin_base::task::Task;
 use dunlin_runtime::Runtime;
 use dunlin_runtime::image::ImageStore;
 use dunlin_runtime_oci::OciRuntime;
 use dunlin_tunnel::dial;
+use http_body_util::BodyExt;
 
 use crate::error::{Doing, Error};
 use crate::join::{self, Membership};
@@ -48,7 +49,10 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
     let target = dial::Target { host, port, tls: Arc::new(tls) };
     let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let service = service.clone();
-        async move { Ok::<_, std::convert::Infallible>(service.handle(request).await) }
+        async move {
+            let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+            Ok::<_, std::convert::Infallible>(service.handle(request).await)
+        }
     });
     let _tunnel = Task::spawn("tunnel", dial::run(target, service));
     crate::shutdown::requested().await
@@ -98,18 +102,14 @@ pub(crate) async fn start(
             })
         })
         .collect::<Result<_, _>>()?;
-    let config = AgentConfig {
-        node_name: settings.node_name,
-        node_id: id,
-        data_dir: layout.agent(),
-        run_dir,
-        labels,
-        area: settings.area,
-        api_endpoint,
-        ..AgentConfig::default()
-    };
+    let mut config = AgentConfig::new(settings.node_name, layout.agent(), run_dir);
+    config.node_id = id;
+    config.labels = labels;
+    config.area = settings.area;
+    // The server renews the Lease while it hears from the node (`server::heartbeat`), so an idle node writes nothing.
+    config.registration = RegistrationOptions { renew_lease: false, status_interval: None, ..Default::default() };
     let runtimes: Vec<Arc<dyn Runtime>> = vec![Arc::new(runtime)];
-    Agent::start(config, client, runtimes, images).await.doing("starting the agent")
+    Agent::start(config, client, runtimes, images, api_endpoint).await.doing("starting the agent")
 }
 
 /// The container runtime's configuration, derived from the node's identity.

@@ -93,7 +93,9 @@ pub fn client(server: &str, ca_pem: &str, membership: Option<&Membership>, beare
     use base64::Engine;
     let url = server.parse().map_err(|e| Error::Input(format!("the server's URL {server:?} is wrong: {e}")))?;
     let mut config = kube::Config::new(url);
-    config.root_cert = Some(dunlin_pki::tls::certificates(ca_pem).doing("reading the server's CA")?);
+    config.root_cert = Some(
+        dunlin_pki::tls::certificates(ca_pem).doing("reading the server's CA")?.iter().map(|der| der.to_vec()).collect(),
+    );
     if let Some(membership) = membership {
         let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
         config.auth_info.client_certificate_data = Some(encode(&membership.cert_pem));

@@ -84,9 +84,13 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
         _agent = Some(handle);
     }
     tracing::info!(address = %address, data = %layout.root().display(), "serving");
+    let mut listener = dunlin_apiserver::serve(api, listener, Arc::new(tls)).doing("serving the API")?;
     tokio::select! {
-        ended = dunlin_apiserver::serve(api, listener, Arc::new(tls)) => ended.doing("serving the API"),
-        asked = crate::shutdown::requested() => asked,
+        () = listener.finished() => Err(Error::Input("the API's listener ended unexpectedly; the log says why".to_owned())),
+        asked = crate::shutdown::requested() => {
+            listener.stop().await;
+            asked
+        }
     }
 }
 

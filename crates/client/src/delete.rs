@@ -56,14 +56,16 @@ async fn one(connection: &Connection, resource: &Resource, namespace: &str, name
     let answer: Value = connection.client.request(asked).await.map_err(Error::api(format!("deleting {shown}")))?;
     println!("{shown} deleted");
     let uid = answer["metadata"]["uid"].clone();
-    while delete.wait {
+    if !delete.wait {
+        return Ok(());
+    }
+    loop {
         let asked = request(http::Method::GET, &path, Vec::new(), &[])?;
         match connection.client.request::<Value>(asked).await {
             Ok(object) if uid.is_null() || object["metadata"]["uid"] == uid => tokio::time::sleep(Duration::from_millis(200)).await,
-            Ok(_) => break,
-            Err(kube::Error::Api(status)) if status.code == 404 => break,
+            Ok(_) => return Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
             Err(error) => return Err(Error::api(format!("waiting for {shown} to be gone"))(error)),
         }
     }
-    Ok(())
 }

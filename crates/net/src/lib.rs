@@ -11,7 +11,7 @@ pub mod plan;
 pub mod relay;
 
 pub use error::Error;
-pub use network::{NetConfig, Network};
+pub use network::{NetConfig, Network, remove_all};
 pub use plan::ipam::Cidr;
 pub use plan::rules::{HostPort, Protocol};
 pub use relay::Relay;

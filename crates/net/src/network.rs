@@ -41,6 +41,15 @@ struct State {
     ports: BTreeMap<String, Vec<HostPort>>,
 }
 
+/// Removes what a node's network has left on the machine: bridge and rules. Absent is success.
+///
+/// # Errors
+/// When the kernel or `nft` refuses.
+pub async fn remove_all(id: &str) -> Result<(), Error> {
+    host::nft(&removal(&table_name(id))).await?;
+    Netlink::open()?.remove(&bridge_name(id)).await
+}
+
 /// The running network.
 pub struct Network {
     config: NetConfig,
@@ -157,8 +166,7 @@ impl Network {
     /// # Errors
     /// When the kernel or `nft` refuses.
     pub async fn remove(&self) -> Result<(), Error> {
-        host::nft(&removal(&table_name(&self.config.id))).await?;
-        self.netlink.remove(&self.bridge()).await
+        remove_all(&self.config.id).await
     }
 
     async fn write_rules(&self) -> Result<(), Error> {

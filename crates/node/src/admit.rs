@@ -204,6 +204,7 @@ mod tests {
         let refusal = admit(&pod("500m", "600m"), [&other].into_iter(), &allocatable, &labels).expect_err("too much");
         assert_eq!(refusal.reason, "OutOfcpu");
         assert!(refusal.message.ends_with("requested: 600, used: 500, capacity: 1000"), "{}", refusal.message);
-        assert_eq!(admit(&pod("1m", "0"), [&other, &other].into_iter(), &allocatable, &labels).expect_err("pods").reason, "OutOfpods");
+        let small = pod("1m", "0");
+        assert_eq!(admit(&small, [&small, &small].into_iter(), &allocatable, &labels).expect_err("pods").reason, "OutOfpods");
     }
 }

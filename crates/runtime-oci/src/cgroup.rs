@@ -189,9 +189,18 @@ impl Cgroups {
         }
     }
 
+    /// Removes this node's root and all that is below it, when the node leaves the machine.
+    pub async fn remove_root(&self) -> Result<(), Error> {
+        self.remove_everywhere("").await
+    }
+
     /// Removes a cgroup and what is below, in every hierarchy. Absent is success.
     pub async fn remove(&self, relative: &str) -> Result<(), Error> {
         debug_assert!(!relative.is_empty(), "the root is other sandboxes' as well");
+        self.remove_everywhere(relative).await
+    }
+
+    async fn remove_everywhere(&self, relative: &str) -> Result<(), Error> {
         let deadline = Instant::now() + PATIENCE;
         for directory in self.everywhere(relative) {
             while let Err(error) = remove_tree(&directory) {

@@ -101,6 +101,14 @@ impl OciRuntime {
         Ok(runtime)
     }
 
+    /// Removes what all sandboxes of this node shared; called when none is left and the node leaves the machine.
+    ///
+    /// # Errors
+    /// When a cgroup is still in use.
+    pub async fn remove_root(&self) -> Result<(), Error> {
+        self.shared.cgroups.remove_root().await.map_err(cgroup_error)
+    }
+
     /// Finds what a former runtime has left: sandboxes, and the layers of sandboxes that a reboot has ended.
     async fn recover(&self) -> Result<(), Error> {
         for id in names(&self.shared.layout.sandboxes()) {

@@ -46,7 +46,10 @@ fn main() {
     }
     match setup::setup() {
         Ok(ready) => {
-            report(&format!("ready {}", std::process::id()));
+            // An agent that has gone will not know of this sandbox, and makes another when it comes back.
+            if !report(&format!("ready {}", std::process::id())) {
+                std::process::exit(1);
+            }
             if sys::stdio_to_null("shim.log").is_err() {
                 // Only diagnostics are lost.
             }
@@ -59,7 +62,8 @@ fn main() {
     }
 }
 
-fn report(line: &str) {
-    // The agent may be gone already; then nobody needs the line.
-    let _ = writeln!(std::io::stdout(), "{line}");
+/// Whether there was somebody to take the line.
+fn report(line: &str) -> bool {
+    let mut out = std::io::stdout();
+    writeln!(out, "{line}").and_then(|()| out.flush()).is_ok()
 }

@@ -15,7 +15,7 @@ fn job(object: &mut Object) {
     let labels = at(object, &["spec", "template", "metadata", "labels"]).cloned();
     if let Some(labels) = labels
         && let Some(metadata) = ensure(object, "metadata")
-        && !metadata.get("labels").and_then(|l| l.as_object()).is_some_and(|l| !l.is_empty())
+        && metadata.get("labels").and_then(|l| l.as_object()).is_none_or(Object::is_empty)
     {
         metadata.insert("labels".into(), labels.into());
     }

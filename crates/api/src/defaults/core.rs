@@ -80,7 +80,8 @@ fn service(object: &mut Object) {
     }
     if kind == "LoadBalancer" {
         set(spec, "allocateLoadBalancerNodePorts", true);
-        for ingress in at(object, &["status", "loadBalancer"]).into_iter().flat_map(|lb| items(lb, "ingress")) {
+        for ingress in at(object, &["status", "loadBalancer"]).into_iter().flat_map(|lb| items(lb, "ingress"))
+        {
             if !text(ingress, "ip").is_empty() {
                 set(ingress, "ipMode", "VIP");
             }

@@ -31,7 +31,8 @@ fn network_policy(object: &mut Object) {
             }
         }
     }
-    let filled = |spec: &Object, key: &str| spec.get(key).and_then(Value::as_array).is_some_and(|l| !l.is_empty());
+    let filled =
+        |spec: &Object, key: &str| spec.get(key).and_then(Value::as_array).is_some_and(|l| !l.is_empty());
     if !filled(spec, "policyTypes") {
         let types = if filled(spec, "egress") { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
         spec.insert("policyTypes".into(), types);

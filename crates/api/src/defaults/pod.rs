@@ -219,7 +219,7 @@ pub fn requests(spec: &Value, resource: &str) -> Option<Quantity> {
     let read = |value: &Value| Quantity::from_value(value).ok();
     let of = |container: &Value| read(&container["resources"]["requests"][resource]);
     let plus = |a: Option<Quantity>, b: Option<Quantity>| match (a, b) {
-        (Some(a), Some(b)) => Some(a.add(b)),
+        (Some(a), Some(b)) => Some(a + b),
         (a, b) => a.or(b),
     };
     let overhead = read(&spec["overhead"][resource]);
@@ -247,7 +247,10 @@ pub fn qos_class(spec: &Value) -> &'static str {
     let containers: Vec<&Value> = if spec["resources"].as_object().is_some_and(|r| !r.is_empty()) {
         vec![spec]
     } else {
-        ["initContainers", "containers"].iter().flat_map(|key| spec[*key].as_array().into_iter().flatten()).collect()
+        ["initContainers", "containers"]
+            .iter()
+            .flat_map(|key| spec[*key].as_array().into_iter().flatten())
+            .collect()
     };
     let read = |container: &Value, list: &str, resource: &str| {
         let value = Quantity::from_value(&container["resources"][list][resource]).ok();

@@ -115,10 +115,14 @@ fn unescape(value: &str) -> Result<String, Error> {
         match c {
             '\\' => match chars.next() {
                 Some(c @ ('\\' | ',' | '=')) => out.push(c),
-                Some(c) => return Err(Error(format!("invalid field selector: invalid escape sequence: \\{c}"))),
+                Some(c) => {
+                    return Err(Error(format!("invalid field selector: invalid escape sequence: \\{c}")));
+                }
                 None => return Err(Error("invalid field selector: invalid escape sequence: \\".into())),
             },
-            ',' | '=' => return Err(Error(format!("invalid field selector: unescaped character in value: {c}"))),
+            ',' | '=' => {
+                return Err(Error(format!("invalid field selector: unescaped character in value: {c}")));
+            }
             c => out.push(c),
         }
     }

@@ -1,7 +1,8 @@
 //! Makes requirements out of the tokens of a label selector, with Kubernetes' words when that fails.
 
 use super::lexer::{Token, tokens};
-use super::{Error, Operator, Requirement, check_key};
+use super::requirement::check_key;
+use super::{Error, Operator, Requirement};
 
 struct Parser {
     tokens: Vec<Token>,
@@ -12,7 +13,7 @@ struct Parser {
 pub(super) fn parse(text: &str) -> Result<Vec<Requirement>, Error> {
     let mut parser = Parser { tokens: tokens(text), position: 0 };
     let mut requirements = parser.selector()?;
-    requirements.sort_by(|a, b| a.key.cmp(&b.key));
+    requirements.sort_by(|a, b| a.key().cmp(b.key()));
     Ok(requirements)
 }
 
@@ -47,7 +48,10 @@ impl Parser {
                 Token::Identifier(_) | Token::Not => {}
                 Token::End => return Ok(requirements),
                 other => {
-                    return error(format!("found '{}', expected: !, identifier, or 'end of string'", other.text()));
+                    return error(format!(
+                        "found '{}', expected: !, identifier, or 'end of string'",
+                        other.text()
+                    ));
                 }
             }
             let requirement =
@@ -57,7 +61,9 @@ impl Parser {
                 Token::End => return Ok(requirements),
                 Token::Comma => match self.peek_word() {
                     Token::Identifier(_) | Token::Not => {}
-                    other => return error(format!("found '{}', expected: identifier after ','", other.text())),
+                    other => {
+                        return error(format!("found '{}', expected: identifier after ','", other.text()));
+                    }
                 },
                 other => {
                     return error(format!("found '{}', expected: ',' or 'end of string'", other.text()));

@@ -57,9 +57,15 @@ fn errors_are_worded_as_kubernetes() {
         assert_eq!(LabelSelector::parse(input).unwrap_err().to_string(), want, "{input}");
     }
     let key = LabelSelector::parse("-a=b").unwrap_err().to_string();
-    assert!(key.starts_with("unable to parse requirement: key: Invalid value: \"-a\": name part must"), "{key}");
+    assert!(
+        key.starts_with("unable to parse requirement: key: Invalid value: \"-a\": name part must"),
+        "{key}"
+    );
     let value = LabelSelector::parse("a=b_").unwrap_err().to_string();
-    assert!(value.starts_with("unable to parse requirement: values[0][a]: Invalid value: \"b_\": a valid label"), "{value}");
+    assert!(
+        value.starts_with("unable to parse requirement: values[0][a]: Invalid value: \"b_\": a valid label"),
+        "{value}"
+    );
 }
 
 #[test]
@@ -148,15 +154,17 @@ fn requirement() -> impl Strategy<Value = Requirement> {
         Just(Operator::GreaterThan),
     ];
     let values = prop::collection::vec("([a-z]([-a-z0-9]{0,4}[a-z0-9])?)?", 1..4);
-    ("([a-z]{1,4}/)?[a-z]{1,8}", operator, values, any::<i64>()).prop_map(|(key, operator, mut values, number)| {
-        match operator {
-            Operator::In | Operator::NotIn => {}
-            Operator::Exists | Operator::DoesNotExist => values.clear(),
-            Operator::GreaterThan => values = vec![number.unsigned_abs().min(9_999).to_string()],
-            _ => values.truncate(1),
-        }
-        Requirement::new(&key, operator, values).unwrap()
-    })
+    ("([a-z]{1,4}/)?[a-z]{1,8}", operator, values, any::<i64>()).prop_map(
+        |(key, operator, mut values, number)| {
+            match operator {
+                Operator::In | Operator::NotIn => {}
+                Operator::Exists | Operator::DoesNotExist => values.clear(),
+                Operator::GreaterThan => values = vec![number.unsigned_abs().min(9_999).to_string()],
+                _ => values.truncate(1),
+            }
+            Requirement::new(&key, operator, values).unwrap()
+        },
+    )
 }
 
 proptest! {

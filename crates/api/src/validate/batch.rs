@@ -40,9 +40,15 @@ pub(super) fn change(kind: &str, new: &At, old: &At, errors: &mut Errors) {
     if !elastic {
         errors.immutable(&spec.get("completions"), &old_spec.get("completions"));
     }
-    for name in
-        ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy", "podReplacementPolicy"]
-    {
+    for name in [
+        "selector",
+        "completionMode",
+        "podFailurePolicy",
+        "backoffLimitPerIndex",
+        "managedBy",
+        "successPolicy",
+        "podReplacementPolicy",
+    ] {
         errors.immutable(&spec.get(name), &old_spec.get(name));
     }
     let waiting = old_spec.get("suspend").is_true() && !old.path(&["status", "startTime"]).is_set();
@@ -93,7 +99,10 @@ fn job_spec(spec: &At, errors: &mut Errors) {
         }
         let parallelism = spec.get("parallelism");
         if parallelism.int().is_some_and(|n| n > 100_000) {
-            errors.invalid(&parallelism, "must be less than or equal to 100000 when completion mode is Indexed");
+            errors.invalid(
+                &parallelism,
+                "must be less than or equal to 100000 when completion mode is Indexed",
+            );
         }
     } else {
         for name in ["backoffLimitPerIndex", "maxFailedIndexes"] {
@@ -178,7 +187,10 @@ fn cron_job(object: &At, spec: &At, errors: &mut Errors) {
         if zone.text().is_empty() {
             errors.invalid(&zone, "timeZone must be nil or non-empty string");
         } else if zone.text().eq_ignore_ascii_case("local") {
-            errors.invalid(&zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
+            errors.invalid(
+                &zone,
+                "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
+            );
         } else if !zone.text().bytes().all(fits) {
             errors.invalid(&zone, format!("unknown time zone {}", zone.text()));
         }
@@ -189,11 +201,7 @@ fn cron_job(object: &At, spec: &At, errors: &mut Errors) {
     errors.need_supported(&spec.get("concurrencyPolicy"), &["Allow", "Forbid", "Replace"]);
     let job = spec.path(&["jobTemplate", "spec"]);
     if job.get("manualSelector").is_true() {
-        errors.push(FieldError::not_supported(
-            &job.get("manualSelector").path,
-            true,
-            &["nil", "false"],
-        ));
+        errors.push(FieldError::not_supported(&job.get("manualSelector").path, true, &["nil", "false"]));
     } else if job.get("selector").is_set() {
         errors.invalid(&job.get("selector"), "`selector` will be auto-generated");
     }

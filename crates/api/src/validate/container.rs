@@ -147,7 +147,8 @@ pub(super) fn field_ref(source: &At, known: &[&str], errors: &mut Errors) {
     if !errors.need(&path) {
         return;
     }
-    let subscript = path.text().split_once("['").and_then(|(map, rest)| Some((map, rest.strip_suffix("']")?)));
+    let subscript =
+        path.text().split_once("['").and_then(|(map, rest)| Some((map, rest.strip_suffix("']")?)));
     match subscript {
         Some(("metadata.labels", key)) => errors.complaints_about(&path, key, syntax::qualified_name(key)),
         Some(("metadata.annotations", key)) => {
@@ -239,7 +240,10 @@ fn mounts(at: &At, context: &Context, errors: &mut Errors) {
             if !context.volumes.contains(&name.text()) {
                 errors.push(super::FieldError::not_found(&name.path, name.value.clone()));
             } else if !context.claims.contains(&name.text()) {
-                errors.invalid(&name, "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode");
+                errors.invalid(
+                    &name,
+                    "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode",
+                );
             }
         }
         if errors.need(&path) {

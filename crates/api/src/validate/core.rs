@@ -3,8 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::field::{At, Errors, same};
-use super::{FieldError, apps, limits, pod, pod_update, resources, scheduling, selectors, service, storage, syntax};
+use super::field::{At, Errors, same, same_texts};
+use super::{
+    FieldError, apps, limits, pod, pod_update, resources, scheduling, selectors, service, storage, syntax,
+};
 use crate::names::{annotation, secret_type};
 use crate::selector::LabelSelector;
 
@@ -24,7 +26,10 @@ pub(super) fn kind(kind: &str, object: &At, errors: &mut Errors) {
             for item in spec.get("finalizers").items() {
                 errors.complaints(&item, syntax::qualified_name(item.text()));
                 if !item.text().contains('/') && item.text() != "kubernetes" {
-                    errors.invalid(&item, "name is neither a standard finalizer name nor is it fully qualified");
+                    errors.invalid(
+                        &item,
+                        "name is neither a standard finalizer name nor is it fully qualified",
+                    );
                 }
             }
         }
@@ -97,7 +102,7 @@ fn frozen(new: &At, old: &At, data: &[&str], errors: &mut Errors) {
         errors.forbidden(&new.get("immutable"), WORDS);
     }
     for name in data {
-        if !same(new.get(name).value, old.get(name).value) {
+        if !same_texts(new.get(name).value, old.get(name).value) {
             errors.forbidden(&new.get(name), WORDS);
         }
     }
@@ -159,11 +164,11 @@ fn secret(object: &At, errors: &mut Errors) {
         }
         secret_type::DOCKER_CONFIG_JSON => json_key(&data, ".dockerconfigjson", errors),
         secret_type::DOCKERCFG => json_key(&data, ".dockercfg", errors),
-        secret_type::BASIC_AUTH => {
-            if data.value.get("username").is_none() && data.value.get("password").is_none() {
-                need("username", errors);
-                need("password", errors);
-            }
+        secret_type::BASIC_AUTH
+            if data.value.get("username").is_none() && data.value.get("password").is_none() =>
+        {
+            need("username", errors);
+            need("password", errors);
         }
         secret_type::SSH_AUTH => need("ssh-privatekey", errors),
         _ => {}
@@ -187,10 +192,10 @@ fn replication_controller(spec: &At, errors: &mut Errors) {
     let selector = spec.get("selector");
     super::metadata::labels(&selector, errors);
     errors.need(&selector);
-    if let Ok(parsed) = LabelSelector::from_map(selector.value) {
-        if !parsed.is_nothing() {
-            selectors::fits_template(&parsed, spec, errors);
-        }
+    if let Ok(parsed) = LabelSelector::from_map(selector.value)
+        && !parsed.is_nothing()
+    {
+        selectors::fits_template(&parsed, spec, errors);
     }
     apps::always(spec, "ReplicationController", errors);
 }
@@ -222,7 +227,9 @@ fn event(object: &At, errors: &mut Errors) {
     let namespace = object.path(&["metadata", "namespace"]);
     let involved = object.path(&["involvedObject", "namespace"]);
     let fits = if involved.is_empty() {
-        namespace.is_empty() || namespace.text() == crate::names::namespace::DEFAULT || namespace.text() == crate::names::namespace::SYSTEM
+        namespace.is_empty()
+            || namespace.text() == crate::names::namespace::DEFAULT
+            || namespace.text() == crate::names::namespace::SYSTEM
     } else {
         involved.text() == namespace.text()
     };

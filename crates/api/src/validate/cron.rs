@@ -13,7 +13,8 @@ pub(super) fn complaint(schedule: &str) -> Option<String> {
         &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
     const DAYS: &[&str] = &["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
     // Names count from `first`; Sunday is 0 and, as in most crons, 7 is not allowed.
-    let ranges: [(u32, u32, &[&str]); 5] = [(0, 59, &[]), (0, 23, &[]), (1, 31, &[]), (1, 12, MONTHS), (0, 6, DAYS)];
+    let ranges: [(u32, u32, &[&str]); 5] =
+        [(0, 59, &[]), (0, 23, &[]), (1, 31, &[]), (1, 12, MONTHS), (0, 6, DAYS)];
     fields.iter().zip(ranges).find_map(|(field, (low, high, names))| field_complaint(field, low, high, names))
 }
 
@@ -36,7 +37,9 @@ fn is_duration(text: &str) -> bool {
             return false;
         }
         let unit = ["ns", "us", "µs", "ms", "s", "m", "h"].into_iter().find(|unit| {
-            digits.strip_prefix(unit).is_some_and(|r| r.is_empty() || r.starts_with(|c: char| c.is_ascii_digit()))
+            digits
+                .strip_prefix(unit)
+                .is_some_and(|r| r.is_empty() || r.starts_with(|c: char| c.is_ascii_digit()))
         });
         let Some(after) = unit.and_then(|unit| digits.strip_prefix(unit)) else { return false };
         rest = after;
@@ -54,7 +57,9 @@ fn range_complaint(part: &str, low: u32, high: u32, names: &[&str]) -> Option<St
         if let Some(index) = names.iter().position(|name| *name == lower) {
             return Ok(low + index as u32);
         }
-        text.parse().map_err(|_| format!("failed to parse int from {text}: strconv.Atoi: parsing \"{text}\": invalid syntax"))
+        text.parse().map_err(|_| {
+            format!("failed to parse int from {text}: strconv.Atoi: parsing \"{text}\": invalid syntax")
+        })
     };
     let check = || -> Result<(), String> {
         let (range, step) = match part.split_once('/') {
@@ -96,7 +101,9 @@ mod tests {
 
     #[test]
     fn schedules() {
-        for right in ["* * * * *", "*/5 0-6 1,15 jan-MAR mon", "0 0 ? * *", "@daily", "@every 1h30m", "5/10 * * * *"] {
+        for right in
+            ["* * * * *", "*/5 0-6 1,15 jan-MAR mon", "0 0 ? * *", "@daily", "@every 1h30m", "5/10 * * * *"]
+        {
             assert_eq!(complaint(right), None, "{right}");
         }
         for (wrong, want) in [

@@ -104,7 +104,8 @@ impl FieldError {
     /// The value is none of these.
     pub fn not_supported(field: &str, value: impl Into<Value>, supported: &[&str]) -> Self {
         let list: Vec<String> = supported.iter().map(|s| quote(s)).collect();
-        let detail = if list.is_empty() { String::new() } else { format!("supported values: {}", list.join(", ")) };
+        let detail =
+            if list.is_empty() { String::new() } else { format!("supported values: {}", list.join(", ")) };
         Self::new(ErrorKind::NotSupported, field, Some(value.into()), detail)
     }
 

@@ -46,7 +46,12 @@ pub(super) fn change(kind: &str, new: &At, old: &At, errors: &mut Errors) {
         "RuntimeClass" => errors.immutable(&new.get("handler"), &old.get("handler")),
         "CertificateSigningRequest" => errors.immutable(&new.get("spec"), &old.get("spec")),
         "CustomResourceDefinition" => {
-            for path in [&["spec", "scope"][..], &["spec", "names", "kind"], &["spec", "names", "plural"], &["spec", "group"]] {
+            for path in [
+                &["spec", "scope"][..],
+                &["spec", "names", "kind"],
+                &["spec", "names", "plural"],
+                &["spec", "group"],
+            ] {
                 errors.immutable(&new.path(path), &old.path(path));
             }
         }
@@ -59,7 +64,10 @@ fn priority_class(object: &At, errors: &mut Errors) {
     if name.text().starts_with("system-") {
         let known = SYSTEM_PRIORITIES.iter().any(|(n, v)| *n == name.text() && value.int() == Some(*v));
         if !known {
-            errors.forbidden(&name, "priority class names with 'system-' prefix are reserved for system use only");
+            errors.forbidden(
+                &name,
+                "priority class names with 'system-' prefix are reserved for system use only",
+            );
         }
     } else if value.int().is_some_and(|n| n > HIGHEST_USER_PRIORITY) {
         errors.forbidden(
@@ -86,7 +94,10 @@ fn certificate_request(object: &At, errors: &mut Errors) {
     }
     let signer = spec.get("signerName");
     if errors.need(&signer) && signer.text().split('/').count() != 2 {
-        errors.invalid(&signer, "must be a fully qualified domain and path of the form 'example.com/signer-name'");
+        errors.invalid(
+            &signer,
+            "must be a fully qualified domain and path of the form 'example.com/signer-name'",
+        );
     }
     let seconds = spec.get("expirationSeconds");
     if seconds.int().is_some_and(|n| n < 600) {

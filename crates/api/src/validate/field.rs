@@ -70,24 +70,51 @@ impl<'a> At<'a> {
     }
 }
 
-/// Whether two values mean the same: what is null or empty counts as missing.
+/// Maps of texts, in which an empty text is not the same as none.
+const TEXT_MAPS: &[&str] = &["matchLabels", "nodeSelector", "labels", "annotations", "volumeAttributes"];
+/// Flags for which unset means something else than false.
+const FLAGS: &[&str] =
+    &["automountServiceAccountToken", "enableServiceLinks", "hostUsers", "allowPrivilegeEscalation"];
+/// Numbers for which unset means 0.
+const NUMBERS: &[&str] = &["hostPort", "initialDelaySeconds"];
+
+/// Whether two values mean the same. Clients that know the types leave out what is empty, false or 0 where that is what
+/// a missing field means, so these count as missing; otherwise their updates would look like changes.
 pub(super) fn same(a: &Value, b: &Value) -> bool {
-    let nothing = |v: &Value| match v {
-        Value::Null => true,
-        Value::Array(list) => list.is_empty(),
-        Value::String(text) => text.is_empty(),
-        _ => false,
-    };
+    same_field("", a, b)
+}
+
+/// Whether two maps of texts, or of bytes, are equal; none is an empty one.
+pub(super) fn same_texts(a: &Value, b: &Value) -> bool {
+    let empty = |v: &Value| v.is_null() || v.as_object().is_some_and(serde_json::Map::is_empty);
+    a == b || (empty(a) && empty(b))
+}
+
+fn same_field(key: &str, a: &Value, b: &Value) -> bool {
+    if TEXT_MAPS.contains(&key) {
+        return same_texts(a, b);
+    }
     match (a, b) {
         (Value::Object(x), Value::Object(y)) => {
-            let one_way = x.iter().all(|(key, value)| same(value, y.get(key).unwrap_or(&Value::Null)));
-            one_way && y.iter().all(|(key, value)| x.contains_key(key) || same(&Value::Null, value))
+            let one_way =
+                x.iter().all(|(key, value)| same_field(key, value, y.get(key).unwrap_or(&Value::Null)));
+            one_way && y.iter().all(|(key, value)| x.contains_key(key) || missing(key, value))
         }
         (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(a, b)| same(a, b)),
-        (Value::Object(map), other) | (other, Value::Object(map)) => {
-            nothing(other) && map.values().all(|value| same(&Value::Null, value))
-        }
-        (a, b) => a == b || (nothing(a) && nothing(b)),
+        (a, b) => a == b || (missing(key, a) && missing(key, b)),
+    }
+}
+
+/// Whether a value means what a missing field means.
+fn missing(key: &str, value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(flag) => !flag && !FLAGS.contains(&key),
+        Value::Number(number) => number.as_i64() == Some(0) && NUMBERS.contains(&key),
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) if TEXT_MAPS.contains(&key) => map.is_empty(),
+        Value::Object(map) => map.iter().all(|(key, value)| missing(key, value)),
     }
 }
 
@@ -202,5 +229,33 @@ impl Errors {
         if !same(new.value, old.value) {
             self.push(FieldError::immutable(&new.path, new.value.clone()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_the_same() {
+        for (a, b, want) in [
+            (json!({"stdin": false, "command": [], "x": null, "y": ""}), json!({}), true),
+            (json!({"securityContext": {"sysctls": []}}), json!({}), true),
+            (json!({"hostPort": 0}), json!({}), true),
+            (json!({"runAsUser": 0}), json!({}), false),
+            (json!({"automountServiceAccountToken": false}), json!({}), false),
+            (json!({"matchLabels": {"a": ""}}), json!({"matchLabels": {}}), false),
+            (json!({"matchLabels": {}}), json!({}), true),
+            (json!([{"a": 1}]), json!([{"a": 1, "b": false}]), true),
+            (json!([1]), json!([1, 2]), false),
+            (json!("x"), json!({}), false),
+        ] {
+            assert_eq!(same(&a, &b), want, "{a} {b}");
+            assert_eq!(same(&b, &a), want, "{b} {a}");
+        }
+        assert!(!same_texts(&json!({"a": ""}), &json!({})));
+        assert!(same_texts(&json!(null), &json!({})));
     }
 }

@@ -59,7 +59,9 @@ pub(super) fn probe(probe: &At, name: &str, errors: &mut Errors) {
         return;
     }
     handler(probe, &["exec", "httpGet", "tcpSocket", "grpc"], errors);
-    for number in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"] {
+    for number in
+        ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
+    {
         errors.non_negative(&probe.get(number));
     }
     let success = probe.get("successThreshold");

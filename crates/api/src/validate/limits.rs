@@ -21,8 +21,15 @@ pub(super) fn quota(spec: &At, errors: &mut Errors) {
         let counts = key.starts_with("count/")
             || matches!(
                 key,
-                "pods" | "services" | "secrets" | "configmaps" | "persistentvolumeclaims" | "resourcequotas"
-                    | "replicationcontrollers" | "services.nodeports" | "services.loadbalancers"
+                "pods"
+                    | "services"
+                    | "secrets"
+                    | "configmaps"
+                    | "persistentvolumeclaims"
+                    | "resourcequotas"
+                    | "replicationcontrollers"
+                    | "services.nodeports"
+                    | "services.loadbalancers"
             );
         if counts && !found.is_integer() {
             errors.invalid_value(&at, found.to_string(), "must be an integer");
@@ -70,7 +77,9 @@ pub(super) fn range(spec: &At, errors: &mut Errors) {
         ] {
             let (lower, upper) = (item.get(low), item.get(high));
             for (key, at) in lower.entries() {
-                let (Ok(a), Ok(b)) = (Quantity::from_value(at.value), Quantity::from_value(&upper.value[key])) else {
+                let (Ok(a), Ok(b)) =
+                    (Quantity::from_value(at.value), Quantity::from_value(&upper.value[key]))
+                else {
                     continue;
                 };
                 if a > b {

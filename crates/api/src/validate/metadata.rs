@@ -14,13 +14,17 @@ const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 /// Which names a kind allows.
 fn name_check(gvk: &GroupVersionKind) -> Option<fn(&str) -> Complaints> {
     Some(match (gvk.group.as_str(), gvk.kind.as_str()) {
-        ("", "Namespace") => syntax::dns_label,
-        ("", "Service") => syntax::dns1035_label,
-        ("rbac.authorization.k8s.io", _) => syntax::path_segment,
+        ("", "Namespace" | "Service") => syntax::dns_label,
+        // Names with colons, slashes written as colons, or a dot at the end (`v1.`).
+        ("rbac.authorization.k8s.io" | "apiregistration.k8s.io", _)
+        | ("certificates.k8s.io", "ClusterTrustBundle") => syntax::path_segment,
         ("networking.k8s.io", "IPAddress") => syntax::ip,
         // Requests that are answered and not stored.
         ("authentication.k8s.io" | "authorization.k8s.io", _)
-        | ("", "Binding" | "PodExecOptions" | "PodAttachOptions" | "PodPortForwardOptions" | "PodLogOptions")
+        | (
+            "",
+            "Binding" | "PodExecOptions" | "PodAttachOptions" | "PodPortForwardOptions" | "PodLogOptions",
+        )
         | ("policy", "Eviction")
         | ("autoscaling", "Scale") => return None,
         _ => syntax::dns_subdomain,

@@ -132,13 +132,15 @@ fn ingress_backend(backend: &At, errors: &mut Errors) {
             errors.need(&resource.get("name"));
         }
         (true, false) => {
-            errors.need_form(&service.get("name"), syntax::dns1035_label);
+            errors.need_form(&service.get("name"), syntax::dns_label);
             let (name, number) = (service.path(&["port", "name"]), service.path(&["port", "number"]));
             match (name.is_empty(), number.int().unwrap_or_default()) {
                 (true, 0) => errors.required(&service, "port name or number is required"),
                 (false, 0) => errors.complaints(&name, syntax::port_name(name.text())),
                 (true, n) => errors.complaints(&number, syntax::port_number(n)),
-                (false, _) => errors.invalid_value(&service.get("port"), "", "cannot set both port name & port number"),
+                (false, _) => {
+                    errors.invalid_value(&service.get("port"), "", "cannot set both port name & port number")
+                }
             }
         }
     }
@@ -177,7 +179,8 @@ fn policy_port(port: &At, errors: &mut Errors) {
 }
 
 fn policy_peer(peer: &At, errors: &mut Errors) {
-    let (pods, namespaces, block) = (peer.get("podSelector"), peer.get("namespaceSelector"), peer.get("ipBlock"));
+    let (pods, namespaces, block) =
+        (peer.get("podSelector"), peer.get("namespaceSelector"), peer.get("ipBlock"));
     selectors::label_selector(&pods, errors);
     selectors::label_selector(&namespaces, errors);
     if block.is_set() {

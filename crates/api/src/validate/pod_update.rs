@@ -54,7 +54,9 @@ pub(super) fn change(new: &At, old: &At, errors: &mut Errors) {
     }
     for list in ["containers", "initContainers"] {
         for (index, before) in old.get(list).items().iter().enumerate() {
-            if let Some(container) = copy[list].get_mut(index).and_then(Value::as_object_mut) {
+            if let Some(container) =
+                copy.get_mut(list).and_then(|l| l.get_mut(index)).and_then(Value::as_object_mut)
+            {
                 container.insert("image".into(), before.value["image"].clone());
             }
         }
@@ -79,7 +81,11 @@ fn differences(new: &Value, old: &Value) -> Vec<String> {
     let mut names: Vec<&String> = a.keys().chain(b.keys()).collect();
     names.sort();
     names.dedup();
-    names.into_iter().filter(|name| !same(&new[*name], &old[*name])).map(|name| format!("spec.{name}")).collect()
+    names
+        .into_iter()
+        .filter(|name| !same(&new[*name], &old[*name]))
+        .map(|name| format!("spec.{name}"))
+        .collect()
 }
 
 fn deadline(new: &At, old: &At, errors: &mut Errors) {
@@ -176,11 +182,17 @@ pub(super) fn ephemeral_containers(new: &At, old: &At, errors: &mut Errors) {
         let name = container.get("name").text();
         match now.items().iter().find(|c| c.get("name").text() == name) {
             None => {
-                let words = format!("existing ephemeral containers {} may not be removed\n", crate::status::quote(name));
+                let words = format!(
+                    "existing ephemeral containers {} may not be removed\n",
+                    crate::status::quote(name)
+                );
                 errors.forbidden(&now, &words);
             }
             Some(found) if !same(found.value, container.value) => {
-                let words = format!("existing ephemeral containers {} may not be changed\n", crate::status::quote(name));
+                let words = format!(
+                    "existing ephemeral containers {} may not be changed\n",
+                    crate::status::quote(name)
+                );
                 errors.forbidden(&now, &words);
             }
             Some(_) => {}
@@ -198,7 +210,11 @@ pub(super) fn resize(new: &At, old: &At, errors: &mut Errors) {
     let mut copy = new.value.clone();
     for list in ["containers", "initContainers"] {
         for (index, before) in old.get(list).items().iter().enumerate() {
-            let Some(container) = copy[list].get_mut(index).and_then(Value::as_object_mut) else { continue };
+            let Some(container) =
+                copy.get_mut(list).and_then(|l| l.get_mut(index)).and_then(Value::as_object_mut)
+            else {
+                continue;
+            };
             for kind in ["requests", "limits"] {
                 let read = |resources: &Value, name: &str| Quantity::from_value(&resources[kind][name]).ok();
                 let now = container.get("resources").cloned().unwrap_or_default();

@@ -14,7 +14,10 @@ pub(super) fn kind(kind: &str, object: &At, errors: &mut Errors) {
             let aggregation = object.get("aggregationRule");
             let list = aggregation.get("clusterRoleSelectors");
             if aggregation.is_set() && list.is_empty() {
-                errors.required(&list, "at least one clusterRoleSelector required if aggregationRule is non-nil");
+                errors.required(
+                    &list,
+                    "at least one clusterRoleSelector required if aggregationRule is non-nil",
+                );
             }
             for selector in list.items() {
                 selectors::label_selector(&selector, errors);
@@ -36,7 +39,8 @@ fn policy_rule(rule: &At, namespaced: bool, errors: &mut Errors) {
     if rule.get("verbs").is_empty() {
         errors.required(&rule.get("verbs"), "verbs must contain at least one value");
     }
-    let (urls, groups, resources) = (rule.get("nonResourceURLs"), rule.get("apiGroups"), rule.get("resources"));
+    let (urls, groups, resources) =
+        (rule.get("nonResourceURLs"), rule.get("apiGroups"), rule.get("resources"));
     if !urls.is_empty() {
         if namespaced {
             errors.invalid(&urls, "namespaced rules cannot apply to non-resource URLs");
@@ -82,7 +86,11 @@ fn binding(object: &At, namespaced: bool, errors: &mut Errors) {
                     errors.push(FieldError::not_supported(&group.path, group.text(), &[GROUP]));
                 }
             }
-            other => errors.push(FieldError::not_supported(&kind.path, other, &["ServiceAccount", "User", "Group"])),
+            other => errors.push(FieldError::not_supported(
+                &kind.path,
+                other,
+                &["ServiceAccount", "User", "Group"],
+            )),
         }
     }
 }

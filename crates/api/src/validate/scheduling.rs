@@ -18,7 +18,11 @@ pub(super) fn tolerations(list: &At, errors: &mut Errors) {
             );
         }
         if seconds.is_set() && effect.text() != "NoExecute" {
-            errors.invalid_value(&effect, effect.text(), "effect must be 'NoExecute' when `tolerationSeconds` is set");
+            errors.invalid_value(
+                &effect,
+                effect.text(),
+                "effect must be 'NoExecute' when `tolerationSeconds` is set",
+            );
         }
         match operator.text() {
             "" | "Equal" => errors.form(&value, syntax::label_value),
@@ -109,7 +113,10 @@ pub(super) fn spread(list: &At, errors: &mut Errors) {
             errors.invalid(&domains, "must be greater than zero");
         }
         if domains.is_set() && unsatisfiable.text() == "ScheduleAnyway" {
-            errors.invalid(&domains, "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway");
+            errors.invalid(
+                &domains,
+                "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway",
+            );
         }
         errors.supported(&item.get("nodeAffinityPolicy"), &["Honor", "Ignore"]);
         errors.supported(&item.get("nodeTaintsPolicy"), &["Honor", "Ignore"]);

@@ -70,7 +70,8 @@ pub(super) fn container(context: &At, errors: &mut Errors) {
     profile(&context.get("appArmorProfile"), errors);
     if context.get("allowPrivilegeEscalation").value == &serde_json::Value::Bool(false) {
         if context.get("privileged").is_true() {
-            errors.invalid(context, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
+            errors
+                .invalid(context, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
         }
         let added = context.path(&["capabilities", "add"]);
         if added.items().iter().any(|capability| matches!(capability.text(), "CAP_SYS_ADMIN" | "SYS_ADMIN")) {

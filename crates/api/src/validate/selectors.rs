@@ -78,7 +78,8 @@ pub(super) fn node_selector_term(term: &At, errors: &mut Errors) {
             }
             "Gt" | "Lt" => {
                 if count != 1 {
-                    errors.required(&values, "must be specified single value when `operator` is 'Lt' or 'Gt'");
+                    errors
+                        .required(&values, "must be specified single value when `operator` is 'Lt' or 'Gt'");
                 }
             }
             _ => errors.invalid_value(&operator, operator.text(), "not a valid selector operator"),

@@ -79,7 +79,8 @@ fn node_port<'a>(port: &At<'a>, kind: &str, seen: &mut Vec<(&'a str, i64)>, erro
     }
     if !NODE_PORTS.contains(&number) {
         let (low, high) = (NODE_PORTS.start(), NODE_PORTS.end());
-        let words = format!("provided port is not in the valid range. The range of valid ports is {low}-{high}");
+        let words =
+            format!("provided port is not in the valid range. The range of valid ports is {low}-{high}");
         errors.invalid(&node, words);
     }
     let pair = (port.get("protocol").text(), number);
@@ -110,10 +111,9 @@ fn affinity(spec: &At, errors: &mut Errors) {
                 errors.invalid(&seconds, format!("must be greater than 0 and less than {MAX_AFFINITY}"));
             }
         }
-        "None" if config.is_set() => errors.forbidden(
-            &config,
-            "must not be set when session affinity is None",
-        ),
+        "None" if config.is_set() => {
+            errors.forbidden(&config, "must not be set when session affinity is None")
+        }
         _ => {}
     }
 }

@@ -1,6 +1,6 @@
 //! Claims, persistent volumes, storage classes.
 
-use super::field::{At, Errors, same};
+use super::field::{At, Errors, same, same_texts};
 use super::{resources, selectors, syntax, volumes};
 use crate::quantity::Quantity;
 
@@ -37,7 +37,7 @@ pub(super) fn change(kind: &str, new: &At, old: &At, errors: &mut Errors) {
                 ("provisioner", "updates to provisioner are forbidden."),
                 ("reclaimPolicy", "updates to reclaimPolicy are forbidden."),
             ] {
-                if !same(new.get(field).value, old.get(field).value) {
+                if !same_texts(new.get(field).value, old.get(field).value) {
                     errors.forbidden(&new.get(field), words);
                 }
             }
@@ -66,10 +66,7 @@ pub(super) fn claim_spec(spec: &At, errors: &mut Errors) {
     access(spec, errors);
     selectors::label_selector(&spec.get("selector"), errors);
     let storage = spec.path(&["resources", "requests", "storage"]);
-    let at = At {
-        path: format!("{}[storage]", spec.path(&["resources"]).path),
-        value: storage.value,
-    };
+    let at = At { path: format!("{}[storage]", spec.path(&["resources"]).path), value: storage.value };
     if !storage.is_set() {
         errors.required(&at, "");
     } else if let Some(size) = resources::quantity(&at, errors)

@@ -123,7 +123,9 @@ pub fn qualified_name(value: &str) -> Complaints {
         }
         _ => {
             let words = regex_words(&format!("a qualified name {QUALIFIED_WORDS}"), QUALIFIED, &examples);
-            return vec![format!("{words} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')")];
+            return vec![format!(
+                "{words} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+            )];
         }
     };
     if name.is_empty() {
@@ -156,7 +158,9 @@ pub fn config_key(value: &str) -> Complaints {
     if value.len() > 253 {
         found.push(max_length(253));
     }
-    if value.is_empty() || !value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+    if value.is_empty()
+        || !value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    {
         let words = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
         found.push(regex_words(words, "[-._a-zA-Z0-9]+", &["key.name", "KEY_NAME", "key-name"]));
     }
@@ -213,7 +217,8 @@ pub fn port_name(value: &str) -> Complaints {
 
 /// `25%`.
 pub fn percent(value: &str) -> Complaints {
-    let fits = value.strip_suffix('%').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    let fits =
+        value.strip_suffix('%').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
     if fits {
         return Vec::new();
     }
@@ -282,7 +287,11 @@ mod tests {
         );
         assert_eq!(dns_label("a.b"), ["must not contain dots"]);
         assert_eq!(dns_label(&"a".repeat(64)), ["must be no more than 63 bytes"]);
-        assert!(qualified_name("a/b/c")[0].starts_with("a qualified name must consist of"), "{:?}", qualified_name("a/b/c"));
+        assert!(
+            qualified_name("a/b/c")[0].starts_with("a qualified name must consist of"),
+            "{:?}",
+            qualified_name("a/b/c")
+        );
         assert!(qualified_name("a/b/c")[0].ends_with("(e.g. 'example.com/MyName')"));
     }
 

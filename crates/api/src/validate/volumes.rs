@@ -6,10 +6,36 @@ use super::{FieldError, resources, syntax};
 
 /// Every field of a volume that is a source.
 const SOURCES: &[&str] = &[
-    "emptyDir", "hostPath", "gitRepo", "gcePersistentDisk", "awsElasticBlockStore", "secret", "nfs", "iscsi",
-    "glusterfs", "persistentVolumeClaim", "rbd", "flexVolume", "configMap", "cinder", "cephfs", "flocker",
-    "downwardAPI", "fc", "azureFile", "vsphereVolume", "quobyte", "azureDisk", "photonPersistentDisk", "projected",
-    "portworxVolume", "scaleIO", "storageos", "csi", "ephemeral", "image",
+    "emptyDir",
+    "hostPath",
+    "gitRepo",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "secret",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "persistentVolumeClaim",
+    "rbd",
+    "flexVolume",
+    "configMap",
+    "cinder",
+    "cephfs",
+    "flocker",
+    "downwardAPI",
+    "fc",
+    "azureFile",
+    "vsphereVolume",
+    "quobyte",
+    "azureDisk",
+    "photonPersistentDisk",
+    "projected",
+    "portworxVolume",
+    "scaleIO",
+    "storageos",
+    "csi",
+    "ephemeral",
+    "image",
 ];
 
 /// A path must be relative and stay below where it starts.
@@ -64,7 +90,8 @@ fn one(kind: &str, source: &At, errors: &mut Errors) {
             if let Some(limit) = resources::quantity(&source.get("sizeLimit"), errors)
                 && limit.is_negative()
             {
-                errors.forbidden(&source.get("sizeLimit"), "SizeLimit field must be a valid resource quantity");
+                errors
+                    .forbidden(&source.get("sizeLimit"), "SizeLimit field must be a valid resource quantity");
             }
         }
         "hostPath" => host_path(source, errors),
@@ -118,7 +145,8 @@ pub(super) fn host_path(source: &At, errors: &mut Errors) {
     if errors.need(&path) {
         no_backsteps(&path, errors);
     }
-    let kinds = ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+    let kinds =
+        ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
     errors.supported(&source.get("type"), &kinds);
 }
 
@@ -159,7 +187,11 @@ fn downward_files(source: &At, errors: &mut Errors) {
             (true, set) => {
                 field_ref(&field, FILE_FIELDS, errors);
                 if set {
-                    errors.invalid_value(&item, "", "fieldRef and resourceFieldRef can not be specified simultaneously");
+                    errors.invalid_value(
+                        &item,
+                        "",
+                        "fieldRef and resourceFieldRef can not be specified simultaneously",
+                    );
                 }
             }
             (false, true) => {
@@ -175,7 +207,14 @@ fn downward_files(source: &At, errors: &mut Errors) {
 fn projected(source: &At, errors: &mut Errors) {
     mode(&source.get("defaultMode"), errors);
     for item in source.get("sources").items() {
-        let kinds = ["secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate"];
+        let kinds = [
+            "secret",
+            "configMap",
+            "downwardAPI",
+            "serviceAccountToken",
+            "clusterTrustBundle",
+            "podCertificate",
+        ];
         let mut count = 0;
         for kind in kinds {
             let part = item.get(kind);
@@ -210,7 +249,9 @@ fn token(part: &At, errors: &mut Errors) {
     let seconds = part.get("expirationSeconds");
     match seconds.int() {
         Some(n) if n < 600 => errors.invalid(&seconds, "may not specify a duration less than 10 minutes"),
-        Some(n) if n > 1 << 32 => errors.invalid(&seconds, "may not specify a duration larger than 2^32 seconds"),
+        Some(n) if n > 1 << 32 => {
+            errors.invalid(&seconds, "may not specify a duration larger than 2^32 seconds")
+        }
         _ => {}
     }
     let path = part.get("path");

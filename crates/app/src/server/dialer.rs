@@ -30,8 +30,7 @@ impl NodeDialer for Dialer {
         {
             let service = service.clone();
             return Box::pin(async move {
-                let response = service.handle(request).await;
-                Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+                Ok(service.handle(request).await)
             });
         }
         let tunnels = self.tunnels.clone();
@@ -39,7 +38,7 @@ impl NodeDialer for Dialer {
             if !tunnels.connected().contains(&node) {
                 return Err(DialError::NotConnected(node));
             }
-            match tunnels.call(&node, request.map(|body| body.boxed_unsync())).await {
+            match tunnels.call(&node, request).await {
                 Ok(response) => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
                 Err(source) => Err(DialError::Call { node, source: source.into() }),
             }

@@ -66,15 +66,15 @@ pub fn script(table: &str, bridge: &str, range: &Cidr, ports: &[(Ipv4Addr, HostP
          table ip {table} {{\n\
          \x20 chain hostports {{\n{dnat}  }}\n\
          \x20 chain prerouting {{\n\
-         \x20   type nat hook prerouting priority dstnat; policy accept;\n\
+         \x20   type nat hook prerouting priority -100; policy accept;\n\
          \x20   fib daddr type local jump hostports\n\
          \x20 }}\n\
          \x20 chain output {{\n\
-         \x20   type nat hook output priority dstnat; policy accept;\n\
+         \x20   type nat hook output priority -100; policy accept;\n\
          \x20   fib daddr type local jump hostports\n\
          \x20 }}\n\
          \x20 chain postrouting {{\n\
-         \x20   type nat hook postrouting priority srcnat; policy accept;\n\
+         \x20   type nat hook postrouting priority 100; policy accept;\n\
          \x20   ip saddr {range} ip daddr != {range} oifname != \"{bridge}\" masquerade\n\
          \x20   ip saddr {range} ip daddr {range} ct status dnat masquerade\n\
          \x20   ip saddr 127.0.0.0/8 oifname \"{bridge}\" masquerade\n\

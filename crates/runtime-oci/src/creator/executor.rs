@@ -146,8 +146,10 @@ fn find(spec: &Spec) -> Result<String, Failed> {
 fn default_signals() {
     // SAFETY: signal dispositions and the mask of this process, which is about to become another program.
     unsafe {
-        for signal in 1..=libc::SIGRTMAX() {
-            libc::signal(signal, libc::SIG_DFL);
+        // The system call itself, because the C library keeps two signals to itself; a zeroed action is the default one.
+        let default = [0u64; 8];
+        for signal in 1..=64 {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null_mut::<u64>(), 8);
         }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut none);

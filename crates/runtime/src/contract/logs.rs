@@ -80,8 +80,7 @@ pub async fn rotation(bench: &mut Bench<'_>) {
     assert_eq!(numbers.last(), Some(&20000));
     assert!(numbers.windows(2).all(|w| w[0] + 1 == w[1]));
     for f in [file(2), file(1), log] {
-        // One batch may follow a small remainder.
-        assert!(std::fs::metadata(&f).unwrap().len() <= 160 * 1024, "{f:?}");
+        assert!(std::fs::metadata(&f).unwrap().len() <= 64 * 1024, "{f:?}");
     }
 }
 

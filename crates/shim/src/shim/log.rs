@@ -64,22 +64,36 @@ impl Log {
         self.put(&batch);
     }
 
-    fn put(&mut self, batch: &[u8]) {
-        if batch.is_empty() {
-            return;
+    /// Writes whole lines, as many to each file as its size allows, but at least one.
+    fn put(&mut self, mut lines: &[u8]) {
+        while !lines.is_empty() {
+            let room = self.max_size.saturating_sub(self.size);
+            let mut now = lines.len();
+            if self.max_size > 0 && lines.len() as u64 > room {
+                now = last_line_end(&lines[..room as usize]);
+                if now == 0 && self.size > 0 {
+                    self.rotate();
+                    continue;
+                }
+                if now == 0 {
+                    now = lines.iter().position(|b| *b == b'\n').map_or(lines.len(), |n| n + 1);
+                }
+            }
+            self.append(&lines[..now]);
+            lines = &lines[now..];
         }
-        if self.max_size > 0 && self.size > 0 && self.size + batch.len() as u64 > self.max_size {
-            self.rotate();
-        }
+    }
+
+    fn append(&mut self, lines: &[u8]) {
         if self.file.is_none() {
             self.file = append(&self.path).ok();
         }
-        if let Some(file) = &mut self.file {
-            match file.write_all(batch) {
-                Ok(()) => self.size += batch.len() as u64,
-                // Part of the batch may be there; the true size decides about the next rotation.
-                Err(_) => self.size = file.metadata().map(|m| m.len()).unwrap_or(self.size),
-            }
+        // What cannot be written is lost, but counted, so that the next lines go on.
+        self.size += lines.len() as u64;
+        if let Some(file) = &mut self.file
+            && file.write_all(lines).is_err()
+        {
+            self.size = file.metadata().map(|m| m.len()).unwrap_or(self.size);
         }
     }
 
@@ -96,6 +110,10 @@ impl Log {
         }
         self.size = 0;
     }
+}
+
+fn last_line_end(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1)
 }
 
 fn append(path: &str) -> std::io::Result<File> {

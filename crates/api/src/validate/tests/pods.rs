@@ -97,14 +97,23 @@ fn mounts_share_paths() {
     let pod = with(pod(), "/spec/volumes", json!([{"name": "v", "emptyDir": {}}]));
     for (mounts, want) in [
         (json!([{"name": "v"}]), "spec.containers[0].volumeMounts[0].mountPath: Required value"),
-        (json!([{"name": "v", "mountPath": "/a"}, {"name": "v", "mountPath": "/a"}]),
-            r#"spec.containers[0].volumeMounts[1].mountPath: Invalid value: "/a": must be unique"#),
-        (json!([{"name": "v", "mountPath": "/a", "subPath": "/b"}]),
-            r#"spec.containers[0].volumeMounts[0].subPath: Invalid value: "/b": must be a relative path"#),
-        (json!([{"name": "v", "mountPath": "/a", "subPath": "b/.."}]),
-            r#"spec.containers[0].volumeMounts[0].subPath: Invalid value: "b/..": must not contain '..'"#),
+        (
+            json!([{"name": "v", "mountPath": "/a"}, {"name": "v", "mountPath": "/a"}]),
+            r#"spec.containers[0].volumeMounts[1].mountPath: Invalid value: "/a": must be unique"#,
+        ),
+        (
+            json!([{"name": "v", "mountPath": "/a", "subPath": "/b"}]),
+            r#"spec.containers[0].volumeMounts[0].subPath: Invalid value: "/b": must be a relative path"#,
+        ),
+        (
+            json!([{"name": "v", "mountPath": "/a", "subPath": "b/.."}]),
+            r#"spec.containers[0].volumeMounts[0].subPath: Invalid value: "b/..": must not contain '..'"#,
+        ),
     ] {
-        assert_eq!(created("v1", "Pod", with(pod.clone(), "/spec/containers/0/volumeMounts", mounts)), [want]);
+        assert_eq!(
+            created("v1", "Pod", with(pod.clone(), "/spec/containers/0/volumeMounts", mounts)),
+            [want]
+        );
     }
 }
 
@@ -126,13 +135,24 @@ fn metadata() {
     }
     assert!(check(json!({"generateName": "a-"})).is_empty());
     assert!(check(json!({"name": "a", "finalizers": ["example.com/mine", "foregroundDeletion"]})).is_empty());
-    let owner = |name: &str| json!({"apiVersion": "v1", "kind": "X", "name": name, "uid": "u", "controller": true});
+    let owner =
+        |name: &str| json!({"apiVersion": "v1", "kind": "X", "name": name, "uid": "u", "controller": true});
     let two = check(json!({"name": "a", "ownerReferences": [owner("x"), owner("y")]}));
     assert!(two[0].contains("Only one reference can have Controller set to true"), "{two:?}");
     // Custom resources may have any finalizer, and their spec is somebody else's.
-    assert!(created("example.com/v1", "Thing", json!({"metadata": {"name": "a", "finalizers": ["mine"]}, "spec": 3})).is_empty());
+    assert!(
+        created(
+            "example.com/v1",
+            "Thing",
+            json!({"metadata": {"name": "a", "finalizers": ["mine"]}, "spec": 3})
+        )
+        .is_empty()
+    );
     let namespace = created("v1", "Namespace", json!({"metadata": {"name": "a.b"}}));
     // The name is a label's value as well, and fits there.
     assert_eq!(namespace, [r#"metadata.name: Invalid value: "a.b": must not contain dots"#]);
-    assert!(created("rbac.authorization.k8s.io/v1", "ClusterRole", json!({"metadata": {"name": "system:x:Y"}})).is_empty());
+    assert!(
+        created("rbac.authorization.k8s.io/v1", "ClusterRole", json!({"metadata": {"name": "system:x:Y"}}))
+            .is_empty()
+    );
 }

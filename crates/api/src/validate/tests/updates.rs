@@ -2,7 +2,8 @@
 
 use super::*;
 
-const POD_WORDS: &str = "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`";
+const POD_WORDS: &str =
+    "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`";
 
 #[test]
 fn pods() {
@@ -56,7 +57,11 @@ fn gated_pods() {
 #[test]
 fn pod_subresources() {
     let gvk = GroupVersionKind::new("", "v1", "Pod");
-    let debugged = with(pod(), "/spec/ephemeralContainers", json!([{"name": "d", "image": "i:1", "targetContainerName": "c"}]));
+    let debugged = with(
+        pod(),
+        "/spec/ephemeralContainers",
+        json!([{"name": "d", "image": "i:1", "targetContainerName": "c"}]),
+    );
     let (_, old) = prepared("v1", "Pod", pod());
     let (_, new) = prepared("v1", "Pod", debugged.clone());
     let texts = |sub: &str, new: &Value, old: &Value| -> Vec<String> {
@@ -64,9 +69,18 @@ fn pod_subresources() {
     };
     assert_eq!(texts("ephemeralcontainers", &new, &old), Vec::<String>::new());
     assert!(texts("ephemeralcontainers", &old, &new)[0].contains("may not be removed"));
-    let (_, wrong) = prepared("v1", "Pod", with(debugged, "/spec/ephemeralContainers/0/ports", json!([{"containerPort": 1}])));
-    assert!(texts("ephemeralcontainers", &wrong, &old)[0].contains("cannot be set for an Ephemeral Container"));
-    let sized = |cpu: &str| prepared("v1", "Pod", with(pod(), "/spec/containers/0/resources", json!({"requests": {"cpu": cpu}}))).1;
+    let (_, wrong) = prepared(
+        "v1",
+        "Pod",
+        with(debugged, "/spec/ephemeralContainers/0/ports", json!([{"containerPort": 1}])),
+    );
+    assert!(
+        texts("ephemeralcontainers", &wrong, &old)[0].contains("cannot be set for an Ephemeral Container")
+    );
+    let sized = |cpu: &str| {
+        prepared("v1", "Pod", with(pod(), "/spec/containers/0/resources", json!({"requests": {"cpu": cpu}})))
+            .1
+    };
     assert_eq!(texts("resize", &sized("2"), &sized("1")), Vec::<String>::new());
     assert!(!texts("resize", &old, &sized("1")).is_empty());
     let moved = with(old.clone(), "/spec/nodeName", json!("n"));
@@ -76,14 +90,22 @@ fn pod_subresources() {
 #[test]
 fn metadata_stays() {
     let named = |name: &str| with(pod(), "/metadata", json!({"name": name, "namespace": "n", "uid": "u"}));
-    assert_eq!(updated("v1", "Pod", named("a"), named("b")), [r#"metadata.name: Invalid value: "b": field is immutable"#]);
+    assert_eq!(
+        updated("v1", "Pod", named("a"), named("b")),
+        [r#"metadata.name: Invalid value: "b": field is immutable"#]
+    );
     let uid = with(named("a"), "/metadata/uid", json!("v"));
-    assert_eq!(updated("v1", "Pod", named("a"), uid), [r#"metadata.uid: Invalid value: "v": field is immutable"#]);
+    assert_eq!(
+        updated("v1", "Pod", named("a"), uid),
+        [r#"metadata.uid: Invalid value: "v": field is immutable"#]
+    );
     let dying = with(named("a"), "/metadata/deletionTimestamp", json!("2026-01-01T00:00:00Z"));
     let late = with(dying.clone(), "/metadata/finalizers", json!(["a.b/c"]));
     assert_eq!(
         updated("v1", "Pod", dying, late),
-        [r#"metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{"a.b/c"}"#]
+        [
+            r#"metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{"a.b/c"}"#
+        ]
     );
 }
 
@@ -100,9 +122,16 @@ fn selectors_stay() {
         let scaled = with(workload(), "/spec/minReadySeconds", json!(1));
         assert!(updated("apps/v1", kind, workload(), scaled).is_empty());
     }
-    let set = updated("apps/v1", "StatefulSet", workload(), with(workload(), "/spec/serviceName", json!("s")));
-    assert!(set[0].starts_with("spec: Forbidden: updates to statefulset spec for fields other than"), "{set:?}");
-    assert!(updated("apps/v1", "StatefulSet", workload(), with(workload(), "/spec/replicas", json!(3))).is_empty());
+    let set =
+        updated("apps/v1", "StatefulSet", workload(), with(workload(), "/spec/serviceName", json!("s")));
+    assert!(
+        set[0].starts_with("spec: Forbidden: updates to statefulset spec for fields other than"),
+        "{set:?}"
+    );
+    assert!(
+        updated("apps/v1", "StatefulSet", workload(), with(workload(), "/spec/replicas", json!(3)))
+            .is_empty()
+    );
 }
 
 #[test]
@@ -114,10 +143,26 @@ fn jobs() {
         updated("batch/v1", "Job", job(), with(job(), "/spec/completions", json!(3))),
         ["spec.completions: Invalid value: 3: field is immutable"]
     );
-    let image = updated("batch/v1", "Job", job(), with(job(), "/spec/template/spec/containers/0/image", json!("x:1")));
-    assert!(image[0].starts_with("spec.template: Invalid value: ") && image[0].ends_with(": field is immutable"), "{image:?}");
+    let image = updated(
+        "batch/v1",
+        "Job",
+        job(),
+        with(job(), "/spec/template/spec/containers/0/image", json!("x:1")),
+    );
+    assert!(
+        image[0].starts_with("spec.template: Invalid value: ") && image[0].ends_with(": field is immutable"),
+        "{image:?}"
+    );
     let suspended = || with(job(), "/spec/suspend", json!(true));
-    assert!(updated("batch/v1", "Job", suspended(), with(suspended(), "/spec/template/spec/nodeSelector", json!({"a": "b"}))).is_empty());
+    assert!(
+        updated(
+            "batch/v1",
+            "Job",
+            suspended(),
+            with(suspended(), "/spec/template/spec/nodeSelector", json!({"a": "b"}))
+        )
+        .is_empty()
+    );
 }
 
 #[test]
@@ -152,11 +197,12 @@ fn frozen_configuration() {
 
 #[test]
 fn the_rest() {
-    let claim = |size: &str, volume: &str| {
-        json!({"spec": {"accessModes": ["ReadWriteOnce"], "volumeName": volume, "resources": {"requests": {"storage": size}}}})
-    };
+    let claim = |size: &str, volume: &str| json!({"spec": {"accessModes": ["ReadWriteOnce"], "volumeName": volume, "resources": {"requests": {"storage": size}}}});
     assert!(updated("v1", "PersistentVolumeClaim", claim("1Gi", ""), claim("1Gi", "v")).is_empty());
-    assert!(updated("v1", "PersistentVolumeClaim", claim("1Gi", ""), claim("2Gi", ""))[0].starts_with("spec: Forbidden: spec is immutable"));
+    assert!(
+        updated("v1", "PersistentVolumeClaim", claim("1Gi", ""), claim("2Gi", ""))[0]
+            .starts_with("spec: Forbidden: spec is immutable")
+    );
     let class = |value: i64| json!({"value": value});
     assert_eq!(
         updated("scheduling.k8s.io/v1", "PriorityClass", class(1), class(2)),
@@ -165,7 +211,9 @@ fn the_rest() {
     let binding = |role: &str| json!({"roleRef": {"kind": "Role", "name": role}});
     assert_eq!(
         updated("rbac.authorization.k8s.io/v1", "RoleBinding", binding("a"), binding("b")),
-        [r#"roleRef: Invalid value: {"apiGroup":"rbac.authorization.k8s.io","kind":"Role","name":"b"}: cannot change roleRef"#]
+        [
+            r#"roleRef: Invalid value: {"apiGroup":"rbac.authorization.k8s.io","kind":"Role","name":"b"}: cannot change roleRef"#
+        ]
     );
     let node = |cidr: &str| json!({"spec": {"podCIDR": cidr}});
     assert!(updated("v1", "Node", json!({}), node("10.0.0.0/24")).is_empty());
