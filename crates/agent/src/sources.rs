@@ -49,6 +49,8 @@ enum Known {
 }
 
 type Key = (Kind, String, String);
+/// When it was read, and what it was.
+type ServiceList = (Instant, Arc<Vec<Service>>);
 
 struct Slot {
     receiver: watch::Receiver<Option<Known>>,
@@ -61,7 +63,7 @@ pub struct Sources {
     client: kube::Client,
     dir: PathBuf,
     slots: Mutex<HashMap<Key, Slot>>,
-    services: Mutex<HashMap<String, (Instant, Arc<Vec<Service>>)>>,
+    services: Mutex<HashMap<String, ServiceList>>,
     changed: Arc<watch::Sender<u64>>,
 }
 

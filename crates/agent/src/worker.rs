@@ -385,9 +385,9 @@ impl Worker {
             let mut exited = false;
             if !grace.is_zero() {
                 if let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref()).filter(|_| !again) {
-                    match tokio::time::timeout(grace, hooks::run(&runtime, &sandbox, &id, &container, hook, &ip)).await {
-                        Ok(Err(why)) => recorder.warning(&pod_ref, None, "FailedPreStopHook", format!("PreStopHook failed: {why}")),
-                        Ok(Ok(())) | Err(_) => {}
+                    let hooked = tokio::time::timeout(grace, hooks::run(&runtime, &sandbox, &id, &container, hook, &ip)).await;
+                    if let Ok(Err(why)) = hooked {
+                        recorder.warning(&pod_ref, None, "FailedPreStopHook", format!("PreStopHook failed: {why}"));
                     }
                 }
                 let _ = runtime.signal(&sandbox, &id, signal).await;

@@ -177,7 +177,8 @@ impl Sub for Quantity {
     type Output = Self;
 
     fn sub(self, other: Self) -> Self {
-        self + Self { nano: other.nano.saturating_neg(), ..other }
+        let format = if self.nano == 0 { other.format } else { self.format };
+        Self { nano: self.nano.saturating_sub(other.nano), format }
     }
 }
 

@@ -15,7 +15,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(crate) fn version(answer: &Value) -> String {
     let own = answer["metadata"]["resourceVersion"].as_str();
     // A table of one object, and the events of a watch, carry it in their rows.
-    let row = answer["rows"].as_array().and_then(|rows| rows.last()?["object"]["metadata"]["resourceVersion"].as_str());
+    let row = answer["rows"]
+        .as_array()
+        .and_then(|rows| rows.last()?["object"]["metadata"]["resourceVersion"].as_str());
     own.filter(|v| !v.is_empty()).or(row).unwrap_or("0").to_owned()
 }
 
@@ -35,11 +37,12 @@ pub(crate) async fn run(
         let stream = connection.client.request_stream(asked).await.map_err(Error::api("watching"))?;
         let mut lines = stream.lines();
         while let Ok(Some(line)) = lines.try_next().await {
-            let event: Value =
-                serde_json::from_str(&line).map_err(|e| Error::Input(format!("watching: the server sent no JSON: {e}")))?;
+            let event: Value = serde_json::from_str(&line)
+                .map_err(|e| Error::Input(format!("watching: the server sent no JSON: {e}")))?;
             let object = &event["object"];
             if event["type"] == "ERROR" {
-                let message = object["message"].as_str().unwrap_or("the watch ended with an error").to_owned();
+                let message =
+                    object["message"].as_str().unwrap_or("the watch ended with an error").to_owned();
                 let code = object["code"].as_u64().and_then(|c| u16::try_from(c).ok()).unwrap_or(500);
                 return Err(Error::Refused { doing: "watching".to_owned(), message, code });
             }
@@ -67,9 +70,18 @@ mod tests {
 
     #[test]
     fn goes_on_where_it_stopped() {
-        assert_eq!(from("/api/v1/pods?watch=true&resourceVersion=5&x=y", "17"), "/api/v1/pods?watch=true&resourceVersion=17&x=y");
-        assert_eq!(from("/api/v1/pods?watch=true&resourceVersion=5", "17"), "/api/v1/pods?watch=true&resourceVersion=17");
+        assert_eq!(
+            from("/api/v1/pods?watch=true&resourceVersion=5&x=y", "17"),
+            "/api/v1/pods?watch=true&resourceVersion=17&x=y"
+        );
+        assert_eq!(
+            from("/api/v1/pods?watch=true&resourceVersion=5", "17"),
+            "/api/v1/pods?watch=true&resourceVersion=17"
+        );
         assert_eq!(version(&json!({"metadata": {"resourceVersion": "3"}})), "3");
-        assert_eq!(version(&json!({"metadata": {}, "rows": [{"object": {"metadata": {"resourceVersion": "4"}}}]})), "4");
+        assert_eq!(
+            version(&json!({"metadata": {}, "rows": [{"object": {"metadata": {"resourceVersion": "4"}}}]})),
+            "4"
+        );
     }
 }

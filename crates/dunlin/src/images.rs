@@ -32,7 +32,10 @@ pub async fn run(command: Image, global: &Global) -> Result<(), Error> {
         }
         Image::Ls { output } => list(&store, output).await?,
         Image::Rm { reference } => {
-            store.remove(&reference).await.map_err(dunlin_app::images::failed(format!("removing {reference}")))?;
+            store
+                .remove(&reference)
+                .await
+                .map_err(dunlin_app::images::failed(format!("removing {reference}")))?;
             println!("{reference} removed");
         }
     }
@@ -91,7 +94,11 @@ async fn list(store: &std::sync::Arc<ImageStore>, output: Output) -> Result<(), 
     }
     let mut rows = vec![["IMAGE", "DIGEST", "SIZE"].map(str::to_owned).to_vec()];
     for image in all {
-        rows.push(vec![image.reference.to_string(), image.digest.to_string(), format!("{:.1} MiB", image.size as f64 / (1 << 20) as f64)]);
+        rows.push(vec![
+            image.reference.to_string(),
+            image.digest.to_string(),
+            format!("{:.1} MiB", image.size as f64 / (1 << 20) as f64),
+        ]);
     }
     print!("{}", dunlin_client::get::align(&rows));
     Ok(())

@@ -136,10 +136,9 @@ async fn copy(reader: &mut BufReader<File>, filter: &mut Filter, out: &mpsc::Sen
             let _ = reader.seek_relative(-i64::try_from(read).unwrap_or(0));
         }
         let more = whole && filter.line(&line, &mut piece);
-        if (!more && !piece.is_empty()) || piece.len() >= PIECE {
-            if out.send(Bytes::from(std::mem::take(&mut piece))).await.is_err() {
-                return false;
-            }
+        let send = (!more && !piece.is_empty()) || piece.len() >= PIECE;
+        if send && out.send(Bytes::from(std::mem::take(&mut piece))).await.is_err() {
+            return false;
         }
         if !whole {
             return true;

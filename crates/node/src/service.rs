@@ -4,7 +4,6 @@
 //! which the backend does.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -90,10 +89,6 @@ where
         let request = request.map(|b| b.map_err(Into::into).boxed_unsync());
         Box::pin(async move { Ok(service.handle(request).await) })
     }
-}
-
-fn _assert_send(service: NodeService, request: Request<BoxBody>) -> impl Future<Output = Response<BoxBody>> + Send {
-    async move { service.handle(request).await }
 }
 
 /// An error as a response with a `metav1.Status`.

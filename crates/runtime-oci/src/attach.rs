@@ -1,13 +1,12 @@
 //! Joining the streams of a running container: a connection to its shim, turned into a session.
 
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use dunlin_runtime::{Error, ExitStatus, Session, SessionInput, SessionOutput};
 use dunlin_shim::ExitRecord;
 use dunlin_shim::message::{Reply, Request};
 use dunlin_shim::wire::put_frame;
-use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
@@ -38,8 +37,7 @@ pub async fn attach(
 ) -> Result<(Session, impl Future<Output = ()> + Send + 'static), Error> {
     let request = Request::Attach { container: container.to_owned() };
     raw.send(&request).await.map_err(|e| broken(e.to_string()))?;
-    let frame = next_frame(&mut raw.stream, &mut raw.decoder).await.map_err(|e| broken(e.to_string()))?;
-    match Reply::decode(frame.kind, &frame.payload) {
+    match raw.reply().await {
         Ok(Reply::Done) => {}
         Ok(reply) => return Err(refused(reply)),
         Err(error) => return Err(broken(error.to_string())),
@@ -50,7 +48,7 @@ pub async fn attach(
 }
 
 async fn pump(raw: Raw, mut from_client: mpsc::Receiver<SessionInput>, to_client: mpsc::Sender<SessionOutput>) {
-    let (mut read, mut write, mut decoder) = raw.split();
+    let Raw { mut read, mut write, mut decoder, .. } = raw;
     let outputs = async {
         loop {
             let output = match next_frame(&mut read, &mut decoder).await {

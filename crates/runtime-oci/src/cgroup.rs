@@ -78,6 +78,11 @@ impl Cgroups {
         self.accounted(SHIMS).into_iter().map(|dir| dir.join("cgroup.procs")).collect()
     }
 
+    /// The shims that live.
+    pub fn shims(&self) -> Vec<i32> {
+        processes(&self.directory("pids", SHIMS))
+    }
+
     /// The file that lists a cgroup's processes.
     pub fn procs_file(&self, relative: &str) -> PathBuf {
         self.directory("pids", relative).join("cgroup.procs")

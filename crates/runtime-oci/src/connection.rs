@@ -13,7 +13,7 @@ use dunlin_runtime::{Error, SandboxId};
 use dunlin_shim::message::{Reply, Request};
 use dunlin_shim::wire::{Decoder, Frame, put_frame};
 use dunlin_shim::{SOCKET, VERSION};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
@@ -30,7 +30,29 @@ pub enum Notice {
     Lost,
 }
 
-type Pending = Arc<Mutex<Option<HashMap<u32, oneshot::Sender<Reply>>>>>;
+type Pending = Option<HashMap<u32, oneshot::Sender<Reply>>>;
+
+/// What the reader and the askers share.
+struct Line {
+    /// Who waits for which answer; `None` when the connection is over.
+    pending: Mutex<Pending>,
+    notice: Box<dyn Fn(Notice) + Send + Sync>,
+}
+
+impl Line {
+    /// Ends the connection; askers that wait see their sender dropped. Tells of it once.
+    fn lose(&self) {
+        if lock(&self.pending).take().is_some() {
+            (self.notice)(Notice::Lost);
+        }
+    }
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line").finish_non_exhaustive()
+    }
+}
 
 /// A connection on which requests are asked.
 #[derive(Debug)]
@@ -41,8 +63,7 @@ pub struct Connection {
     /// Process 1 of the shared PID namespace; 0 for none.
     pub reaper: u32,
     writer: tokio::sync::Mutex<OwnedWriteHalf>,
-    /// `None` when the connection is over.
-    pending: Pending,
+    line: Arc<Line>,
     next: AtomicU32,
     _reader: Task,
 }
@@ -52,38 +73,34 @@ impl Connection {
     pub async fn open(
         sandbox: &SandboxId,
         directory: &Path,
-        notice: impl Fn(Notice) + Send + 'static,
+        notice: impl Fn(Notice) + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let failed = |reason: String| Error::Shim { sandbox: sandbox.clone(), reason };
-        let mut raw = Raw::open(directory, true).await.map_err(|e| failed(format!("connecting: {e}")))?;
+        let raw = Raw::open(directory, true).await.map_err(|e| failed(format!("connecting: {e}")))?;
         let Reply::Hello { pid, reaper, .. } = raw.hello else { return Err(failed("no greeting".into())) };
-        let (mut read, write) = raw.stream.into_split();
-        let pending: Pending = Arc::new(Mutex::new(Some(HashMap::new())));
-        let theirs = pending.clone();
+        let line = Arc::new(Line { pending: Mutex::new(Some(HashMap::new())), notice: Box::new(notice) });
+        let theirs = line.clone();
+        let Raw { mut read, write, mut decoder, .. } = raw;
         let reader = Task::spawn("shim connection", async move {
-            while let Ok(frame) = next_frame(&mut read, &mut raw.decoder).await {
-                let Ok(reply) = Reply::decode(frame.kind, &frame.payload) else { break };
-                match reply {
-                    Reply::Exited { container, .. } => notice(Notice::Exited(container)),
-                    reply => {
-                        let mut pending = lock(&theirs);
-                        if let Some(asker) = pending.as_mut().and_then(|p| p.remove(&frame.id)) {
-                            // Whoever asked may have given up.
-                            let _ = asker.send(reply);
-                        }
+            while let Ok(frame) = next_frame(&mut read, &mut decoder).await {
+                match Reply::decode(frame.kind, &frame.payload) {
+                    Ok(Reply::Exited { container, .. }) => (theirs.notice)(Notice::Exited(container)),
+                    Ok(reply) => {
+                        let asker = lock(&theirs.pending).as_mut().and_then(|p| p.remove(&frame.id));
+                        // Whoever asked may have given up.
+                        let _ = asker.map(|asker| asker.send(reply));
                     }
+                    Err(_) => break,
                 }
             }
-            // Askers that wait see their sender dropped.
-            lock(&theirs).take();
-            notice(Notice::Lost);
+            theirs.lose();
         });
         Ok(Self {
             sandbox: sandbox.clone(),
             pid,
             reaper,
             writer: tokio::sync::Mutex::new(write),
-            pending,
+            line,
             next: AtomicU32::new(1),
             _reader: reader,
         })
@@ -91,7 +108,7 @@ impl Connection {
 
     /// Whether the shim still holds its end.
     pub fn alive(&self) -> bool {
-        lock(&self.pending).is_some()
+        lock(&self.line.pending).is_some()
     }
 
     /// Asks, and waits for the answer.
@@ -104,7 +121,7 @@ impl Connection {
         let failed = |reason: &str| Error::Shim { sandbox: self.sandbox.clone(), reason: reason.to_owned() };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (asker, answer) = oneshot::channel();
-        match lock(&self.pending).as_mut() {
+        match lock(&self.line.pending).as_mut() {
             Some(pending) => drop(pending.insert(id, asker)),
             None => return Err(failed("the shim is gone")),
         }
@@ -118,9 +135,8 @@ impl Connection {
         match tokio::time::timeout(patience, exchange).await {
             Ok(result) => result,
             Err(_) => {
-                if let Some(pending) = lock(&self.pending).as_mut() {
-                    pending.remove(&id);
-                }
+                // One that hangs is as good as dead; its sandbox can only be removed.
+                self.line.lose();
                 Err(failed("the shim does not answer"))
             }
         }
@@ -134,8 +150,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// A connection that has greeted and nothing more.
 #[derive(Debug)]
 pub struct Raw {
-    /// The socket.
-    pub stream: UnixStream,
+    /// From the shim.
+    pub read: OwnedReadHalf,
+    /// To the shim.
+    pub write: OwnedWriteHalf,
     /// What came and is not a whole frame yet.
     pub decoder: Decoder,
     hello: Reply,
@@ -153,10 +171,10 @@ impl Raw {
         // A socket's path has 108 bytes at most, a sandbox's directory may have more.
         let held = std::fs::File::open(directory)?;
         let stream = UnixStream::connect(format!("/proc/self/fd/{}/{SOCKET}", held.as_raw_fd())).await?;
-        let mut raw = Self { stream, decoder: Decoder::default(), hello: Reply::Done };
+        let (read, write) = stream.into_split();
+        let mut raw = Self { read, write, decoder: Decoder::default(), hello: Reply::Done };
         raw.send(&Request::Hello { version: VERSION, events }).await?;
-        let frame = next_frame(&mut raw.stream, &mut raw.decoder).await?;
-        raw.hello = Reply::decode(frame.kind, &frame.payload).map_err(io::Error::other)?;
+        raw.hello = raw.reply().await?;
         match raw.hello {
             Reply::Hello { version, .. } if version == VERSION => Ok(raw),
             Reply::Hello { version, .. } => {
@@ -167,31 +185,35 @@ impl Raw {
         }
     }
 
-    /// Sends a request; its answer, if there is one, has the id 1.
+    /// Sends a request.
     pub async fn send(&mut self, request: &Request) -> io::Result<()> {
         let (kind, payload) = request.encode();
         let mut bytes = Vec::with_capacity(payload.len() + 16);
         put_frame(&mut bytes, kind, 1, &payload);
-        self.stream.write_all(&bytes).await
+        self.write.write_all(&bytes).await
     }
 
-    /// Both directions for themselves.
-    pub fn split(self) -> (OwnedReadHalf, OwnedWriteHalf, Decoder) {
-        let (read, write) = self.stream.into_split();
-        (read, write, self.decoder)
+    /// The next reply.
+    pub async fn reply(&mut self) -> io::Result<Reply> {
+        let frame = next_frame(&mut self.read, &mut self.decoder).await?;
+        Reply::decode(frame.kind, &frame.payload).map_err(io::Error::other)
     }
 }
 
 /// The next frame; an end of the stream is an error. May be dropped at any point without losing bytes.
-pub async fn next_frame(stream: &mut (impl AsyncReadExt + Unpin), decoder: &mut Decoder) -> io::Result<Frame> {
+pub async fn next_frame(stream: &mut OwnedReadHalf, decoder: &mut Decoder) -> io::Result<Frame> {
     loop {
         if let Some(frame) = decoder.next_frame().map_err(io::Error::other)? {
             return Ok(frame);
         }
+        stream.readable().await?;
+        // Not alive over an await: every idle connection would hold it.
         let mut bytes = [0u8; 8192];
-        match stream.read(&mut bytes).await? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            n => decoder.push(&bytes[..n]),
+        match stream.try_read(&mut bytes) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => decoder.push(&bytes[..n]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -27,7 +28,7 @@ use crate::creator::{EXEC, exec_request};
 
 /// How long the creator may take to start the process.
 const START: Duration = Duration::from_secs(60);
-/// How long output may still come after the process's end, from others that hold its pipes.
+/// How long others that hold a process's pipes may be silent after its end before they are cut off.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// One piece of output.
 const PIECE: usize = 32 * 1024;
@@ -170,11 +171,12 @@ async fn run(
     to_client: mpsc::Sender<SessionOutput>,
 ) {
     let Process { control, mut stdin, stdout, stderr, terminal, started } = process;
+    let way = Way { to: to_client.clone(), activity: AtomicU64::new(0), sending: AtomicU64::new(0) };
     let outputs = async {
         tokio::join!(
-            copy(stdout, &to_client, SessionOutput::Stdout),
-            copy(stderr, &to_client, SessionOutput::Stderr),
-            copy_terminal(terminal.as_ref(), &to_client),
+            copy(stdout, &way, SessionOutput::Stdout),
+            copy(stderr, &way, SessionOutput::Stderr),
+            copy_terminal(terminal.as_ref(), &way),
         );
     };
     let inputs = async {
@@ -220,8 +222,12 @@ async fn run(
             }
         };
         if !drained {
-            // A client that reads slowly gets everything that was written; what others still write is cut off.
-            let _ = tokio::time::timeout(LAST_WORDS, outputs).await;
+            // A client that reads slowly gets everything that was written; others that hold the pipes and are silent are
+            // not waited for.
+            tokio::select! {
+                () = outputs => {}
+                () = way.silence() => {}
+            }
         }
         let last = match end {
             Ok((Report::Exited { code, signal }, _)) => SessionOutput::Exited(ExitStatus {
@@ -244,21 +250,46 @@ async fn run(
     }
 }
 
-async fn copy(
-    from: Option<impl AsyncReadExt + Unpin>,
-    to: &mpsc::Sender<SessionOutput>,
-    wrap: impl Fn(Bytes) -> SessionOutput,
-) {
+/// The way of output to the client.
+struct Way {
+    to: mpsc::Sender<SessionOutput>,
+    activity: AtomicU64,
+    sending: AtomicU64,
+}
+
+impl Way {
+    /// Sends a piece; `false` when nobody takes it.
+    async fn send(&self, output: SessionOutput) -> bool {
+        self.activity.fetch_add(1, Ordering::Relaxed);
+        self.sending.fetch_add(1, Ordering::Relaxed);
+        let sent = self.to.send(output).await.is_ok();
+        self.sending.fetch_sub(1, Ordering::Relaxed);
+        sent
+    }
+
+    /// Waits until nothing has come for a while, and nothing waits for the client.
+    async fn silence(&self) {
+        loop {
+            let before = self.activity.load(Ordering::Relaxed);
+            tokio::time::sleep(LAST_WORDS).await;
+            if self.sending.load(Ordering::Relaxed) == 0 && self.activity.load(Ordering::Relaxed) == before {
+                return;
+            }
+        }
+    }
+}
+
+async fn copy(from: Option<impl AsyncReadExt + Unpin>, way: &Way, wrap: impl Fn(Bytes) -> SessionOutput) {
     let Some(mut from) = from else { return };
     let mut piece = vec![0u8; PIECE];
     while let Ok(n) = from.read(&mut piece).await {
-        if n == 0 || to.send(wrap(Bytes::copy_from_slice(&piece[..n]))).await.is_err() {
+        if n == 0 || !way.send(wrap(Bytes::copy_from_slice(&piece[..n]))).await {
             return;
         }
     }
 }
 
-async fn copy_terminal(master: Option<&AsyncFd<OwnedFd>>, to: &mpsc::Sender<SessionOutput>) {
+async fn copy_terminal(master: Option<&AsyncFd<OwnedFd>>, way: &Way) {
     let Some(master) = master else { return };
     let mut piece = vec![0u8; PIECE];
     while let Ok(mut ready) = master.readable().await {
@@ -266,7 +297,7 @@ async fn copy_terminal(master: Option<&AsyncFd<OwnedFd>>, to: &mpsc::Sender<Sess
             // EIO: the last process has closed its side.
             Ok(Err(_) | Ok(0)) => return,
             Ok(Ok(n)) => {
-                if to.send(SessionOutput::Stdout(Bytes::copy_from_slice(&piece[..n]))).await.is_err() {
+                if !way.send(SessionOutput::Stdout(Bytes::copy_from_slice(&piece[..n]))).await {
                     return;
                 }
             }

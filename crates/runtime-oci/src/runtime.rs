@@ -111,8 +111,12 @@ impl OciRuntime {
 
     /// Finds what a former runtime has left: sandboxes, and the layers of sandboxes that a reboot has ended.
     async fn recover(&self) -> Result<(), Error> {
-        for id in names(&self.shared.layout.sandboxes()) {
-            match Sandbox::recover(&self.shared, &id).await {
+        let ids = names(&self.shared.layout.sandboxes());
+        let found = ids.iter().map(|id| Sandbox::recover(&self.shared, id));
+        // All at once: one that hangs must not hold up the others.
+        let found = futures_util::future::join_all(found).await;
+        for (id, found) in ids.into_iter().zip(found) {
+            match found {
                 Some(sandbox) => {
                     let slot = Slot { sandbox: Mutex::new(Some(Arc::new(sandbox))), ..Slot::default() };
                     lock(&self.slots).insert(id, Arc::new(slot));

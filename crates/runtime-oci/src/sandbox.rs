@@ -131,18 +131,18 @@ impl Sandbox {
             None => false,
         };
         let killed = cgroups.kill(&self.spec.cgroup).await.map_err(cgroup_error);
-        if !asked && let Some(shim) = &self.shim {
-            end_shim(shim.pid, &self.paths.dir);
+        if !asked {
+            cgroups.shims().into_iter().for_each(|pid| end_shim(pid, &self.paths.dir));
         }
         killed
     }
 }
 
-/// Ends a shim that does not listen, if the pid still is that shim's.
-fn end_shim(pid: u32, directory: &Path) {
+/// Ends a shim that does not listen, if it is this directory's.
+fn end_shim(pid: i32, directory: &Path) {
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let ours = command.split(|b| *b == 0).nth(1) == Some(text(directory).as_bytes());
-    if let (true, Some(pid)) = (ours, rustix::process::Pid::from_raw(pid as i32)) {
+    if let (true, Some(pid)) = (ours, rustix::process::Pid::from_raw(pid)) {
         tracing::warn!(directory = %directory.display(), "killing a shim that does not answer");
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
@@ -178,6 +178,14 @@ pub fn remove_directory(directory: &Path) -> Result<(), Error> {
 
 fn prepare(shared: &Shared, paths: &paths::Sandbox, record: &Record) -> Result<(), Error> {
     let spec = &record.spec;
+    // The record first: whatever else exists can be found by it.
+    fs::create_dir_all(&paths.dir).map_err(io_error("creating", &paths.dir))?;
+    let (path, temporary) = (paths.spec(), paths.dir.join("spec.json.tmp"));
+    serde_json::to_vec(record)
+        .map_err(io::Error::from)
+        .and_then(|json| fs::write(&temporary, json))
+        .and_then(|()| fs::rename(&temporary, &path))
+        .map_err(io_error("writing", &path))?;
     shared.cgroups.create(&spec.cgroup, &spec.resources).map_err(cgroup_error)?;
     let mut directories = vec![paths.bundles(), paths.state(), paths.layers.clone()];
     directories.extend(spec.memory_volumes.keys().map(|name| paths.volume(name)));
@@ -187,11 +195,8 @@ fn prepare(shared: &Shared, paths: &paths::Sandbox, record: &Record) -> Result<(
     for directory in &directories {
         fs::create_dir_all(directory).map_err(io_error("creating", directory))?;
     }
-    let config = dunlin_shim::CONFIG;
-    let path = paths.dir.join(config);
-    fs::write(&path, shim_config(spec, &shared.cgroups).encode()).map_err(io_error("writing", &path))?;
-    let json = serde_json::to_vec(record).map_err(|e| io_error("writing", &paths.spec())(e.into()))?;
-    fs::write(paths.spec(), json).map_err(io_error("writing", &paths.spec()))
+    let path = paths.dir.join(dunlin_shim::CONFIG);
+    fs::write(&path, shim_config(spec, &shared.cgroups).encode()).map_err(io_error("writing", &path))
 }
 
 fn shim_config(spec: &SandboxSpec, cgroups: &Cgroups) -> Config {

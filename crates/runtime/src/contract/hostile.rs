@@ -28,7 +28,9 @@ pub async fn fork_bomb(bench: &mut Bench<'_>) {
         spec.share_process_namespace = shared;
         let sandbox = spec.id.clone();
         bench.runtime().create_sandbox(spec).await.unwrap();
-        let mut spec = bench.script("app-0", "bomb() { bomb | bomb & }; bomb 2>/dev/null; while :; do bomb; done");
+        // A shell ends when it cannot fork, which makes room for the others' children; process 1 does not fork.
+        let script = "bomb() { while :; do bomb & sleep 0.01; done; }; bomb 2>/dev/null & exec sleep 1000000";
+        let mut spec = bench.script("app-0", script);
         spec.resources.pids_limit = Some(60);
         spec.resources.cpu_limit_milli = Some(500);
         let id = bench.start(&sandbox, spec).await;

@@ -26,7 +26,7 @@ pub async fn memory_limit_kills(bench: &mut Bench<'_>) {
 pub async fn pids_limit_holds(bench: &mut Bench<'_>) {
     let sandbox = bench.sandbox().await;
     // A shell ends when it cannot fork; the outer one stays.
-    let script = "sh -c 'for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 100000 & done' 2>/dev/null; sleep 100000";
+    let script = "sh -c 'for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 100000 & done' 2>/dev/null; sleep 100000; true";
     let mut spec = bench.script("app-0", script);
     spec.resources.pids_limit = Some(5);
     let id = bench.start(&sandbox, spec).await;

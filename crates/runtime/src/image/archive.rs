@@ -87,23 +87,40 @@ impl Import<'_> {
             manifest: image.manifest.clone(),
         };
         match name {
-            Some(name) if images.len() == 1 => Ok(images.iter().map(|(_, image)| named(name, image)).collect()),
-            Some(_) => wrong("it has several images, which cannot all get the one name given with --name; leave --name out"),
+            Some(name) if images.len() == 1 => {
+                Ok(images.iter().map(|(_, image)| named(name, image)).collect())
+            }
+            Some(_) => wrong(
+                "it has several images, which cannot all get the one name given with --name; leave --name out",
+            ),
             None if images.iter().any(|(names, _)| names.is_empty()) => {
                 wrong("it does not say the image's name; give one with --name")
             }
-            None => Ok(images.iter().flat_map(|(names, image)| names.iter().map(|name| named(name, image))).collect()),
+            None => Ok(images
+                .iter()
+                .flat_map(|(names, image)| names.iter().map(|name| named(name, image)))
+                .collect()),
         }
     }
 
     /// A small member, checked against its digest and kept as a blob.
-    fn keep_small(&mut self, member: &str, digest: Option<&str>, limit: u64) -> Result<(String, Vec<u8>), Error> {
+    fn keep_small(
+        &mut self,
+        member: &str,
+        digest: Option<&str>,
+        limit: u64,
+    ) -> Result<(String, Vec<u8>), Error> {
         let (digest, _) = self.members.keep(member, digest, self.disk, self.work)?;
         Ok((digest.clone(), self.disk.read_blob(&digest, limit)?))
     }
 
     /// The configuration, which must fit this machine and the number of layers.
-    fn config(&mut self, member: &str, digest: Option<&str>, layers: usize) -> Result<(String, u64, ConfigBlob), Error> {
+    fn config(
+        &mut self,
+        member: &str,
+        digest: Option<&str>,
+        layers: usize,
+    ) -> Result<(String, u64, ConfigBlob), Error> {
         let (digest, bytes) = self.keep_small(member, digest, LARGEST_CONFIG)?;
         let what = format!("configuration {digest} in {}", self.file);
         let config = ConfigBlob::parse(&what, &bytes)?;
@@ -127,7 +144,10 @@ pub(crate) fn check(config: &ConfigBlob, layers: usize, what: &str) -> Result<()
         });
     }
     if config.diff_ids.len() != layers {
-        return Err(Error::format(what, format!("it lists {} layers, the manifest {layers}", config.diff_ids.len())));
+        return Err(Error::format(
+            what,
+            format!("it lists {} layers, the manifest {layers}", config.diff_ids.len()),
+        ));
     }
     match config.diff_ids.iter().find(|d| !super::reference::is_digest(d)) {
         Some(digest) => Err(Error::format(what, format!("{digest:?} is no sha256 digest"))),

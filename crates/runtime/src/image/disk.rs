@@ -36,7 +36,8 @@ impl Disk {
     /// Opens the directory, makes what is missing, and removes the work of owners that are gone.
     pub fn open(root: PathBuf) -> Result<Self, Error> {
         let disk = Self { root };
-        let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path).at("creating", path);
+        let private =
+            |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path).at("creating", path);
         private(&disk.root)?;
         for name in ["blobs/sha256", "layers", "partial", "locks", "tmp"] {
             private(&disk.root.join(name))?;
@@ -164,7 +165,11 @@ impl Disk {
         let bytes = read_limited(&path, limit)?;
         let found = digest_of(&bytes);
         if found != digest {
-            return Err(Error::Digest { what: format!("blob {}", path.display()), expected: digest.to_owned(), found });
+            return Err(Error::Digest {
+                what: format!("blob {}", path.display()),
+                expected: digest.to_owned(),
+                found,
+            });
         }
         Ok(bytes)
     }
@@ -233,7 +238,8 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
 /// Writes a file beside its place and renames it, with both on disk when this returns.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    let beside = path.with_extension(format!("new-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+    let beside =
+        path.with_extension(format!("new-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
     let written = OpenOptions::new()
         .write(true)
         .create(true)

@@ -12,7 +12,9 @@ pub enum Error {
     #[error(transparent)]
     InvalidName(#[from] InvalidName),
     /// There is no such image here.
-    #[error("image {reference} is not here; `dunlin image ls` shows what is, `dunlin image pull` or `import` brings it")]
+    #[error(
+        "image {reference} is not here; `dunlin image ls` shows what is, `dunlin image pull` or `import` brings it"
+    )]
     NotFound {
         /// The normalised reference.
         reference: String,
@@ -29,7 +31,9 @@ pub enum Error {
         source: io::Error,
     },
     /// No space is left.
-    #[error("{operation} {path}: the disk is full; free space there, or remove images with `dunlin image rm`")]
+    #[error(
+        "{operation} {path}: the disk is full; free space there, or remove images with `dunlin image rm`"
+    )]
     DiskFull {
         /// What was being done.
         operation: &'static str,
@@ -37,7 +41,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// Bytes that are not what their digest says.
-    #[error("{what} has the wrong digest: {expected} was promised, {found} came; fetch it again, or check its source")]
+    #[error(
+        "{what} has the wrong digest: {expected} was promised, {found} came; fetch it again, or check its source"
+    )]
     Digest {
         /// Which blob, from where.
         what: String,
@@ -95,7 +101,9 @@ pub enum Error {
         reference: String,
     },
     /// The registry wants other credentials.
-    #[error("{registry} refuses {operation} of {reference}: not authorized; check the credentials (imagePullSecrets)")]
+    #[error(
+        "{registry} refuses {operation} of {reference}: not authorized; check the credentials (imagePullSecrets)"
+    )]
     Unauthorized {
         /// The registry.
         registry: String,

@@ -15,8 +15,8 @@ use tokio::io::AsyncWriteExt;
 use super::disk::{self, Disk};
 use super::error::{Error, IoContext};
 use super::manifest::{
-    DOCKER_LIST, DOCKER_MANIFEST, Descriptor, ImageManifest, LARGEST_MANIFEST, Manifest, OCI_INDEX, OCI_MANIFEST, choose,
-    host, offered,
+    DOCKER_LIST, DOCKER_MANIFEST, Descriptor, ImageManifest, LARGEST_MANIFEST, Manifest, OCI_INDEX,
+    OCI_MANIFEST, choose, host, offered,
 };
 use super::reference::Reference;
 use super::registry::{Endpoint, explain, is_temporary};
@@ -69,7 +69,9 @@ pub(crate) async fn manifest(endpoint: &Endpoint, reference: &Reference) -> Resu
             let image = endpoint.image.clone_with_digest(entry.digest.clone());
             let (inner, manifest_digest) = raw(endpoint, &image, Some(&entry.digest)).await?;
             match Manifest::parse(&image.to_string(), &inner)? {
-                Manifest::Image(manifest) => Ok(Fetched { digest, manifest_digest, manifest, raw: vec![bytes, inner] }),
+                Manifest::Image(manifest) => {
+                    Ok(Fetched { digest, manifest_digest, manifest, raw: vec![bytes, inner] })
+                }
                 Manifest::Index(_) => Err(Error::format(image.to_string(), "an index within an index")),
             }
         }
@@ -89,7 +91,12 @@ async fn raw(
         .map_err(|e| explain(&e, &endpoint.registry, "pulling", &name))?;
     if bytes.len() as u64 > LARGEST_MANIFEST {
         let found = bytes.len() as u64;
-        return Err(Error::Limit { what: format!("manifest of {name}"), found, limit: LARGEST_MANIFEST, unit: "bytes" });
+        return Err(Error::Limit {
+            what: format!("manifest of {name}"),
+            found,
+            limit: LARGEST_MANIFEST,
+            unit: "bytes",
+        });
     }
     let found = disk::digest_of(&bytes);
     match expected {
@@ -129,7 +136,10 @@ pub(crate) async fn blob(
         if resumed == 0 {
             return Err(Error::Digest { what, expected: descriptor.digest.clone(), found });
         }
-        tracing::warn!(digest = descriptor.digest, "the part fetched earlier was damaged, fetching all of it");
+        tracing::warn!(
+            digest = descriptor.digest,
+            "the part fetched earlier was damaged, fetching all of it"
+        );
         resumed = 0;
     }
     disk.commit_blob(&partial, &descriptor.digest)
@@ -171,10 +181,19 @@ async fn complete(
                 registry: endpoint.registry.clone(),
                 operation: "pulling",
                 reference: what.to_owned(),
-                reason: format!("{stopped}; {} of {} bytes are kept and will not be fetched again", length(partial), descriptor.size),
+                reason: format!(
+                    "{stopped}; {} of {} bytes are kept and will not be fetched again",
+                    length(partial),
+                    descriptor.size
+                ),
             });
         }
-        tracing::debug!(blob = descriptor.digest, have = length(partial), reason = stopped, "blob interrupted, going on");
+        tracing::debug!(
+            blob = descriptor.digest,
+            have = length(partial),
+            reason = stopped,
+            "blob interrupted, going on"
+        );
         tokio::time::sleep(delay).await;
     }
 }
@@ -232,7 +251,9 @@ fn length(path: &Path) -> u64 {
 }
 
 /// Runs what blocks on the threads made for it.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {

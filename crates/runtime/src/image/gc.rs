@@ -20,14 +20,16 @@ use super::types::{Freed, GarbagePolicy};
 /// Digests of blobs and layers that an image needs. What cannot be read is not needed: the image is broken and will be
 /// fetched again.
 fn needs(disk: &Disk, named: &Named) -> BTreeSet<String> {
-    let mut needs: BTreeSet<String> = [&named.digest, &named.manifest, &named.id].into_iter().cloned().collect();
+    let mut needs: BTreeSet<String> =
+        [&named.digest, &named.manifest, &named.id].into_iter().cloned().collect();
     let manifest = disk
         .read_blob(&named.manifest, LARGEST_MANIFEST)
         .and_then(|bytes| Manifest::parse(&named.manifest, &bytes));
     if let Ok(Manifest::Image(manifest)) = manifest {
         needs.extend(manifest.layers.into_iter().map(|l| l.digest));
     }
-    let config = disk.read_blob(&named.id, LARGEST_CONFIG).and_then(|bytes| ConfigBlob::parse(&named.id, &bytes));
+    let config =
+        disk.read_blob(&named.id, LARGEST_CONFIG).and_then(|bytes| ConfigBlob::parse(&named.id, &bytes));
     if let Ok(config) = config {
         needs.extend(config.diff_ids);
     }
@@ -99,7 +101,8 @@ pub(crate) fn sweep(
     // An image in use whose name is gone: its configuration still tells its layers.
     for id in in_use.iter().filter(|id| super::reference::is_digest(id)) {
         keep.insert(id.clone());
-        if let Ok(config) = disk.read_blob(id, LARGEST_CONFIG).and_then(|bytes| ConfigBlob::parse(id, &bytes)) {
+        if let Ok(config) = disk.read_blob(id, LARGEST_CONFIG).and_then(|bytes| ConfigBlob::parse(id, &bytes))
+        {
             keep.extend(config.diff_ids);
         }
     }
@@ -122,7 +125,10 @@ pub(crate) fn sweep(
         let metadata = fs::metadata(&path).at("reading", &path)?;
         let age = metadata.modified().ok().and_then(|m| m.elapsed().ok()).unwrap_or_default();
         let old = partials_older.is_some_and(|older| age >= older);
-        if old && !keep.contains(&format!("sha256:{name}")) && disk.try_lock_item(&format!("sha256:{name}"))?.is_some() {
+        if old
+            && !keep.contains(&format!("sha256:{name}"))
+            && disk.try_lock_item(&format!("sha256:{name}"))?.is_some()
+        {
             freed.bytes += metadata.len();
             freed.blobs += 1;
             fs::remove_file(&path).at("removing", &path)?;
@@ -165,7 +171,9 @@ fn mounted() -> BTreeSet<String> {
 
 /// Runs of exactly 64 hexadecimal digits.
 fn digests_in(text: &str) -> impl Iterator<Item = String> + '_ {
-    text.split(|c: char| !c.is_ascii_hexdigit()).filter(|word| word.len() == 64).map(|word| format!("sha256:{word}"))
+    text.split(|c: char| !c.is_ascii_hexdigit())
+        .filter(|word| word.len() == 64)
+        .map(|word| format!("sha256:{word}"))
 }
 
 pub(crate) fn seconds(time: SystemTime) -> u64 {
@@ -179,7 +187,9 @@ mod tests {
     #[test]
     fn layers_are_found_in_mounts() {
         let (a, b) = ("a".repeat(64), "0".repeat(64));
-        let line = format!("31 28 0:27 / / rw - overlay overlay rw,lowerdir=/x/layers/{a}/fs:/x/layers/{b}/fs,upperdir=/u");
+        let line = format!(
+            "31 28 0:27 / / rw - overlay overlay rw,lowerdir=/x/layers/{a}/fs:/x/layers/{b}/fs,upperdir=/u"
+        );
         assert_eq!(digests_in(&line).collect::<Vec<_>>(), [format!("sha256:{a}"), format!("sha256:{b}")]);
         assert_eq!(digests_in(&"a".repeat(65)).count(), 0);
     }

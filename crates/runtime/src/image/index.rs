@@ -56,7 +56,10 @@ impl Index {
         if index.version != VERSION {
             return Err(Error::format(
                 what,
-                format!("it has version {}, this program reads {VERSION}; use the program that wrote it", index.version),
+                format!(
+                    "it has version {}, this program reads {VERSION}; use the program that wrote it",
+                    index.version
+                ),
             ));
         }
         if let Some((name, _)) =
@@ -110,7 +113,8 @@ mod tests {
     fn finds_by_name_and_by_digest_in_the_same_repository() {
         let mut index = Index { version: VERSION, images: BTreeMap::new() };
         index.images.insert("docker.io/library/a:1".into(), named('a'));
-        let find = |name: &str| index.find(&Reference::parse(name).expect("name")).map(|(name, _)| name.as_str());
+        let find =
+            |name: &str| index.find(&Reference::parse(name).expect("name")).map(|(name, _)| name.as_str());
         assert_eq!(find("a:1"), Some("docker.io/library/a:1"));
         assert_eq!(find("a"), None);
         assert_eq!(find(&format!("a@{}", digest('a'))), Some("docker.io/library/a:1"));

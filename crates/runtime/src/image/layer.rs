@@ -39,7 +39,13 @@ pub(crate) fn unpacked_size(directory: &Path) -> u64 {
 
 /// Unpacks a blob, checks that its plain bytes are what the configuration promised, and gives the layer its place.
 /// The caller holds the layer's lock; this blocks.
-pub(crate) fn unpack(disk: &Disk, work: &Work, blob: &Path, diff_id: &str, limits: Limits) -> Result<PathBuf, Error> {
+pub(crate) fn unpack(
+    disk: &Disk,
+    work: &Work,
+    blob: &Path,
+    diff_id: &str,
+    limits: Limits,
+) -> Result<PathBuf, Error> {
     if let Some(ready) = unpacked(disk, diff_id) {
         return Ok(ready);
     }

@@ -93,7 +93,9 @@ impl Manifest {
         let wrong = |reason: &str| Error::format(format!("manifest of {what}"), reason);
         let raw: Raw = serde_json::from_slice(bytes).map_err(|e| wrong(&e.to_string()))?;
         if raw.schema_version != 2 {
-            return Err(wrong("it has another schema version than 2; build or push the image with a current tool"));
+            return Err(wrong(
+                "it has another schema version than 2; build or push the image with a current tool",
+            ));
         }
         let manifest = match (raw.manifests, raw.config) {
             (Some(manifests), None) => Self::Index(manifests),
@@ -107,7 +109,11 @@ impl Manifest {
         };
         let limit = |found: usize, limit: usize, unit: &'static str| {
             let (found, limit) = (found as u64, limit as u64);
-            if found <= limit { Ok(()) } else { Err(Error::Limit { what: format!("manifest of {what}"), found, limit, unit }) }
+            if found <= limit {
+                Ok(())
+            } else {
+                Err(Error::Limit { what: format!("manifest of {what}"), found, limit, unit })
+            }
         };
         let digests: Vec<&str> = match &manifest {
             Self::Index(entries) => {
@@ -137,15 +143,21 @@ pub(crate) fn host() -> Platform {
         "loongarch64" => ("loong64", None),
         other => (other, None),
     };
-    Platform { architecture: architecture.to_owned(), os: "linux".to_owned(), variant: variant.map(str::to_owned) }
+    Platform {
+        architecture: architecture.to_owned(),
+        os: "linux".to_owned(),
+        variant: variant.map(str::to_owned),
+    }
 }
 
 /// The entry of an index for a machine like `host`; the best variant that it can run. WebAssembly runs anywhere and is
 /// taken where nothing native is offered.
 pub(crate) fn choose<'a>(entries: &'a [Descriptor], host: &Platform) -> Option<&'a Descriptor> {
-    entries.iter().filter_map(|entry| Some((score(entry.platform.as_ref()?, host)?, entry))).max_by_key(|(s, _)| *s).map(
-        |(_, entry)| entry,
-    )
+    entries
+        .iter()
+        .filter_map(|entry| Some((score(entry.platform.as_ref()?, host)?, entry)))
+        .max_by_key(|(s, _)| *s)
+        .map(|(_, entry)| entry)
 }
 
 /// Whether the machine runs it, and how well it fits (more is better).
@@ -156,7 +168,8 @@ fn score(platform: &Platform, host: &Platform) -> Option<u32> {
     if platform.os != host.os || platform.architecture != host.architecture {
         return None;
     }
-    let number = |variant: &Option<String>| variant.as_deref().and_then(|v| v.strip_prefix('v')?.parse::<u32>().ok());
+    let number =
+        |variant: &Option<String>| variant.as_deref().and_then(|v| v.strip_prefix('v')?.parse::<u32>().ok());
     match (number(&platform.variant), number(&host.variant)) {
         (None, _) => Some(50),
         (Some(variant), Some(most)) if variant <= most => Some(100 + variant),
@@ -193,13 +206,18 @@ mod tests {
             media_type: OCI_MANIFEST.into(),
             digest: format!("sha256:{}", "a".repeat(64)),
             size: 1,
-            platform: Some(Platform { architecture: architecture.into(), os: os.into(), variant: variant.map(Into::into) }),
+            platform: Some(Platform {
+                architecture: architecture.into(),
+                os: os.into(),
+                variant: variant.map(Into::into),
+            }),
             annotations: None,
         }
     }
 
     fn chosen(host: (&str, Option<&str>), entries: &[Descriptor]) -> Option<String> {
-        let host = Platform { os: "linux".into(), architecture: host.0.into(), variant: host.1.map(Into::into) };
+        let host =
+            Platform { os: "linux".into(), architecture: host.0.into(), variant: host.1.map(Into::into) };
         choose(entries, &host).and_then(|e| e.platform.as_ref()).map(Platform::to_string)
     }
 
@@ -228,7 +246,10 @@ mod tests {
         for (json, reason) in [
             (r#"{"schemaVersion":1}"#, "schema version"),
             (r#"{"schemaVersion":2}"#, "neither"),
-            (r#"{"schemaVersion":2,"manifests":[{"digest":"sha256:../../etc","size":1}]}"#, "no sha256 digest"),
+            (
+                r#"{"schemaVersion":2,"manifests":[{"digest":"sha256:../../etc","size":1}]}"#,
+                "no sha256 digest",
+            ),
             ("[]", "invalid"),
         ] {
             let error = Manifest::parse("x", json.as_bytes()).expect_err(json).to_string();

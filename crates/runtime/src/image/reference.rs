@@ -60,7 +60,9 @@ impl Reference {
         if let Some(tag) = tag
             && !is_tag(tag)
         {
-            return Err(wrong("a tag has at most 128 letters, digits, `_`, `.` and `-`, and begins with no `.` or `-`"));
+            return Err(wrong(
+                "a tag has at most 128 letters, digits, `_`, `.` and `-`, and begins with no `.` or `-`",
+            ));
         }
         let (registry, repository) = split_registry(path);
         if !is_registry(registry) {
@@ -158,7 +160,9 @@ fn is_component(component: &str) -> bool {
     if !component.starts_with(plain) || !component.ends_with(plain) {
         return false;
     }
-    component.split(plain).all(|joint| matches!(joint, "" | "." | "_" | "__") || joint.bytes().all(|b| b == b'-'))
+    component
+        .split(plain)
+        .all(|joint| matches!(joint, "" | "." | "_" | "__") || joint.bytes().all(|b| b == b'-'))
 }
 
 fn is_tag(tag: &str) -> bool {
@@ -208,8 +212,26 @@ mod tests {
     #[test]
     fn refuses_what_docker_refuses() {
         for name in [
-            "", " busybox", "Busybox", "a b", "busybox:", "busybox:.x", "busybox:a:b", "a//b", "/a", "a/", "a.-b", "a___b",
-            "-a", "x@sha256:12", "x@md5:0123", "exam ple.com/x", "host:port/x", "localhost:99999/x", "..", "a/../b",
+            "",
+            " busybox",
+            "Busybox",
+            "a b",
+            "busybox:",
+            "busybox:.x",
+            "busybox:a:b",
+            "a//b",
+            "/a",
+            "a/",
+            "a.-b",
+            "a___b",
+            "-a",
+            "x@sha256:12",
+            "x@md5:0123",
+            "exam ple.com/x",
+            "host:port/x",
+            "localhost:99999/x",
+            "..",
+            "a/../b",
             "https://example.com/x",
         ] {
             assert!(Reference::parse(name).is_err(), "{name:?} must be refused");

@@ -70,16 +70,25 @@ pub(crate) fn endpoint(
     let (registry, repository) = (reference.registry.clone(), reference.repository.clone());
     let image = match (&reference.digest, &reference.tag) {
         (Some(digest), _) => oci_client::Reference::with_digest(registry, repository, digest.clone()),
-        (None, tag) => {
-            oci_client::Reference::with_tag(registry, repository, tag.clone().unwrap_or_else(|| "latest".to_owned()))
-        }
+        (None, tag) => oci_client::Reference::with_tag(
+            registry,
+            repository,
+            tag.clone().unwrap_or_else(|| "latest".to_owned()),
+        ),
     };
     let auth = match credentials {
         None => RegistryAuth::Anonymous,
-        Some(Credentials::Basic { username, password }) => RegistryAuth::Basic(username.clone(), password.clone()),
+        Some(Credentials::Basic { username, password }) => {
+            RegistryAuth::Basic(username.clone(), password.clone())
+        }
         Some(Credentials::Bearer(token)) => RegistryAuth::Bearer(token.clone()),
     };
-    Ok(Endpoint { client: client(&reference.registry, plain, options)?, auth, image, registry: reference.registry.clone() })
+    Ok(Endpoint {
+        client: client(&reference.registry, plain, options)?,
+        auth,
+        image,
+        registry: reference.registry.clone(),
+    })
 }
 
 /// Whether the registry is spoken to in plain HTTP: configured so, or on this very machine.
@@ -144,7 +153,9 @@ pub(crate) fn explain(
 ) -> Error {
     let (registry, reference) = (registry.to_owned(), reference.to_owned());
     let has = |codes: &[OciErrorCode]| match error {
-        OciDistributionError::RegistryError { envelope, .. } => envelope.errors.iter().any(|e| codes.contains(&e.code)),
+        OciDistributionError::RegistryError { envelope, .. } => {
+            envelope.errors.iter().any(|e| codes.contains(&e.code))
+        }
         _ => false,
     };
     let code = match error {

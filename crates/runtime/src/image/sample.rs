@@ -61,7 +61,8 @@ pub(crate) fn docker_archive(names: &[&str], layers: &[&[u8]]) -> Vec<u8> {
     let config = config(layers, &here()).to_string();
     let layer_names: Vec<String> = (0..layers.len()).map(|n| format!("{n}/layer.tar")).collect();
     let manifest = json!([{"Config": "config.json", "RepoTags": names, "Layers": layer_names}]).to_string();
-    let mut files: Vec<(&str, &[u8])> = vec![("manifest.json", manifest.as_bytes()), ("config.json", config.as_bytes())];
+    let mut files: Vec<(&str, &[u8])> =
+        vec![("manifest.json", manifest.as_bytes()), ("config.json", config.as_bytes())];
     files.extend(layer_names.iter().map(String::as_str).zip(layers.iter().copied()));
     tar(&files)
 }
@@ -89,7 +90,8 @@ impl Layout {
             .map(|layer| self.blob("application/vnd.oci.image.layer.v1.tar+gzip", &compress(layer)))
             .collect();
         let media_type = "application/vnd.oci.image.manifest.v1+json";
-        let manifest = json!({"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers});
+        let manifest =
+            json!({"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers});
         let mut descriptor = self.blob(media_type, manifest.to_string().as_bytes());
         descriptor["platform"] = json!({"os": "linux", "architecture": architecture});
         descriptor

@@ -36,7 +36,12 @@ pub(crate) async fn image(
     Ok(())
 }
 
-async fn blob(disk: &Disk, endpoint: &Endpoint, descriptor: &Descriptor, progress: &Progress) -> Result<(), Error> {
+async fn blob(
+    disk: &Disk,
+    endpoint: &Endpoint,
+    descriptor: &Descriptor,
+    progress: &Progress,
+) -> Result<(), Error> {
     let what = format!("blob {} to {}", descriptor.digest, endpoint.registry);
     // A registry that answers this wrongly gets the blob once too often.
     if endpoint.client.blob_exists(&endpoint.image, &descriptor.digest).await.unwrap_or(false) {
@@ -66,7 +71,10 @@ fn chunks(
         async move {
             let mut buffer = bytes::BytesMut::with_capacity(READ_BUFFER);
             let n = file.read_buf(&mut buffer).await.map_err(|e| {
-                OciDistributionError::IoError(std::io::Error::new(e.kind(), format!("reading {}: {e}", path.display())))
+                OciDistributionError::IoError(std::io::Error::new(
+                    e.kind(),
+                    format!("reading {}: {e}", path.display()),
+                ))
             })?;
             if n == 0 {
                 return Ok(None);

@@ -215,7 +215,8 @@ impl ImageStore {
             let trash = disk.work()?;
             let guard = disk.lock()?;
             let mut index = Index::load(&disk.index())?;
-            let images = gc::expire(disk, &mut index, &in_use, &policy, |name, named| store.last_used(name, named));
+            let images =
+                gc::expire(disk, &mut index, &in_use, &policy, |name, named| store.last_used(name, named));
             if images > 0 {
                 index.save(&disk.index())?;
             }
@@ -243,7 +244,8 @@ impl ImageStore {
         let target = Reference { tag: target.tag.or(Some("latest".to_owned())), digest: None, ..target };
         let work = self.disk.work()?;
         let index = Index::load(&self.disk.index())?;
-        let (_, named) = index.find(&reference).ok_or_else(|| Error::NotFound { reference: reference.to_string() })?;
+        let (_, named) =
+            index.find(&reference).ok_or_else(|| Error::NotFound { reference: reference.to_string() })?;
         let raw = self.disk.read_blob(&named.manifest, LARGEST_MANIFEST)?;
         let manifest = image_manifest(&named.manifest, &raw)?;
         work.pin(&self.disk, digests(&manifest))?;
@@ -281,7 +283,8 @@ impl ImageStore {
             .and_then(|bytes| image_manifest(&named.manifest, &bytes));
         let Ok(manifest) = manifest else { return Ok(None) };
         let Ok(config) = self.config(&manifest, reference) else { return Ok(None) };
-        let ready: Option<Vec<PathBuf>> = config.diff_ids.iter().map(|id| layer::unpacked(&self.disk, id)).collect();
+        let ready: Option<Vec<PathBuf>> =
+            config.diff_ids.iter().map(|id| layer::unpacked(&self.disk, id)).collect();
         let layers = match ready {
             Some(layers) => layers,
             None if manifest.layers.iter().all(|l| self.disk.has_blob(&l.digest, Some(l.size))) => {
@@ -349,7 +352,10 @@ impl ImageStore {
         progress.step(|| format!("pulling {reference} from {}", endpoint.registry));
         let work = Arc::new(self.disk.work()?);
         let fetched = fetch::manifest(endpoint, reference).await?;
-        work.pin(&self.disk, digests(&fetched.manifest).chain([fetched.digest.as_str(), &fetched.manifest_digest]))?;
+        work.pin(
+            &self.disk,
+            digests(&fetched.manifest).chain([fetched.digest.as_str(), &fetched.manifest_digest]),
+        )?;
         for raw in &fetched.raw {
             self.disk.write_blob(raw)?;
         }
@@ -360,9 +366,11 @@ impl ImageStore {
         fetch::blob(&self.disk, endpoint, &fetched.manifest.config, progress).await?;
         let config = self.config(&fetched.manifest, reference)?;
         work.pin(&self.disk, config.diff_ids.iter().map(String::as_str))?;
-        let pairs: Vec<(&Descriptor, &String)> = fetched.manifest.layers.iter().zip(&config.diff_ids).collect();
+        let pairs: Vec<(&Descriptor, &String)> =
+            fetched.manifest.layers.iter().zip(&config.diff_ids).collect();
         by_twos(pairs, |(descriptor, diff_id)| async {
-            if layer::unpacked(&self.disk, diff_id).is_none() || !self.disk.has_blob(&descriptor.digest, None) {
+            if layer::unpacked(&self.disk, diff_id).is_none() || !self.disk.has_blob(&descriptor.digest, None)
+            {
                 fetch::blob(&self.disk, endpoint, descriptor, progress).await?;
             }
             self.unpack_one(descriptor, diff_id, &work, progress).await
@@ -371,7 +379,9 @@ impl ImageStore {
         let named = self.named(&fetched.digest, &fetched.manifest_digest, &fetched.manifest, false);
         self.put(reference, named.clone()).await?;
         let image = self.load(reference, &named).await?;
-        image.ok_or_else(|| Error::format(format!("image {reference}"), "it vanished while it was pulled; try again"))
+        image.ok_or_else(|| {
+            Error::format(format!("image {reference}"), "it vanished while it was pulled; try again")
+        })
     }
 
     /// The configuration, checked.
@@ -393,7 +403,8 @@ impl ImageStore {
         for (descriptor, diff_id) in manifest.layers.iter().zip(&config.diff_ids) {
             self.unpack_one(descriptor, diff_id, work, progress).await?;
         }
-        let layers = config.diff_ids.iter().map(|id| layer::unpacked(&self.disk, id)).collect::<Option<Vec<_>>>();
+        let layers =
+            config.diff_ids.iter().map(|id| layer::unpacked(&self.disk, id)).collect::<Option<Vec<_>>>();
         layers.ok_or_else(|| Error::format("image", "a layer vanished while it was unpacked; try again"))
     }
 
@@ -465,7 +476,10 @@ impl ImageStore {
         .await;
         if let Err(error) = written {
             // A full disk must not keep a pod from starting whose image is here.
-            tracing::warn!(error = dunlin_base::error::chain(&error), "the image's last use could not be noted");
+            tracing::warn!(
+                error = dunlin_base::error::chain(&error),
+                "the image's last use could not be noted"
+            );
         }
         Ok(())
     }

@@ -6,8 +6,8 @@ use super::{Import, Nameless};
 use crate::image::compression::Compression;
 use crate::image::error::Error;
 use crate::image::manifest::{
-    Descriptor, ImageManifest, LARGEST_MANIFEST, MOST_LAYERS, OCI_CONFIG, OCI_LAYER_GZIP, OCI_LAYER_TAR, OCI_LAYER_ZSTD,
-    OCI_MANIFEST,
+    Descriptor, ImageManifest, LARGEST_MANIFEST, MOST_LAYERS, OCI_CONFIG, OCI_LAYER_GZIP, OCI_LAYER_TAR,
+    OCI_LAYER_ZSTD, OCI_MANIFEST,
 };
 use crate::image::reference::Reference;
 
@@ -25,7 +25,8 @@ impl Import<'_> {
     pub(super) fn docker(&mut self) -> Result<Vec<(Vec<Reference>, Nameless)>, Error> {
         let bytes = self.members.read("manifest.json", LARGEST_MANIFEST)?;
         let what = format!("manifest.json of {}", self.file);
-        let saved: Vec<Saved> = serde_json::from_slice(&bytes).map_err(|e| Error::format(&what, e.to_string()))?;
+        let saved: Vec<Saved> =
+            serde_json::from_slice(&bytes).map_err(|e| Error::format(&what, e.to_string()))?;
         saved.into_iter().map(|saved| self.docker_image(saved)).collect()
     }
 

@@ -26,7 +26,11 @@ pub(super) enum Members {
 }
 
 pub(super) enum Member {
-    File { path: PathBuf, digest: String, size: u64 },
+    File {
+        path: PathBuf,
+        digest: String,
+        size: u64,
+    },
     /// `docker save` of old writes repeated layers as symbolic links.
     Link(String),
 }
@@ -112,7 +116,9 @@ impl Members {
             Ok(found) => found,
             // Its file became a blob already, or an earlier import brought it.
             Err(error) => match expected {
-                Some(digest) if disk.has_blob(digest, None) => return Ok((digest.to_owned(), length(disk, digest)?)),
+                Some(digest) if disk.has_blob(digest, None) => {
+                    return Ok((digest.to_owned(), length(disk, digest)?));
+                }
                 _ => return Err(error),
             },
         };

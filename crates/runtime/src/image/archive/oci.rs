@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Import, Nameless};
 use crate::image::error::Error;
-use crate::image::manifest::{
-    Descriptor, ImageManifest, LARGEST_MANIFEST, Manifest, choose, host, offered,
-};
+use crate::image::manifest::{Descriptor, ImageManifest, LARGEST_MANIFEST, Manifest, choose, host, offered};
 use crate::image::reference::Reference;
 
 /// containerd and BuildKit write the whole name here.
@@ -63,9 +61,11 @@ impl Import<'_> {
         self.config(&member(config), Some(config), manifest.layers.len())?;
         for layer in &manifest.layers {
             self.progress.step(|| format!("layer {}", layer.digest));
-            let (_, size) = self.members.keep(&member(&layer.digest), Some(&layer.digest), self.disk, self.work)?;
+            let (_, size) =
+                self.members.keep(&member(&layer.digest), Some(&layer.digest), self.disk, self.work)?;
             if size != layer.size {
-                let reason = format!("layer {} has {size} bytes, its manifest says {}", layer.digest, layer.size);
+                let reason =
+                    format!("layer {} has {size} bytes, its manifest says {}", layer.digest, layer.size);
                 return Err(Error::format(&self.file, reason));
             }
         }

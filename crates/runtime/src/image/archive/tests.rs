@@ -41,8 +41,14 @@ fn docker_archives() {
     let archive = docker_archive(&["busybox:1", "registry.site/tools/busybox:1"], &[&layer, &layer]);
     let names = place.names(&archive, None).expect("import");
     assert_eq!(names, ["docker.io/library/busybox:1", "registry.site/tools/busybox:1"]);
-    assert_eq!(place.names(&gzip(&archive), Some("other")).expect("gzip"), ["docker.io/library/other:latest"]);
-    assert_eq!(place.names(&zstd(&archive), Some("other")).expect("zstd"), ["docker.io/library/other:latest"]);
+    assert_eq!(
+        place.names(&gzip(&archive), Some("other")).expect("gzip"),
+        ["docker.io/library/other:latest"]
+    );
+    assert_eq!(
+        place.names(&zstd(&archive), Some("other")).expect("zstd"),
+        ["docker.io/library/other:latest"]
+    );
     let nameless = docker_archive(&[], &[&layer]);
     assert!(place.names(&nameless, None).expect_err("nameless").to_string().contains("--name"));
     assert_eq!(place.names(&nameless, Some("n")).expect("named"), ["docker.io/library/n:latest"]);
@@ -55,7 +61,8 @@ fn docker_archives_with_compressed_and_linked_layers() {
     let place = Place::new();
     let plain = tar(&[("a", b"a")]);
     let config = sample::config(&[&plain, &plain], &here()).to_string();
-    let manifest = json!([{"Config": "c.json", "RepoTags": ["x"], "Layers": ["1/layer.tar", "2/layer.tar"]}]).to_string();
+    let manifest = json!([{"Config": "c.json", "RepoTags": ["x"], "Layers": ["1/layer.tar", "2/layer.tar"]}])
+        .to_string();
     let mut builder = tar::Builder::new(tar(&[]).split_off(1024));
     let mut add = |path: &str, data: &[u8], link: Option<&str>| {
         let mut header = tar::Header::new_gnu();
@@ -107,7 +114,8 @@ fn several_platforms() {
     let right = layout.image(&[&tar(&[("a", b"right")])], &here(), zstd);
     let digest = right["digest"].clone();
     let media_type = "application/vnd.oci.image.index.v1+json";
-    let inner = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": [wrong.clone(), right]}).to_string();
+    let inner =
+        json!({"schemaVersion": 2, "mediaType": media_type, "manifests": [wrong.clone(), right]}).to_string();
     let descriptor = layout.blob(media_type, inner.as_bytes());
     let index_digest = descriptor["digest"].clone();
     layout.name(descriptor, None);
@@ -138,7 +146,8 @@ fn what_is_damaged_is_refused() {
     let other = tar(&[("a", b"other")]);
     let config = sample::config(&[&other], &here()).to_string();
     let manifest = json!([{"Config": "c.json", "RepoTags": ["x"], "Layers": ["l.tar"]}]).to_string();
-    let archive = tar(&[("manifest.json", manifest.as_bytes()), ("c.json", config.as_bytes()), ("l.tar", &layer)]);
+    let archive =
+        tar(&[("manifest.json", manifest.as_bytes()), ("c.json", config.as_bytes()), ("l.tar", &layer)]);
     assert!(matches!(place.names(&archive, None), Err(Error::Digest { .. })));
     let whole = docker_archive(&["x"], &[&layer]);
     assert!(place.names(&whole[..whole.len() / 2], None).is_err(), "a cut archive");

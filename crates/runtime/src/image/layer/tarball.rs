@@ -94,7 +94,13 @@ impl<R: Read> Tarball<R> {
         io::copy(&mut self.source, &mut io::sink()).map(|_| ())
     }
 
-    fn entry(&mut self, header: &tar::Header, kind: u8, size: u64, extensions: Extensions) -> io::Result<Entry> {
+    fn entry(
+        &mut self,
+        header: &tar::Header,
+        kind: u8,
+        size: u64,
+        extensions: Extensions,
+    ) -> io::Result<Entry> {
         let size = extensions.size.unwrap_or(size);
         let path = extensions.path.unwrap_or_else(|| header.path_bytes().into_owned());
         let link = || {
@@ -146,7 +152,9 @@ impl<R: Read> Tarball<R> {
 
     fn extension(&mut self, size: u64) -> io::Result<Vec<u8>> {
         if size > LONGEST_EXTENSION {
-            return Err(invalid(&format!("a name or header record of {size} bytes; at most {LONGEST_EXTENSION} are taken")));
+            return Err(invalid(&format!(
+                "a name or header record of {size} bytes; at most {LONGEST_EXTENSION} are taken"
+            )));
         }
         let mut bytes = Vec::new();
         self.data().read_to_end(&mut bytes)?;
@@ -167,7 +175,10 @@ impl<R: Read> Tarball<R> {
         if block.iter().all(|byte| *byte == 0) {
             return Ok(None);
         }
-        let sum = block.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) });
+        let sum = block
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) });
         let sum: u32 = sum.sum();
         if header.cksum()? != sum {
             return Err(invalid("a header whose checksum is wrong"));
@@ -176,7 +187,8 @@ impl<R: Read> Tarball<R> {
     }
 
     fn skip_rest(&mut self) -> io::Result<()> {
-        let rest = self.data.checked_add(self.padding).ok_or_else(|| invalid("an entry of impossible size"))?;
+        let rest =
+            self.data.checked_add(self.padding).ok_or_else(|| invalid("an entry of impossible size"))?;
         let skipped = io::copy(&mut (&mut self.source).take(rest), &mut io::sink())?;
         self.data = 0;
         self.padding = 0;
@@ -272,7 +284,10 @@ fn invalid(what: &str) -> io::Error {
 }
 
 fn cut() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the archive ends in the middle of an entry; fetch or copy it again")
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        "the archive ends in the middle of an entry; fetch or copy it again",
+    )
 }
 
 #[cfg(test)]

@@ -101,8 +101,10 @@ impl Place {
 fn keeps_what_files_are() {
     let place = Place::new();
     let capability: &[u8] = &[1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let pax: &[(&str, &[u8])] =
-        &[("SCHILY.xattr.security.capability", capability), ("SCHILY.xattr.trusted.overlay.redirect", b"/etc")];
+    let pax: &[(&str, &[u8])] = &[
+        ("SCHILY.xattr.security.capability", capability),
+        ("SCHILY.xattr.trusted.overlay.redirect", b"/etc"),
+    ];
     let fs_root = place
         .unpack(&[
             dir("./"),
@@ -118,7 +120,10 @@ fn keeps_what_files_are() {
         .expect("unpack");
     let meta = |name: &str| fs::symlink_metadata(fs_root.join(name)).expect(name);
     let tool = meta("bin/tool");
-    assert_eq!((tool.mode() & 0o7777, tool.uid(), tool.gid(), tool.mtime()), (0o4755, 1234, 4321, 1_000_000_000));
+    assert_eq!(
+        (tool.mode() & 0o7777, tool.uid(), tool.gid(), tool.mtime()),
+        (0o4755, 1234, 4321, 1_000_000_000)
+    );
     assert_eq!(tool.ino(), meta("bin/hard").ino());
     assert_eq!(fs::read_link(fs_root.join("bin/soft")).expect("link"), Path::new("/etc/target"));
     assert_eq!((meta("bin").mode() & 0o7777, meta("bin").mtime()), (0o750, 1_000_000_000));
@@ -126,7 +131,8 @@ fn keeps_what_files_are() {
     assert!(meta("fifo").file_type().is_fifo());
     assert!(meta("deep/er").is_dir());
     let mut value = [0; 64];
-    let n = rustix::fs::getxattr(fs_root.join("bin/ping"), "security.capability", &mut value).expect("capability");
+    let n = rustix::fs::getxattr(fs_root.join("bin/ping"), "security.capability", &mut value)
+        .expect("capability");
     assert_eq!(&value[..n], capability);
     assert!(rustix::fs::getxattr(fs_root.join("bin/ping"), "trusted.overlay.redirect", &mut value).is_err());
     assert_eq!(unpacked_size(fs_root.parent().expect("layer")), 14);
@@ -152,10 +158,15 @@ fn deletions_become_overlay_marks() {
     assert!(gone.file_type().is_char_device() && gone.rdev() == 0);
     let opaque = |name: &str| {
         let mut value = [0; 8];
-        rustix::fs::getxattr(fs_root.join(name), "trusted.overlay.opaque", &mut value).map(|n| value[..n] == *b"y")
+        rustix::fs::getxattr(fs_root.join(name), "trusted.overlay.opaque", &mut value)
+            .map(|n| value[..n] == *b"y")
     };
     assert_eq!(opaque("opq"), Ok(true));
-    assert_eq!(opaque("etc/back"), Ok(true), "a directory in the place of a deleted one hides what was below");
+    assert_eq!(
+        opaque("etc/back"),
+        Ok(true),
+        "a directory in the place of a deleted one hides what was below"
+    );
     assert!(opaque("etc").is_err());
     assert_eq!(fs::read(fs_root.join("etc/kept")).expect("kept"), b"k");
     assert!(!fs_root.join(".wh..wh.plnk").exists());
@@ -214,7 +225,8 @@ fn symlinks_lead_nowhere_outside() {
     assert!(matches!(nowhere, Err(Error::HostileLayer { .. })), "{nowhere:?}");
     attack(&[link("out", b'2', "/"), file("out/dunlin-escaped", "evil")]).expect("resolved inside");
     attack(&[link("passwd", b'2', "../../../../victim/passwd"), file("passwd", "evil")]).expect("replaced");
-    attack(&[link("p", b'2', "../../../../victim/passwd"), link("h", b'1', "p")]).expect("a link to the link");
+    attack(&[link("p", b'2', "../../../../victim/passwd"), link("h", b'1', "p")])
+        .expect("a link to the link");
     let planted = attack(&[link("d", b'2', "../../../../victim"), item("d/.wh.passwd", b'0')]);
     assert!(matches!(planted, Err(Error::HostileLayer { .. })), "{planted:?}");
     let looped = attack(&[link("a", b'2', "b"), link("b", b'2', "a"), file("a/x", "evil")]);
@@ -235,7 +247,10 @@ fn limits_hold() {
     assert_eq!(with(&bytes, Limits { bytes: 9, ..Limits::default() }), "bytes");
     assert_eq!(with(&bytes, Limits { entries: 1, ..Limits::default() }), "entries");
     let deep = format!("{}x", "d/".repeat(40));
-    assert_eq!(with(&Layer::of(&[file(&deep, "")]).0, Limits { depth: 20, ..Limits::default() }), "path components");
+    assert_eq!(
+        with(&Layer::of(&[file(&deep, "")]).0, Limits { depth: 20, ..Limits::default() }),
+        "path components"
+    );
     // A header that promises more than the archive holds.
     let mut promised = Layer::of(&[file("a", "x")]).0;
     let mut header = tar::Header::new_ustar();

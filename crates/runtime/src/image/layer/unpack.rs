@@ -43,7 +43,8 @@ pub(crate) fn tarball<R: Read>(
     limits: Limits,
 ) -> Result<u64, Error> {
     let root = Root::open(directory).at("opening", directory)?;
-    let mut unpacking = Unpacking { root, directory, layer, limits, entries: 0, bytes: 0, directories: Vec::new() };
+    let mut unpacking =
+        Unpacking { root, directory, layer, limits, entries: 0, bytes: 0, directories: Vec::new() };
     unpacking.start()?;
     while let Some(entry) = archive.next().map_err(|e| unpacking.archive_error("", e))? {
         unpacking.entry(&entry, archive)?;
@@ -184,7 +185,8 @@ impl Unpacking<'_> {
             Kind::Directory if exists => {}
             Kind::Directory => fs::mkdirat(fd, name, Mode::from_raw_mode(0o700)).at("creating", &full)?,
             Kind::File => {
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let flags =
+                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let file = fs::openat(fd, name, flags, Mode::from_raw_mode(0o600)).at("creating", &full)?;
                 copy(archive, std::fs::File::from(file)).map_err(|e| match e {
                     CopyError::Read(e) => archive_error(layer, &String::from_utf8_lossy(&entry.path), e),
@@ -195,10 +197,12 @@ impl Unpacking<'_> {
                 fs::symlinkat(OsStr::from_bytes(target), fd, name).at("creating", &full)?;
             }
             Kind::Char(major, minor) => {
-                fs::mknodat(fd, name, FileType::CharacterDevice, mode, fs::makedev(*major, *minor)).at("creating", &full)?;
+                fs::mknodat(fd, name, FileType::CharacterDevice, mode, fs::makedev(*major, *minor))
+                    .at("creating", &full)?;
             }
             Kind::Block(major, minor) => {
-                fs::mknodat(fd, name, FileType::BlockDevice, mode, fs::makedev(*major, *minor)).at("creating", &full)?;
+                fs::mknodat(fd, name, FileType::BlockDevice, mode, fs::makedev(*major, *minor))
+                    .at("creating", &full)?;
             }
             Kind::Fifo => fs::mknodat(fd, name, FileType::Fifo, mode, 0).at("creating", &full)?,
             Kind::Hardlink(_) => {}
@@ -239,11 +243,14 @@ impl Unpacking<'_> {
         if target == path {
             return Ok(());
         }
-        let from = self.parent(target.parent().unwrap_or(Path::new("")), &full, path.as_os_str().as_bytes())?;
+        let from =
+            self.parent(target.parent().unwrap_or(Path::new("")), &full, path.as_os_str().as_bytes())?;
         let found = stat(from, target_name).at("reading", &full)?;
         let from = from.try_clone_to_owned().at("opening", &full)?;
         match found {
-            None => return Err(self.hostile(path.as_os_str().as_bytes(), "the link's target is not in the layer")),
+            None => {
+                return Err(self.hostile(path.as_os_str().as_bytes(), "the link's target is not in the layer"));
+            }
             Some(stat) if file_type(&stat) == FileType::Directory => {
                 return Err(self.hostile(path.as_os_str().as_bytes(), "the link's target is a directory"));
             }
@@ -270,7 +277,9 @@ impl Unpacking<'_> {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let resolve = fs::ResolveFlags::IN_ROOT | fs::ResolveFlags::NO_MAGICLINKS;
             match fs::openat2(self.root.fd(), name, flags, Mode::empty(), resolve) {
-                Ok(fd) => fs::futimens(&fd, &times(mtime)).at("setting the times of", &self.directory.join(name))?,
+                Ok(fd) => {
+                    fs::futimens(&fd, &times(mtime)).at("setting the times of", &self.directory.join(name))?
+                }
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
                 Err(error) => return Err(Error::io("opening", &self.directory.join(name), error.into())),
             }
@@ -353,4 +362,3 @@ fn times((seconds, nanoseconds): (i64, u32)) -> Timestamps {
     let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds.into() };
     Timestamps { last_access: time, last_modification: time }
 }
-

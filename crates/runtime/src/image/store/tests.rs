@@ -44,7 +44,8 @@ async fn an_imported_image_is_ready() {
     assert_eq!(std::fs::read(image.layers[0].join("etc/os")).expect("base"), b"base");
     assert_eq!(std::fs::read(image.layers[1].join("app")).expect("top"), b"top");
     assert_eq!(image.repo_digest(), format!("docker.io/library/demo@{}", image.digest));
-    let by_digest = place.store.ensure(&image.repo_digest(), PullPolicy::IfNotPresent, None).await.expect("by digest");
+    let by_digest =
+        place.store.ensure(&image.repo_digest(), PullPolicy::IfNotPresent, None).await.expect("by digest");
     assert_eq!(by_digest.id, image.id);
     // Another process on the same directory sees it.
     let other = ImageStore::open(place.dir.path().join("images")).expect("open");
@@ -99,8 +100,14 @@ async fn a_mounted_layer_stays() {
     std::fs::create_dir(&empty).expect("empty");
     let options = format!("lowerdir={}:{}", lower.display(), empty.display());
     let options = std::ffi::CString::new(options).expect("options");
-    rustix::mount::mount("overlay", &target, "overlay", rustix::mount::MountFlags::empty(), options.as_c_str())
-        .expect("mount");
+    rustix::mount::mount(
+        "overlay",
+        &target,
+        "overlay",
+        rustix::mount::MountFlags::empty(),
+        options.as_c_str(),
+    )
+    .expect("mount");
     let removed = place.store.remove("a").await;
     let read = std::fs::read(target.join("f"));
     rustix::mount::unmount(&target, rustix::mount::UnmountFlags::DETACH).expect("unmount");

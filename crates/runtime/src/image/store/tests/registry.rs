@@ -148,7 +148,10 @@ async fn what_was_pushed_can_be_pulled() {
     assert_eq!(std::fs::read(image.layers[1].join("app")).expect("app"), b"top");
     let by_digest = format!("{}@{digest}", registry.name("team/demo"));
     let fresh = Place::new();
-    assert_eq!(fresh.store.ensure(&by_digest, PullPolicy::Always, None).await.expect("by digest").id, imported.id);
+    assert_eq!(
+        fresh.store.ensure(&by_digest, PullPolicy::Always, None).await.expect("by digest").id,
+        imported.id
+    );
     let absent = fresh.store.ensure(&registry.name("team/absent"), PullPolicy::Always, None).await;
     let absent = absent.expect_err("unknown");
     assert_eq!(absent.reason(), "ErrImagePull");
@@ -233,7 +236,8 @@ async fn a_pull_that_was_cut_goes_on_where_it_stopped() {
     let name = format!("{}/big:1", relay.address);
     let target = Place::new();
     relay.allow(CUT);
-    let error = target.store.ensure(&name, PullPolicy::IfNotPresent, None).await.expect_err("the link is down");
+    let error =
+        target.store.ensure(&name, PullPolicy::IfNotPresent, None).await.expect_err("the link is down");
     assert_eq!(error.reason(), "RegistryUnavailable");
     let first = relay.carried();
     assert!(first > (CUT as u64) / 2, "{first}");
@@ -309,14 +313,16 @@ async fn a_mirror_is_asked_first_and_missed_when_away() {
     let mirrors = [("docker.io", "127.0.0.1:1/x".to_owned()), ("docker.io", registry.name("hub"))];
     let mirrors = mirrors.map(|(registry, endpoint)| Mirror { registry: registry.to_owned(), endpoint });
     let target = Place::with(RegistryOptions { mirrors: mirrors.into(), ..RegistryOptions::default() });
-    let image = target.store.ensure("app", PullPolicy::IfNotPresent, None).await.expect("from the second mirror");
+    let image =
+        target.store.ensure("app", PullPolicy::IfNotPresent, None).await.expect("from the second mirror");
     assert_eq!(image.reference, "docker.io/library/app:latest");
 }
 
 #[tokio::test]
 async fn a_registry_with_a_certificate_authority_of_its_own() {
     // Loopback addresses are spoken to in plain HTTP, so that this takes the machine's own address. Choosing it sends nothing.
-    let own = UdpSocket::bind("0.0.0.0:0").and_then(|s| s.connect("198.51.100.1:9").and_then(|()| s.local_addr()));
+    let own =
+        UdpSocket::bind("0.0.0.0:0").and_then(|s| s.connect("198.51.100.1:9").and_then(|()| s.local_addr()));
     let Ok(own) = own.map(|a| a.ip()) else {
         let _ = writeln!(std::io::stderr(), "this machine has no address but loopback: not tested here");
         return;
@@ -329,7 +335,9 @@ async fn a_registry_with_a_certificate_authority_of_its_own() {
     let issuer = rcgen::Issuer::new(ca, ca_key);
     let leaf = rcgen::CertificateParams::new(vec![own.to_string()]).expect("parameters");
     let leaf = leaf.signed_by(&key, &issuer).expect("certificate").pem();
-    let Some(registry) = Registry::start_on(own, false, Some((leaf, key.serialize_pem()))).await else { return };
+    let Some(registry) = Registry::start_on(own, false, Some((leaf, key.serialize_pem()))).await else {
+        return;
+    };
     let name = registry.name("app");
 
     let stranger = Place::new();

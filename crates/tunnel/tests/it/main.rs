@@ -1,5 +1,0 @@
-//! Tunnels over real TLS on the loopback, with everything that can happen to a link.
-
-mod streams;
-mod support;
-mod link;
