@@ -9,7 +9,8 @@ use std::process::Command;
 use std::{env, fs};
 
 fn main() {
-    let manifest = Path::new(&env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../shim/Cargo.toml");
+    let manifest =
+        Path::new(&env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../shim/Cargo.toml");
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it"));
     let target = env::var("TARGET").expect("cargo sets it");
     let target_dir = out.join("shim");
@@ -18,7 +19,17 @@ fn main() {
     }
     let mut command = Command::new(env::var("CARGO").expect("cargo sets it"));
     command
-        .args(["build", "--release", "--offline", "--locked", "--quiet", "--bin", "dunlin-shim", "--target", &target])
+        .args([
+            "build",
+            "--release",
+            "--offline",
+            "--locked",
+            "--quiet",
+            "--bin",
+            "dunlin-shim",
+            "--target",
+            &target,
+        ])
         .arg("--manifest-path")
         .arg(&manifest)
         .arg("--target-dir")
@@ -27,7 +38,10 @@ fn main() {
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("RUSTC_WRAPPER")
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
-        .env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static -C force-unwind-tables=no");
+        .env(
+            "RUSTFLAGS",
+            "-C target-feature=+crt-static -C relocation-model=static -C force-unwind-tables=no",
+        );
     for (setting, value) in [
         ("OPT_LEVEL", "z"),
         ("LTO", "fat"),
@@ -51,5 +65,7 @@ fn main() {
 
 /// FNV-1a. It only has to tell versions apart: what is installed is compared byte by byte before it is used.
 fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -29,7 +29,8 @@ pub fn run() -> Result<()> {
         None => program::target().join("dist/dunlin"),
     };
     let data = tempfile::Builder::new().prefix("dunlin-bench-").tempdir()?;
-    let mut bench = Bench { dunlin, data: data.path().to_owned(), processes: Vec::new(), proxy: None, rows: Vec::new() };
+    let mut bench =
+        Bench { dunlin, data: data.path().to_owned(), processes: Vec::new(), proxy: None, rows: Vec::new() };
     let result = bench.measure();
     for row in &bench.rows {
         println!("{:<58} {:>16} {:>16}", row.0, row.1, row.2);
@@ -77,13 +78,20 @@ impl Bench {
         self.idle(server, agent)?;
 
         let port = PROXY.rsplit(':').next().unwrap_or_default();
-        let proxy = kubectl.command(&["proxy", "--port", port]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let proxy = kubectl
+            .command(&["proxy", "--port", port])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
         self.proxy = Some(proxy);
         wait::until("kubectl proxy", PATIENCE, || Ok(TcpStream::connect(PROXY)?))?;
 
-        let posts = (0..RUNS).map(|n| self.post_to_running(&format!("post-{n}"))).collect::<Result<Vec<_>>>()?;
+        let posts =
+            (0..RUNS).map(|n| self.post_to_running(&format!("post-{n}"))).collect::<Result<Vec<_>>>()?;
         self.times("POST of a pod to Running, p50 / p99", posts, "60 / 150 ms");
-        let applies = (0..RUNS).map(|n| apply_to_running(&kubectl, &format!("apply-{n}"))).collect::<Result<Vec<_>>>()?;
+        let applies = (0..RUNS)
+            .map(|n| apply_to_running(&kubectl, &format!("apply-{n}")))
+            .collect::<Result<Vec<_>>>()?;
         self.times("kubectl apply to Running, p50 / p99", applies, "230 ms p50");
         kubectl.run(&["delete", "pods", "--all", "--grace-period=0", "--force", "--timeout=60s"])?;
         self.no_pods(&kubectl)?;
@@ -100,7 +108,11 @@ impl Bench {
         self.row("shim (PSS, mean)", &kib(total / count), "-");
         let agent_now = pss(agent)?;
         self.row("agent with 10 pods (PSS)", &mib(agent_now), "-");
-        self.row("each sleep pod, shim included (PSS)", &kib((total + agent_now.saturating_sub(idle_agent)) / count), "1 MiB");
+        self.row(
+            "each sleep pod, shim included (PSS)",
+            &kib((total + agent_now.saturating_sub(idle_agent)) / count),
+            "1 MiB",
+        );
         self.row("server with 10 pods (PSS)", &mib(pss(server)?), "-");
         let _ = begun;
         kubectl.run(&["delete", "pods", "--all", "--grace-period=0", "--force", "--timeout=60s"])?;
@@ -111,7 +123,11 @@ impl Bench {
             self.post(&format!("many-{n}"))?;
         }
         self.all_running(&kubectl, 100)?;
-        self.row("100 pods from nothing to Running", &format!("{:.1} s", begun.elapsed().as_secs_f64()), "4 s");
+        self.row(
+            "100 pods from nothing to Running",
+            &format!("{:.1} s", begun.elapsed().as_secs_f64()),
+            "4 s",
+        );
         kubectl.run(&["delete", "pods", "--all", "--grace-period=0", "--force", "--timeout=120s"])?;
         self.no_pods(&kubectl)?;
         self.writes(server)
@@ -136,7 +152,9 @@ impl Bench {
         let before = written(server)?;
         let syncs = syncs_during(&[server], || {
             for n in 0..WRITES {
-                let body = format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"w-{n}"}},"data":{{"a":"b"}}}}"#);
+                let body = format!(
+                    r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"w-{n}"}},"data":{{"a":"b"}}}}"#
+                );
                 http("POST", "/api/v1/namespaces/default/configmaps", &body)?;
             }
             Ok(())
@@ -179,7 +197,8 @@ impl Bench {
 
     fn all_running(&self, kubectl: &Kubectl, count: usize) -> Result<()> {
         wait::until("all pods running", Duration::from_secs(120), || {
-            let running = kubectl.run(&["get", "pods", "--field-selector=status.phase=Running", "-o", "name"])?;
+            let running =
+                kubectl.run(&["get", "pods", "--field-selector=status.phase=Running", "-o", "name"])?;
             ensure!(running.lines().count() == count, "{} of {count} run", running.lines().count());
             Ok(())
         })
@@ -219,8 +238,14 @@ impl Bench {
     }
 
     fn dunlin(&self, role: &str, args: &[&str]) -> Result<()> {
-        let output = Command::new(&self.dunlin).args(args).arg("--data-dir").arg(self.folder(role)).output()?;
-        ensure!(output.status.success(), "dunlin {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+        let output =
+            Command::new(&self.dunlin).args(args).arg("--data-dir").arg(self.folder(role)).output()?;
+        ensure!(
+            output.status.success(),
+            "dunlin {}: {}",
+            args.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
         Ok(())
     }
 
@@ -246,7 +271,8 @@ fn pod(name: &str) -> String {
 
 fn apply_to_running(kubectl: &Kubectl, name: &str) -> Result<f64> {
     let selector = format!("metadata.name={name}");
-    let args = ["get", "pods", "--watch", "--field-selector", &selector, "-o", "jsonpath={.status.phase}{\"\\n\"}"];
+    let args =
+        ["get", "pods", "--watch", "--field-selector", &selector, "-o", "jsonpath={.status.phase}{\"\\n\"}"];
     let mut watch = kubectl.command(&args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     // kubectl has to be up and watching before the clock starts.
     std::thread::sleep(Duration::from_millis(700));
@@ -270,7 +296,10 @@ fn http(method: &str, path: &str, body: &str) -> Result<String> {
     let mut stream = TcpStream::connect(PROXY)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let length = body.len();
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {PROXY}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {PROXY}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let status = answer.split(' ').nth(1).unwrap_or_default();
@@ -317,7 +346,8 @@ fn shims(agent: u32) -> Result<Vec<u32>> {
     for entry in std::fs::read_dir("/proc")?.flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
         let program = std::fs::read_link(Path::new("/proc").join(pid.to_string()).join("exe"));
-        let shim = program.is_ok_and(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("dunlin-shim")));
+        let shim = program
+            .is_ok_and(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("dunlin-shim")));
         if pid != agent && shim {
             found.push(pid);
         }

@@ -30,7 +30,16 @@ pub fn test() -> Result<()> {
 
 /// Clippy and the documentation, warnings denied.
 pub fn lint() -> Result<()> {
-    cargo(&["clippy", "--release", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"])?;
+    cargo(&[
+        "clippy",
+        "--release",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+        "--",
+        "-D",
+        "warnings",
+    ])?;
     // SAFETY: this program is single-threaded.
     unsafe { std::env::set_var("RUSTDOCFLAGS", "-D warnings") };
     cargo(&["doc", "--release", "--workspace", "--no-deps", "--all-features"])

@@ -61,7 +61,11 @@ pub fn run(keep: bool) -> Result<()> {
         let data = data.keep();
         println!("\nLeft running (process {pid}). Paste this to go on:\n");
         println!("   export KUBECONFIG={}", data.join("kubeconfig.yaml").display());
-        println!("\nTo end it: kill {pid}; {} reset --yes --data-dir {}", world.dunlin.display(), data.display());
+        println!(
+            "\nTo end it: kill {pid}; {} reset --yes --data-dir {}",
+            world.dunlin.display(),
+            data.display()
+        );
         return Ok(());
     }
     let ended = world.end();
@@ -147,7 +151,12 @@ impl World {
         println!("   $ dunlin {}", args.join(" "));
         let output = command.output()?;
         print!("{}", indent(&String::from_utf8_lossy(&output.stdout)));
-        ensure!(output.status.success(), "dunlin {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.status.success(),
+            "dunlin {}: {}",
+            args.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
         Ok(())
     }
 

@@ -54,7 +54,9 @@ fn layers(root: &Path, breaches: &mut Vec<String>) -> Result<()> {
         let folder = entry?.path();
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(layer) = layers.get(name.as_str()) else {
-            breaches.push(format!("crates/{name}: has no layer; give it one in xtask/src/tidy.rs and ARCHITECTURE.md"));
+            breaches.push(format!(
+                "crates/{name}: has no layer; give it one in xtask/src/tidy.rs and ARCHITECTURE.md"
+            ));
             continue;
         };
         let manifest = std::fs::read_to_string(folder.join("Cargo.toml"))?;
@@ -68,7 +70,8 @@ fn layers(root: &Path, breaches: &mut Vec<String>) -> Result<()> {
         for (pure, allowed) in PURE {
             if name == *pure {
                 let foreign = used.iter().filter(|d| !allowed.contains(&d.as_str()));
-                breaches.extend(foreign.map(|d| format!("crates/{name} is pure, but its manifest names {d}")));
+                breaches
+                    .extend(foreign.map(|d| format!("crates/{name} is pure, but its manifest names {d}")));
             }
         }
     }
@@ -128,7 +131,9 @@ fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
 fn map(root: &Path, breaches: &mut Vec<String>) -> Result<()> {
     let text = std::fs::read_to_string(root.join("ARCHITECTURE.md")).context("ARCHITECTURE.md")?;
     for word in text.split('`').skip(1).step_by(2) {
-        let ours = ["crates/", "docs/", "xtask/", "scripts/", ".ci/", "examples/"].iter().any(|p| word.starts_with(p));
+        let ours = ["crates/", "docs/", "xtask/", "scripts/", ".ci/", "examples/"]
+            .iter()
+            .any(|p| word.starts_with(p));
         if ours && !word.contains(['<', '*', ' ']) && !root.join(word).exists() {
             breaches.push(format!("ARCHITECTURE.md names {word}, which does not exist"));
         }

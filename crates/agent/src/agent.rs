@@ -10,11 +10,13 @@ use dunlin_base::task::Task;
 use dunlin_net::{HostPort, NetConfig, Network, Protocol, Relay};
 use dunlin_node::admit::{admit, milli};
 use dunlin_node::{
-    Connection, ContainerRef, ExecOptions, Input, LogOptions, NodeInfo, NodeService, Output, PodBackend, PodEvent, PodRef,
-    Recorder, Registration, ServeError, Session, StatusWriter,
+    Connection, ContainerRef, ExecOptions, Input, LogOptions, NodeInfo, NodeService, Output, PodBackend,
+    PodEvent, PodRef, Recorder, Registration, ServeError, Session, StatusWriter,
 };
 use dunlin_runtime::image::ImageStore;
-use dunlin_runtime::{ContainerId, ExecSpec, Runtime, SandboxId, SandboxStatus, SessionInput, SessionOutput, TerminalSize};
+use dunlin_runtime::{
+    ContainerId, ExecSpec, Runtime, SandboxId, SandboxStatus, SessionInput, SessionOutput, TerminalSize,
+};
 use futures_util::future::BoxFuture;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::node::v1::RuntimeClass;
@@ -101,7 +103,9 @@ impl Shared {
     pub async fn class_is_default(&self, class: &str) -> bool {
         let api: kube::Api<RuntimeClass> = kube::Api::all(self.client.clone());
         match tokio::time::timeout(Duration::from_secs(5), api.get(class)).await {
-            Ok(Ok(found)) => found.handler == self.default_runtime() || matches!(found.handler.as_str(), "runc" | "crun"),
+            Ok(Ok(found)) => {
+                found.handler == self.default_runtime() || matches!(found.handler.as_str(), "runc" | "crun")
+            }
             _ => false,
         }
     }
@@ -196,10 +200,15 @@ impl Agent {
         for path in [&config.data_dir, &config.run_dir] {
             std::fs::create_dir_all(path).map_err(|source| Error::Folder { path: path.clone(), source })?;
         }
-        let address = config.node_ip.or_else(|| crate::machine::own_address(&endpoint)).map(|a| a.to_string()).unwrap_or_default();
+        let address = config
+            .node_ip
+            .or_else(|| crate::machine::own_address(&endpoint))
+            .map(|a| a.to_string())
+            .unwrap_or_default();
         let names: Vec<&str> = runtimes.iter().map(|r| r.name()).collect();
         let info = crate::machine::info(&config, &address, &names);
-        let allocatable = info.allocatable.iter().map(|(k, v)| (k.clone(), milli(&Quantity(v.clone())))).collect();
+        let allocatable =
+            info.allocatable.iter().map(|(k, v)| (k.clone(), milli(&Quantity(v.clone())))).collect();
         let labels = info.labels.clone();
         let (info_tx, info_rx) = watch::channel(info);
         let (endpoint_tx, endpoint_rx) = watch::channel(endpoint);
@@ -210,15 +219,26 @@ impl Agent {
         let shared = Arc::new(Shared {
             sources: Sources::new(client.clone(), &config.data_dir),
             disk: Disk { data: config.data_dir.clone(), run: config.run_dir.clone() },
-            client: client.clone(), runtimes, images, status, recorder, network: network_rx.clone(), endpoint: endpoint_rx.clone(),
-            address, allocatable, labels, ended: ended_tx, config,
+            client: client.clone(),
+            runtimes,
+            images,
+            status,
+            recorder,
+            network: network_rx.clone(),
+            endpoint: endpoint_rx.clone(),
+            address,
+            allocatable,
+            labels,
+            ended: ended_tx,
+            config,
         });
         let mut orphans: HashMap<String, SandboxStatus> = HashMap::new();
         for runtime in &shared.runtimes {
             let found = runtime.sandboxes().await.map_err(|e| Error::Runtime(runtime.name(), e))?;
             orphans.extend(found.into_iter().map(|s| (s.id.0.clone(), s)));
         }
-        let pods = Arc::new(Pods { shared: shared.clone(), workers: Mutex::default(), orphans: Mutex::default() });
+        let pods =
+            Arc::new(Pods { shared: shared.clone(), workers: Mutex::default(), orphans: Mutex::default() });
         for (pod, record) in shared.disk.load() {
             let uid = PodRef::of(&pod).uid;
             let found = orphans.remove(&uid);
@@ -228,16 +248,33 @@ impl Agent {
         *lock(&pods.orphans) = orphans;
         let registration = Registration::start(client.clone(), info_rx, shared.config.registration.clone());
         let mut tasks = vec![status_task, recorder_task];
-        tasks.extend(shared.runtimes.iter().map(|r| Task::spawn("runtime-events", listen(r.clone(), pods.clone()))));
+        tasks.extend(
+            shared.runtimes.iter().map(|r| Task::spawn("runtime-events", listen(r.clone(), pods.clone()))),
+        );
         tasks.push(Task::spawn("pod-ends", reap(pods.clone(), ended_rx)));
         tasks.push(Task::spawn("pressure", watch_disk(shared.clone(), info_tx.clone())));
         if shared.config.network {
-            tasks.push(Task::spawn("network", bring_up(shared.clone(), registration.assigned.clone(), network_tx, endpoint_rx, info_tx.clone())));
+            tasks.push(Task::spawn(
+                "network",
+                bring_up(
+                    shared.clone(),
+                    registration.assigned.clone(),
+                    network_tx,
+                    endpoint_rx,
+                    info_tx.clone(),
+                ),
+            ));
         }
         tasks.push(dunlin_node::pods::start(client, &shared.config.node_name, pods.clone()));
         let service = NodeService::new(pods.clone());
         let handle = AgentHandle {
-            assigned: registration.assigned.clone(), network: network_rx, endpoint: endpoint_tx, info: info_tx, pods, _registration: registration, _tasks: tasks,
+            assigned: registration.assigned.clone(),
+            network: network_rx,
+            endpoint: endpoint_tx,
+            info: info_tx,
+            pods,
+            _registration: registration,
+            _tasks: tasks,
         };
         Ok((handle, service))
     }
@@ -256,9 +293,15 @@ async fn bring_up(
     let mut backoff = dunlin_base::backoff::Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
     let _relay = loop {
         if known.is_none() {
-            let got = tokio::time::timeout(Duration::from_secs(5), assigned.wait_for(|a| a.as_ref().is_some_and(|a| !a.pod_cidrs.is_empty()))).await;
+            let got = tokio::time::timeout(
+                Duration::from_secs(5),
+                assigned.wait_for(|a| a.as_ref().is_some_and(|a| !a.pod_cidrs.is_empty())),
+            )
+            .await;
             known = match got {
-                Ok(Ok(a)) => a.as_ref().and_then(|a| Some((a.uid.clone(), a.pod_cidrs.iter().find(|c| c.contains('.'))?.clone()))),
+                Ok(Ok(a)) => a.as_ref().and_then(|a| {
+                    Some((a.uid.clone(), a.pod_cidrs.iter().find(|c| c.contains('.'))?.clone()))
+                }),
                 Ok(Err(_)) => return,
                 Err(_) => shared.config.pod_cidr.clone().map(|c| (shared.config.node_name.clone(), c)),
             };
@@ -270,7 +313,15 @@ async fn bring_up(
         }
         let Some((uid, cidr)) = &known else { continue };
         let made = async {
-            let config = NetConfig { id: if shared.config.node_id.is_empty() { short_id(uid) } else { shared.config.node_id.clone() }, range: cidr.parse()?, state_dir: shared.config.data_dir.join("network") };
+            let config = NetConfig {
+                id: if shared.config.node_id.is_empty() {
+                    short_id(uid)
+                } else {
+                    shared.config.node_id.clone()
+                },
+                range: cidr.parse()?,
+                state_dir: shared.config.data_dir.join("network"),
+            };
             let made = Network::start(config).await?;
             let relay = Relay::on_bridge(&made.bridge(), endpoint.clone())?;
             Ok::<_, dunlin_net::Error>((made, relay))
@@ -285,7 +336,9 @@ async fn bring_up(
             Err(error) => {
                 let why = dunlin_base::error::chain(&error);
                 tracing::error!(why, "the pod network cannot be made");
-                info.send_if_modified(|i| i.not_ready.replace(format!("network is not ready: {why}")).is_none());
+                info.send_if_modified(|i| {
+                    i.not_ready.replace(format!("network is not ready: {why}")).is_none()
+                });
                 tokio::time::sleep(backoff.next_delay()).await;
             }
         }
@@ -367,8 +420,15 @@ impl Pods {
         }
         let mut record = Record::default();
         if found.is_none() && !deleting(&pod) {
-            let others: Vec<Arc<Pod>> = workers.values().map(|w| w.view.borrow().clone()).filter(|v| !crate::plan::finished(&v.pod, &v.record)).map(|v| v.pod).collect();
-            if let Err(refusal) = admit(&pod, others.iter().map(|p| &**p), &self.shared.allocatable, &self.shared.labels) {
+            let others: Vec<Arc<Pod>> = workers
+                .values()
+                .map(|w| w.view.borrow().clone())
+                .filter(|v| !crate::plan::finished(&v.pod, &v.record))
+                .map(|v| v.pod)
+                .collect();
+            if let Err(refusal) =
+                admit(&pod, others.iter().map(|p| &**p), &self.shared.allocatable, &self.shared.labels)
+            {
                 self.shared.recorder.warning(&pod_ref, None, "FailedAdmission", refusal.message.clone());
                 record.failed = Some((refusal.reason, refusal.message));
             }
@@ -388,7 +448,10 @@ impl Pods {
         Ok((view, worker.view.clone()))
     }
 
-    fn running(&self, container: &ContainerRef) -> Result<(Arc<dyn Runtime>, SandboxId, ContainerId), ServeError> {
+    fn running(
+        &self,
+        container: &ContainerRef,
+    ) -> Result<(Arc<dyn Runtime>, SandboxId, ContainerId), ServeError> {
         let (view, _) = self.view(&container.pod)?;
         let known = view.record.container(&container.container);
         if !known.running() {
@@ -423,7 +486,11 @@ impl PodBackend for Pods {
                     for uid in orphans.into_keys() {
                         for runtime in &shared.runtimes {
                             if let Err(error) = runtime.remove_sandbox(&SandboxId(uid.clone())).await {
-                                tracing::warn!(error = dunlin_base::error::chain(&error), uid, "a sandbox without a pod could not be removed");
+                                tracing::warn!(
+                                    error = dunlin_base::error::chain(&error),
+                                    uid,
+                                    "a sandbox without a pod could not be removed"
+                                );
                             }
                         }
                     }
@@ -432,7 +499,10 @@ impl PodBackend for Pods {
                         let mut keep = kept;
                         keep.extend(uids);
                         if let Err(error) = network.retain(&keep).await {
-                            tracing::warn!(error = dunlin_base::error::chain(&error), "addresses of ended pods could not be taken back");
+                            tracing::warn!(
+                                error = dunlin_base::error::chain(&error),
+                                "addresses of ended pods could not be taken back"
+                            );
                         }
                     }
                 });
@@ -440,12 +510,19 @@ impl PodBackend for Pods {
         }
     }
 
-    fn logs(&self, container: ContainerRef, options: LogOptions) -> BoxFuture<'_, Result<mpsc::Receiver<Bytes>, ServeError>> {
+    fn logs(
+        &self,
+        container: ContainerRef,
+        options: LogOptions,
+    ) -> BoxFuture<'_, Result<mpsc::Receiver<Bytes>, ServeError>> {
         Box::pin(async move {
             let (view, mut views) = self.view(&container.pod)?;
             let name = container.container;
             if crate::model::find(&view.pod, &name).is_none() {
-                return Err(ServeError::bad_request(format!("container {name} is not valid for pod {}", container.pod.name)));
+                return Err(ServeError::bad_request(format!(
+                    "container {name} is not valid for pod {}",
+                    container.pod.name
+                )));
             }
             let known = view.record.container(&name);
             let launches = if options.previous { known.launches.saturating_sub(1) } else { known.launches };
@@ -483,19 +560,33 @@ impl PodBackend for Pods {
         })
     }
 
-    fn exec(&self, container: ContainerRef, options: ExecOptions) -> BoxFuture<'_, Result<Session, ServeError>> {
+    fn exec(
+        &self,
+        container: ContainerRef,
+        options: ExecOptions,
+    ) -> BoxFuture<'_, Result<Session, ServeError>> {
         Box::pin(async move {
             let (runtime, sandbox, id) = self.running(&container)?;
             let spec = ExecSpec { args: options.command, tty: options.tty, stdin: options.stdin };
-            let session = runtime.exec(&sandbox, &id, spec).await.map_err(|e| ServeError::internal(dunlin_base::error::chain(&e)))?;
+            let session = runtime
+                .exec(&sandbox, &id, spec)
+                .await
+                .map_err(|e| ServeError::internal(dunlin_base::error::chain(&e)))?;
             Ok(bridge(session))
         })
     }
 
-    fn attach(&self, container: ContainerRef, _options: ExecOptions) -> BoxFuture<'_, Result<Session, ServeError>> {
+    fn attach(
+        &self,
+        container: ContainerRef,
+        _options: ExecOptions,
+    ) -> BoxFuture<'_, Result<Session, ServeError>> {
         Box::pin(async move {
             let (runtime, sandbox, id) = self.running(&container)?;
-            let session = runtime.attach(&sandbox, &id).await.map_err(|e| ServeError::internal(dunlin_base::error::chain(&e)))?;
+            let session = runtime
+                .attach(&sandbox, &id)
+                .await
+                .map_err(|e| ServeError::internal(dunlin_base::error::chain(&e)))?;
             Ok(bridge(session))
         })
     }
@@ -503,9 +594,18 @@ impl PodBackend for Pods {
     fn port_forward(&self, pod: PodRef, port: u16) -> BoxFuture<'_, Result<Connection, ServeError>> {
         Box::pin(async move {
             let (view, _) = self.view(&pod)?;
-            let failed = |e: dunlin_net::Error| ServeError::internal(format!("failed to connect to port {port} of pod {}: {}", pod.name, dunlin_base::error::chain(&e)));
+            let failed = |e: dunlin_net::Error| {
+                ServeError::internal(format!(
+                    "failed to connect to port {port} of pod {}: {}",
+                    pod.name,
+                    dunlin_base::error::chain(&e)
+                ))
+            };
             let runtime = self.shared.runtime(&view.pod, &view.record.runtime);
-            let status = runtime.sandbox(&SandboxId(pod.uid.clone())).await.map_err(|e| ServeError::internal(dunlin_base::error::chain(&e)))?;
+            let status = runtime
+                .sandbox(&SandboxId(pod.uid.clone()))
+                .await
+                .map_err(|e| ServeError::internal(dunlin_base::error::chain(&e)))?;
             let address = std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             // From inside, so that what listens on 127.0.0.1 only is reached as well.
             let stream = match runtime.network_namespace(&status) {
@@ -513,7 +613,9 @@ impl PodBackend for Pods {
                     let namespace = dunlin_net::netlink::open_namespace(&path).map_err(failed)?;
                     dunlin_net::netlink::connect(namespace, address).await.map_err(failed)?
                 }
-                None => tokio::net::TcpStream::connect(address).await.map_err(|e| ServeError::internal(format!("failed to connect to port {port}: {e}")))?,
+                None => tokio::net::TcpStream::connect(address)
+                    .await
+                    .map_err(|e| ServeError::internal(format!("failed to connect to port {port}: {e}")))?,
             };
             Ok(Box::new(stream) as Connection)
         })

@@ -62,7 +62,11 @@ pub struct AgentConfig {
 
 impl AgentConfig {
     /// Defaults for a node of this name.
-    pub fn new(node_name: impl Into<String>, data_dir: impl Into<PathBuf>, run_dir: impl Into<PathBuf>) -> Self {
+    pub fn new(
+        node_name: impl Into<String>,
+        data_dir: impl Into<PathBuf>,
+        run_dir: impl Into<PathBuf>,
+    ) -> Self {
         Self {
             node_name: node_name.into(),
             node_id: String::new(),

@@ -27,7 +27,11 @@ impl Disk {
         let m = &pod.metadata;
         let text = |o: &Option<String>| o.clone().unwrap_or_default();
         let folder = format!("{}_{}_{}", text(&m.namespace), text(&m.name), text(&m.uid));
-        self.data.join("logs").join(folder).join(container).join(format!("{}.log", launches.saturating_sub(1)))
+        self.data
+            .join("logs")
+            .join(folder)
+            .join(container)
+            .join(format!("{}.log", launches.saturating_sub(1)))
     }
     pub fn log_folder(&self, pod: &Pod) -> Option<PathBuf> {
         self.log(pod, "x", 1).parent().and_then(Path::parent).map(Path::to_owned)
@@ -88,7 +92,8 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32, sync: bool) -> std::io::Resul
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let beside = PathBuf::from(name);
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
     file.write_all(bytes)?;
     if sync {
         file.sync_data()?;

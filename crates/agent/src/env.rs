@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, Pod, ResourceFieldSelector, Service};
 use dunlin_node::admit::milli;
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceFieldSelector, Service};
 
 /// Replaces `$(NAME)` by values; `$$(NAME)` and unknown names stay as Kubernetes leaves them.
 pub fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> String {
@@ -69,12 +69,20 @@ pub fn field(pod: &Pod, path: &str, node: &NodeFacts<'_>) -> Option<String> {
         "spec.serviceAccountName" => spec.service_account_name.clone().unwrap_or_else(|| "default".into()),
         "status.hostIP" | "status.hostIPs" => node.host_ip.to_owned(),
         "status.podIP" | "status.podIPs" => node.pod_ip.to_owned(),
-        _ => return keyed(&m.labels, "metadata.labels['").or_else(|| keyed(&m.annotations, "metadata.annotations['")),
+        _ => {
+            return keyed(&m.labels, "metadata.labels['")
+                .or_else(|| keyed(&m.annotations, "metadata.annotations['"));
+        }
     })
 }
 
 /// The value of a `resourceFieldRef`.
-pub fn resource(pod: &Pod, own: Option<&Container>, selector: &ResourceFieldSelector, node: &NodeFacts<'_>) -> Option<String> {
+pub fn resource(
+    pod: &Pod,
+    own: Option<&Container>,
+    selector: &ResourceFieldSelector,
+    node: &NodeFacts<'_>,
+) -> Option<String> {
     let container = match selector.container_name.as_deref().filter(|n| !n.is_empty()) {
         Some(name) => crate::model::find(pod, name)?,
         None => own?,
@@ -82,7 +90,12 @@ pub fn resource(pod: &Pod, own: Option<&Container>, selector: &ResourceFieldSele
     let (kind, name) = selector.resource.split_once('.')?;
     let resources = container.resources.clone().unwrap_or_default();
     let value = match kind {
-        "limits" => resources.limits.as_ref().and_then(|l| l.get(name)).map(milli).or_else(|| node.allocatable.get(name).copied()),
+        "limits" => resources
+            .limits
+            .as_ref()
+            .and_then(|l| l.get(name))
+            .map(milli)
+            .or_else(|| node.allocatable.get(name).copied()),
         "requests" => resources.requests.as_ref().and_then(|l| l.get(name)).map(milli).or(Some(0)),
         _ => None,
     }?;
@@ -95,7 +108,9 @@ pub fn services(services: &[Service]) -> Vec<(String, String)> {
     let mut out = Vec::new();
     for service in services {
         let (Some(name), Some(spec)) = (&service.metadata.name, &service.spec) else { continue };
-        let Some(ip) = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty() && *ip != "None") else { continue };
+        let Some(ip) = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty() && *ip != "None") else {
+            continue;
+        };
         let Some(ports) = spec.ports.as_deref().filter(|p| !p.is_empty()) else { continue };
         let prefix = name.to_uppercase().replace('-', "_");
         if name == "kubernetes" {
@@ -149,7 +164,13 @@ mod tests {
     #[test]
     fn expansion() {
         let lookup = |name: &str| (name == "A").then(|| "1".to_owned());
-        for (text, want) in [("$(A)-$(B)", "1-$(B)"), ("$$(A)", "$(A)"), ("$A $", "$A $"), ("$(A", "$(A"), ("x$(A)$(A)", "x11")] {
+        for (text, want) in [
+            ("$(A)-$(B)", "1-$(B)"),
+            ("$$(A)", "$(A)"),
+            ("$A $", "$A $"),
+            ("$(A", "$(A"),
+            ("x$(A)$(A)", "x11"),
+        ] {
             assert_eq!(expand(text, &lookup), want, "{text}");
         }
     }
@@ -157,9 +178,11 @@ mod tests {
     #[test]
     fn fields_and_resources() {
         let pod: Pod = serde_json::from_value(json!({"metadata":{"name":"p","labels":{"a":"b"}},
-            "spec":{"containers":[{"name":"c","resources":{"limits":{"cpu":"1500m"}}}]}})).expect("pod");
+            "spec":{"containers":[{"name":"c","resources":{"limits":{"cpu":"1500m"}}}]}}))
+        .expect("pod");
         let allocatable = BTreeMap::from([("memory".to_owned(), 4_000_000)]);
-        let node = NodeFacts { name: "n", host_ip: "192.0.2.1", pod_ip: "10.0.0.2", allocatable: &allocatable };
+        let node =
+            NodeFacts { name: "n", host_ip: "192.0.2.1", pod_ip: "10.0.0.2", allocatable: &allocatable };
         assert_eq!(field(&pod, "metadata.labels['a']", &node).as_deref(), Some("b"));
         assert_eq!(field(&pod, "status.podIP", &node).as_deref(), Some("10.0.0.2"));
         assert_eq!(field(&pod, "spec.nothing", &node), None);

@@ -10,7 +10,12 @@ use k8s_openapi::api::core::v1::{Container, LifecycleHandler};
 const KEPT: usize = 1024;
 
 /// Runs a command; its output is the error's text if it fails.
-pub async fn exec(runtime: &Arc<dyn Runtime>, sandbox: &SandboxId, id: &ContainerId, command: &[String]) -> Result<(), String> {
+pub async fn exec(
+    runtime: &Arc<dyn Runtime>,
+    sandbox: &SandboxId,
+    id: &ContainerId,
+    command: &[String],
+) -> Result<(), String> {
     let spec = ExecSpec { args: command.to_vec(), tty: false, stdin: false };
     let mut session = runtime.exec(sandbox, id, spec).await.map_err(|e| dunlin_base::error::chain(&e))?;
     let mut kept = Vec::new();

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use dunlin_node::admit::{milli, whole};
 use dunlin_node::{PodRef, events::container_field};
 use dunlin_runtime::image::{Image, PullPolicy};
-use dunlin_runtime::{ContainerId, ContainerSpec, ContainerStatus, Mount, Resources, Runtime, SandboxId, SandboxSpec};
+use dunlin_runtime::{
+    ContainerId, ContainerSpec, ContainerStatus, Mount, Resources, Runtime, SandboxId, SandboxSpec,
+};
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use crate::agent::Shared;
@@ -35,7 +37,12 @@ pub struct Failure {
 }
 
 fn config_error(message: impl Into<String>) -> Failure {
-    Failure { reason: "CreateContainerConfigError".into(), message: message.into(), exit_code: None, image: false }
+    Failure {
+        reason: "CreateContainerConfigError".into(),
+        message: message.into(),
+        exit_code: None,
+        image: false,
+    }
 }
 
 /// The sandbox's specification.
@@ -43,7 +50,11 @@ pub fn sandbox(pod: &Pod) -> SandboxSpec {
     let s = spec(pod);
     let uid = pod.metadata.uid.clone().unwrap_or_default();
     let class = qos(pod);
-    let cgroup = if class == "Guaranteed" { format!("pod{uid}") } else { format!("{}/pod{uid}", class.to_lowercase()) };
+    let cgroup = if class == "Guaranteed" {
+        format!("pod{uid}")
+    } else {
+        format!("{}/pod{uid}", class.to_lowercase())
+    };
     let memory_volumes = s.volumes.iter().flatten().filter_map(|v| {
         let empty = v.empty_dir.as_ref().filter(|e| e.medium.as_deref() == Some("Memory"))?;
         let limit = empty.size_limit.as_ref().map(whole).and_then(|l| u64::try_from(l).ok()).unwrap_or(0);
@@ -58,7 +69,13 @@ pub fn sandbox(pod: &Pod) -> SandboxSpec {
         share_process_namespace: s.share_process_namespace == Some(true),
         cgroup,
         resources: pod_resources(pod),
-        sysctls: s.security_context.iter().filter_map(|c| c.sysctls.as_ref()).flatten().map(|v| (v.name.clone(), v.value.clone())).collect(),
+        sysctls: s
+            .security_context
+            .iter()
+            .filter_map(|c| c.sysctls.as_ref())
+            .flatten()
+            .map(|v| (v.name.clone(), v.value.clone()))
+            .collect(),
         memory_volumes: memory_volumes.collect(),
     }
 }
@@ -67,9 +84,12 @@ pub fn sandbox(pod: &Pod) -> SandboxSpec {
 fn hostname(pod: &Pod) -> String {
     let s = spec(pod);
     if s.host_network == Some(true) {
-        return std::fs::read_to_string("/proc/sys/kernel/hostname").map(|h| h.trim().to_owned()).unwrap_or_default();
+        return std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .map(|h| h.trim().to_owned())
+            .unwrap_or_default();
     }
-    let mut name = s.hostname.clone().filter(|h| !h.is_empty()).or(pod.metadata.name.clone()).unwrap_or_default();
+    let mut name =
+        s.hostname.clone().filter(|h| !h.is_empty()).or(pod.metadata.name.clone()).unwrap_or_default();
     name.truncate(63);
     name.trim_end_matches(['-', '.']).to_owned()
 }
@@ -78,12 +98,22 @@ fn pod_resources(pod: &Pod) -> Resources {
     let requests = dunlin_node::admit::requests(pod);
     let cpu = requests.get("cpu").copied().unwrap_or(0);
     let all_limited = |name: &str| -> Option<i128> {
-        spec(pod).containers.iter().map(|c| c.resources.as_ref().and_then(|r| r.limits.as_ref()).and_then(|l| l.get(name)).map(milli)).sum()
+        spec(pod)
+            .containers
+            .iter()
+            .map(|c| {
+                c.resources.as_ref().and_then(|r| r.limits.as_ref()).and_then(|l| l.get(name)).map(milli)
+            })
+            .sum()
     };
     Resources {
         cpu_shares: Some(shares(cpu)),
-        cpu_limit_milli: all_limited("cpu").and_then(|v| u64::try_from(v).ok()).filter(|v| *v > 0 && crate::model::inits(pod).is_empty()),
-        memory_limit: all_limited("memory").and_then(|v| u64::try_from(v / 1000).ok()).filter(|v| *v > 0 && crate::model::inits(pod).is_empty()),
+        cpu_limit_milli: all_limited("cpu")
+            .and_then(|v| u64::try_from(v).ok())
+            .filter(|v| *v > 0 && crate::model::inits(pod).is_empty()),
+        memory_limit: all_limited("memory")
+            .and_then(|v| u64::try_from(v / 1000).ok())
+            .filter(|v| *v > 0 && crate::model::inits(pod).is_empty()),
         ..Resources::default()
     }
 }
@@ -102,10 +132,15 @@ fn resources(shared: &Shared, pod: &Pod, container: &Container) -> Resources {
     let oom = match qos(pod) {
         "Guaranteed" => -997,
         "BestEffort" => 1000,
-        _ if machine > 0 => i32::try_from((1000 - 1000 * memory_request / machine).clamp(3, 999)).unwrap_or(999),
+        _ if machine > 0 => {
+            i32::try_from((1000 - 1000 * memory_request / machine).clamp(3, 999)).unwrap_or(999)
+        }
         _ => 999,
     };
-    let hugepages: BTreeMap<String, u64> = limits.iter().filter_map(|(k, v)| Some((k.strip_prefix("hugepages-")?.to_owned(), positive(whole(v))?))).collect();
+    let hugepages: BTreeMap<String, u64> = limits
+        .iter()
+        .filter_map(|(k, v)| Some((k.strip_prefix("hugepages-")?.to_owned(), positive(whole(v))?)))
+        .collect();
     Resources {
         cpu_shares: Some(shares(cpu)),
         cpu_limit_milli: limits.get("cpu").map(milli).and_then(positive),
@@ -117,7 +152,14 @@ fn resources(shared: &Shared, pod: &Pod, container: &Container) -> Resources {
 }
 
 /// Brings the image, builds the specification and starts the container.
-pub async fn launch(shared: &Shared, runtime: &Arc<dyn Runtime>, pod: &Pod, container: &Container, launches: u32, ip: &str) -> Result<Launched, Failure> {
+pub async fn launch(
+    shared: &Shared,
+    runtime: &Arc<dyn Runtime>,
+    pod: &Pod,
+    container: &Container,
+    launches: u32,
+    ip: &str,
+) -> Result<Launched, Failure> {
     let image = image(shared, pod, container).await?;
     let built = build(shared, pod, container, &image, launches, ip).await?;
     let pod_ref = PodRef::of(pod);
@@ -125,9 +167,23 @@ pub async fn launch(shared: &Shared, runtime: &Arc<dyn Runtime>, pod: &Pod, cont
     let sandbox = SandboxId(pod_ref.uid.clone());
     match runtime.start_container(&sandbox, built).await {
         Ok(status) => {
-            shared.recorder.normal(&pod_ref, Some(&field), "Created", format!("Container created: {}", container.name));
-            shared.recorder.normal(&pod_ref, Some(&field), "Started", format!("Container started: {}", container.name));
-            let stop_signal = container.lifecycle.as_ref().and_then(|l| l.stop_signal.clone()).or(image.config.stop_signal.clone());
+            shared.recorder.normal(
+                &pod_ref,
+                Some(&field),
+                "Created",
+                format!("Container created: {}", container.name),
+            );
+            shared.recorder.normal(
+                &pod_ref,
+                Some(&field),
+                "Started",
+                format!("Container started: {}", container.name),
+            );
+            let stop_signal = container
+                .lifecycle
+                .as_ref()
+                .and_then(|l| l.stop_signal.clone())
+                .or(image.config.stop_signal.clone());
             Ok(Launched { status, image_id: image.repo_digest(), stop_signal })
         }
         Err(error) => {
@@ -135,7 +191,9 @@ pub async fn launch(shared: &Shared, runtime: &Arc<dyn Runtime>, pod: &Pod, cont
             let message = dunlin_base::error::chain(&error);
             shared.recorder.warning(&pod_ref, Some(&field), "Failed", format!("Error: {message}"));
             let (reason, exit_code) = match &error {
-                E::Command { reason, .. } => ("StartError", Some(if reason.contains("permission") { 126 } else { 127 })),
+                E::Command { reason, .. } => {
+                    ("StartError", Some(if reason.contains("permission") { 126 } else { 127 }))
+                }
                 E::Spec { .. } => ("CreateContainerConfigError", None),
                 E::Create { .. } => ("StartError", Some(128)),
                 _ => ("CreateContainerError", None),
@@ -149,13 +207,22 @@ async fn image(shared: &Shared, pod: &Pod, container: &Container) -> Result<Imag
     let reference = container.image.clone().unwrap_or_default();
     let pod_ref = PodRef::of(pod);
     let field = container_field(pod, &container.name);
-    let policy = container.image_pull_policy.as_deref().and_then(PullPolicy::parse).unwrap_or(PullPolicy::IfNotPresent);
-    let present = if policy == PullPolicy::Always { None } else { shared.images.get(&reference).await.ok().flatten() };
+    let policy = container
+        .image_pull_policy
+        .as_deref()
+        .and_then(PullPolicy::parse)
+        .unwrap_or(PullPolicy::IfNotPresent);
+    let present =
+        if policy == PullPolicy::Always { None } else { shared.images.get(&reference).await.ok().flatten() };
     let here = present.is_some();
     if !here && policy != PullPolicy::Never {
         shared.recorder.normal(&pod_ref, Some(&field), "Pulling", format!("Pulling image \"{reference}\""));
     }
-    let credentials = if here || policy == PullPolicy::Never { None } else { crate::pull::credentials(shared, pod, &reference).await };
+    let credentials = if here || policy == PullPolicy::Never {
+        None
+    } else {
+        crate::pull::credentials(shared, pod, &reference).await
+    };
     let begun = std::time::Instant::now();
     let answer = match present {
         Some(image) => Ok(image),
@@ -165,36 +232,56 @@ async fn image(shared: &Shared, pod: &Pod, container: &Container) -> Result<Imag
             let handle = tokio::runtime::Handle::current();
             tokio::task::spawn_blocking(move || handle.block_on(images.ensure(&name, policy, credentials)))
                 .await
-                .unwrap_or_else(|e| Err(dunlin_runtime::image::PullError::Failed(format!("pulling ended: {e}"))))
+                .unwrap_or_else(|e| {
+                    Err(dunlin_runtime::image::PullError::Failed(format!("pulling ended: {e}")))
+                })
         }
     };
     match answer {
         Ok(image) => {
             let text = if here || policy == PullPolicy::Never {
-                format!("Container image \"{reference}\" already present on machine and can be accessed by the pod")
+                format!(
+                    "Container image \"{reference}\" already present on machine and can be accessed by the pod"
+                )
             } else {
                 let ms = begun.elapsed().as_millis();
-                format!("Successfully pulled image \"{reference}\" in {ms}ms ({ms}ms including waiting). Image size: {} bytes.", image.size)
+                format!(
+                    "Successfully pulled image \"{reference}\" in {ms}ms ({ms}ms including waiting). Image size: {} bytes.",
+                    image.size
+                )
             };
             shared.recorder.normal(&pod_ref, Some(&field), "Pulled", text);
             Ok(image)
         }
         Err(error) => {
             let (reason, message) = (error.reason().to_owned(), error.to_string());
-            shared.recorder.warning(&pod_ref, Some(&field), "Failed", format!("Failed to pull image \"{reference}\": {message}"));
+            shared.recorder.warning(
+                &pod_ref,
+                Some(&field),
+                "Failed",
+                format!("Failed to pull image \"{reference}\": {message}"),
+            );
             shared.recorder.warning(&pod_ref, Some(&field), "Failed", format!("Error: {reason}"));
             Err(Failure { reason, message, exit_code: None, image: true })
         }
     }
 }
 
-async fn build(shared: &Shared, pod: &Pod, container: &Container, image: &Image, launches: u32, ip: &str) -> Result<ContainerSpec, Failure> {
+async fn build(
+    shared: &Shared,
+    pod: &Pod,
+    container: &Container,
+    image: &Image,
+    launches: u32,
+    ip: &str,
+) -> Result<ContainerSpec, Failure> {
     let user = security::user(pod, container, &image.config.user, &image.layers).map_err(config_error)?;
     let own = container.security_context.clone().unwrap_or_default();
     let privileged = own.privileged == Some(true);
     let env = environment(shared, pod, container, image, ip, user.home.as_deref()).await?;
     let lookup = |name: &str| env.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.clone());
-    let expanded = |words: &Option<Vec<String>>| words.iter().flatten().map(|w| expand(w, &lookup)).collect::<Vec<_>>();
+    let expanded =
+        |words: &Option<Vec<String>>| words.iter().flatten().map(|w| expand(w, &lookup)).collect::<Vec<_>>();
     let (command, arguments) = (expanded(&container.command), expanded(&container.args));
     let args = match (command.is_empty(), arguments.is_empty()) {
         (true, true) => [image.config.entrypoint.clone(), image.config.cmd.clone()].concat(),
@@ -202,16 +289,29 @@ async fn build(shared: &Shared, pod: &Pod, container: &Container, image: &Image,
         (false, _) => [command, arguments].concat(),
     };
     if args.is_empty() {
-        return Err(Failure { reason: "CreateContainerError".into(), message: "no command specified: neither the container nor its image names one".into(), exit_code: None, image: false });
+        return Err(Failure {
+            reason: "CreateContainerError".into(),
+            message: "no command specified: neither the container nor its image names one".into(),
+            exit_code: None,
+            image: false,
+        });
     }
     let mounts = mounts(shared, pod, container, launches, ip, &lookup)?;
     let unmasked = own.proc_mount.as_deref() == Some("Unmasked") || privileged;
-    let profile = own.seccomp_profile.or_else(|| spec(pod).security_context.as_ref().and_then(|c| c.seccomp_profile.clone()));
-    let list = |paths: &[&str]| if unmasked { Vec::new() } else { paths.iter().map(|p| (*p).to_owned()).collect() };
-    let cwd = container.working_dir.clone().filter(|w| !w.is_empty()).unwrap_or_else(|| image.config.working_dir.clone());
+    let profile = own
+        .seccomp_profile
+        .or_else(|| spec(pod).security_context.as_ref().and_then(|c| c.seccomp_profile.clone()));
+    let list =
+        |paths: &[&str]| if unmasked { Vec::new() } else { paths.iter().map(|p| (*p).to_owned()).collect() };
+    let cwd = container
+        .working_dir
+        .clone()
+        .filter(|w| !w.is_empty())
+        .unwrap_or_else(|| image.config.working_dir.clone());
     let log_path = shared.disk.log(pod, &container.name, launches + 1);
     if let Some(parent) = log_path.parent() {
-        std::fs::create_dir_all(parent).map_err(|e| config_error(format!("creating {}: {e}", parent.display())))?;
+        std::fs::create_dir_all(parent)
+            .map_err(|e| config_error(format!("creating {}: {e}", parent.display())))?;
     }
     Ok(ContainerSpec {
         id: ContainerId(format!("{}-{launches}", container.name)),
@@ -241,7 +341,14 @@ async fn build(shared: &Shared, pod: &Pod, container: &Container, image: &Image,
     })
 }
 
-async fn environment(shared: &Shared, pod: &Pod, container: &Container, image: &Image, ip: &str, home: Option<&str>) -> Result<Vec<(String, String)>, Failure> {
+async fn environment(
+    shared: &Shared,
+    pod: &Pod,
+    container: &Container,
+    image: &Image,
+    ip: &str,
+    home: Option<&str>,
+) -> Result<Vec<(String, String)>, Failure> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or("");
     let uid = pod.metadata.uid.as_deref().unwrap_or("");
     let mut env: Vec<(String, String)> = Vec::new();
@@ -286,7 +393,12 @@ async fn environment(shared: &Shared, pod: &Pod, container: &Container, image: &
     }
     let allocatable = shared.allocatable();
     let host_ip = shared.node_ip();
-    let node = NodeFacts { name: &shared.config.node_name, host_ip: &host_ip, pod_ip: ip, allocatable: &allocatable };
+    let node = NodeFacts {
+        name: &shared.config.node_name,
+        host_ip: &host_ip,
+        pod_ip: ip,
+        allocatable: &allocatable,
+    };
     for var in container.env.iter().flatten() {
         let value = match &var.value_from {
             None => {
@@ -295,14 +407,23 @@ async fn environment(shared: &Shared, pod: &Pod, container: &Container, image: &
             }
             Some(from) => {
                 if let Some(field) = &from.field_ref {
-                    Some(crate::env::field(pod, &field.field_path, &node).ok_or_else(|| config_error(format!("fieldRef {:?} is not supported", field.field_path)))?)
+                    Some(crate::env::field(pod, &field.field_path, &node).ok_or_else(|| {
+                        config_error(format!("fieldRef {:?} is not supported", field.field_path))
+                    })?)
                 } else if let Some(resource) = &from.resource_field_ref {
-                    Some(crate::env::resource(pod, Some(container), resource, &node).ok_or_else(|| config_error(format!("resourceFieldRef {:?} is not supported", resource.resource)))?)
+                    Some(crate::env::resource(pod, Some(container), resource, &node).ok_or_else(|| {
+                        config_error(format!("resourceFieldRef {:?} is not supported", resource.resource))
+                    })?)
                 } else {
                     let (kind, name, key, optional) = match (&from.config_map_key_ref, &from.secret_key_ref) {
                         (Some(r), _) => (Kind::ConfigMap, &r.name, &r.key, r.optional == Some(true)),
                         (_, Some(r)) => (Kind::Secret, &r.name, &r.key, r.optional == Some(true)),
-                        _ => return Err(config_error(format!("the source of variable {} is not supported", var.name))),
+                        _ => {
+                            return Err(config_error(format!(
+                                "the source of variable {} is not supported",
+                                var.name
+                            )));
+                        }
                     };
                     match shared.sources.get(kind, namespace, name, uid).await {
                         Ok(data) => match data.values.get(key) {
@@ -310,7 +431,9 @@ async fn environment(shared: &Shared, pod: &Pod, container: &Container, image: &
                             None if optional => None,
                             None => {
                                 let word = if kind == Kind::Secret { "Secret" } else { "ConfigMap" };
-                                return Err(config_error(format!("couldn't find key {key} in {word} {namespace}/{name}")));
+                                return Err(config_error(format!(
+                                    "couldn't find key {key} in {word} {namespace}/{name}"
+                                )));
                             }
                         },
                         Err(Missing::Absent(_)) if optional => None,
@@ -339,11 +462,21 @@ pub fn termination_file(shared: &Shared, pod: &Pod, container: &str, launches: u
     shared.disk.pod(uid).join("termination").join(format!("{container}-{launches}"))
 }
 
-fn mounts(shared: &Shared, pod: &Pod, container: &Container, launches: u32, ip: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Mount>, Failure> {
+fn mounts(
+    shared: &Shared,
+    pod: &Pod,
+    container: &Container,
+    launches: u32,
+    ip: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<Mount>, Failure> {
     let mut out = Vec::new();
     for mount in container.volume_mounts.iter().flatten() {
         let Some(volume) = spec(pod).volumes.iter().flatten().find(|v| v.name == mount.name) else {
-            return Err(config_error(format!("cannot find volume \"{}\" to mount into container \"{}\"", mount.name, container.name)));
+            return Err(config_error(format!(
+                "cannot find volume \"{}\" to mount into container \"{}\"",
+                mount.name, container.name
+            )));
         };
         let mut source = volumes::source(shared, pod, volume);
         let sub = match (&mount.sub_path_expr, &mount.sub_path) {
@@ -352,17 +485,25 @@ fn mounts(shared: &Shared, pod: &Pod, container: &Container, launches: u32, ip: 
             _ => None,
         };
         if let Some(sub) = sub {
-            let sub = volumes::safe(&sub).map_err(|e| config_error(format!("failed to prepare subPath for volumeMount \"{}\" of container \"{}\": {e}", mount.name, container.name)))?;
+            let sub = volumes::safe(&sub).map_err(|e| {
+                config_error(format!(
+                    "failed to prepare subPath for volumeMount \"{}\" of container \"{}\": {e}",
+                    mount.name, container.name
+                ))
+            })?;
             if source.starts_with("tmpfs:") {
                 source = format!("{source}/{sub}");
             } else {
-                let base = std::fs::canonicalize(&source).map_err(|e| config_error(format!("subPath {sub:?}: {e}")))?;
+                let base = std::fs::canonicalize(&source)
+                    .map_err(|e| config_error(format!("subPath {sub:?}: {e}")))?;
                 let path = base.join(&sub);
                 if !path.exists() {
-                    std::fs::create_dir_all(&path).map_err(|e| config_error(format!("subPath {sub:?}: {e}")))?;
+                    std::fs::create_dir_all(&path)
+                        .map_err(|e| config_error(format!("subPath {sub:?}: {e}")))?;
                 }
                 // A link inside the volume must not lead out of it.
-                let real = std::fs::canonicalize(&path).map_err(|e| config_error(format!("subPath {sub:?}: {e}")))?;
+                let real = std::fs::canonicalize(&path)
+                    .map_err(|e| config_error(format!("subPath {sub:?}: {e}")))?;
                 if !real.starts_with(&base) {
                     return Err(config_error(format!("subPath {sub:?} leaves its volume")));
                 }
@@ -375,13 +516,22 @@ fn mounts(shared: &Shared, pod: &Pod, container: &Container, launches: u32, ip: 
             Some("Bidirectional") => Some("rshared".to_owned()),
             _ => None,
         };
-        out.push(Mount { source, target: PathBuf::from(&mount.mount_path), read_only: mount.read_only == Some(true) || from_api, propagation });
+        out.push(Mount {
+            source,
+            target: PathBuf::from(&mount.mount_path),
+            read_only: mount.read_only == Some(true) || from_api,
+            propagation,
+        });
     }
     let taken = |out: &[Mount], path: &str| out.iter().any(|m| m.target == Path::new(path));
     let failed = |e: std::io::Error| config_error(format!("writing the pod's files: {e}"));
     let uid = pod.metadata.uid.as_deref().unwrap_or("");
     let etc = shared.disk.pod(uid).join("etc");
-    for (name, text) in [("hosts", hosts(shared, pod, ip)), ("hostname", format!("{}\n", hostname(pod))), ("resolv.conf", resolv(shared, pod))] {
+    for (name, text) in [
+        ("hosts", hosts(shared, pod, ip)),
+        ("hostname", format!("{}\n", hostname(pod))),
+        ("resolv.conf", resolv(shared, pod)),
+    ] {
         let target = format!("/etc/{name}");
         if taken(&out, &target) {
             continue;
@@ -391,14 +541,29 @@ fn mounts(shared: &Shared, pod: &Pod, container: &Container, launches: u32, ip: 
             // Written in place: containers that run have this very file mounted.
             std::fs::create_dir_all(&etc).and_then(|()| std::fs::write(&file, &text)).map_err(failed)?;
         }
-        out.push(Mount { source: file.display().to_string(), target: PathBuf::from(target), read_only: false, propagation: None });
+        out.push(Mount {
+            source: file.display().to_string(),
+            target: PathBuf::from(target),
+            read_only: false,
+            propagation: None,
+        });
     }
-    let message = container.termination_message_path.clone().filter(|p| !p.is_empty()).unwrap_or_else(|| "/dev/termination-log".into());
+    let message = container
+        .termination_message_path
+        .clone()
+        .filter(|p| !p.is_empty())
+        .unwrap_or_else(|| "/dev/termination-log".into());
     if !taken(&out, &message) {
         let file = termination_file(shared, pod, &container.name, launches);
         crate::disk::write(&file, b"", 0o666, false).map_err(failed)?;
-        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666)).map_err(failed)?;
-        out.push(Mount { source: file.display().to_string(), target: PathBuf::from(message), read_only: false, propagation: None });
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666))
+            .map_err(failed)?;
+        out.push(Mount {
+            source: file.display().to_string(),
+            target: PathBuf::from(message),
+            read_only: false,
+            propagation: None,
+        });
     }
     Ok(out)
 }
@@ -410,15 +575,25 @@ fn hosts(shared: &Shared, pod: &Pod, ip: &str) -> String {
     } else {
         let name = hostname(pod);
         let own = match s.subdomain.as_deref().filter(|d| !d.is_empty()) {
-            Some(sub) => format!("{name}.{sub}.{}.svc.{}\t{name}", pod.metadata.namespace.as_deref().unwrap_or(""), shared.config.cluster_domain),
+            Some(sub) => format!(
+                "{name}.{sub}.{}.svc.{}\t{name}",
+                pod.metadata.namespace.as_deref().unwrap_or(""),
+                shared.config.cluster_domain
+            ),
             None => name,
         };
-        format!("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n{ip}\t{own}\n")
+        format!(
+            "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n{ip}\t{own}\n"
+        )
     };
     if let Some(aliases) = s.host_aliases.as_ref().filter(|a| !a.is_empty()) {
         text.push_str("\n# Entries added by HostAliases.\n");
         for alias in aliases {
-            text.push_str(&format!("{}\t{}\n", alias.ip, alias.hostnames.clone().unwrap_or_default().join("\t")));
+            text.push_str(&format!(
+                "{}\t{}\n",
+                alias.ip,
+                alias.hostnames.clone().unwrap_or_default().join("\t")
+            ));
         }
     }
     text
@@ -427,14 +602,21 @@ fn hosts(shared: &Shared, pod: &Pod, ip: &str) -> String {
 fn resolv(shared: &Shared, pod: &Pod) -> String {
     let s = spec(pod);
     let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let words = |key: &str| host.lines().filter_map(|l| l.trim().strip_prefix(key)).flat_map(|l| l.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect::<Vec<_>>();
+    let words = |key: &str| {
+        host.lines()
+            .filter_map(|l| l.trim().strip_prefix(key))
+            .flat_map(|l| l.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+            .collect::<Vec<_>>()
+    };
     let (mut servers, mut search, mut options) = (words("nameserver "), words("search "), words("options "));
     let policy = s.dns_policy.as_deref().unwrap_or("ClusterFirst");
-    let cluster = policy == "ClusterFirstWithHostNet" || (policy == "ClusterFirst" && s.host_network != Some(true));
+    let cluster =
+        policy == "ClusterFirstWithHostNet" || (policy == "ClusterFirst" && s.host_network != Some(true));
     if policy == "None" {
         (servers, search, options) = (Vec::new(), Vec::new(), Vec::new());
     } else if cluster {
-        let (namespace, domain) = (pod.metadata.namespace.as_deref().unwrap_or("default"), &shared.config.cluster_domain);
+        let (namespace, domain) =
+            (pod.metadata.namespace.as_deref().unwrap_or("default"), &shared.config.cluster_domain);
         let mut own = vec![format!("{namespace}.svc.{domain}"), format!("svc.{domain}"), domain.clone()];
         own.extend(search);
         search = own;

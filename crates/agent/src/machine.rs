@@ -37,7 +37,10 @@ pub fn disk(path: &Path) -> Option<(u64, u64)> {
 
 fn memory_total() -> u64 {
     let text = line("/proc/meminfo");
-    let kib = text.lines().find_map(|l| l.strip_prefix("MemTotal:")).and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
+    let kib = text
+        .lines()
+        .find_map(|l| l.strip_prefix("MemTotal:"))
+        .and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
 }
 
@@ -76,21 +79,27 @@ pub fn info(config: &AgentConfig, address: &str, runtimes: &[&str]) -> NodeInfo 
     let mut annotations = config.annotations.clone();
     if let Some(area) = &config.area {
         annotations.insert("dunlin.io/area".to_owned(), area.clone());
-        let word = !area.is_empty() && area.len() <= 63 && area.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+        let word = !area.is_empty()
+            && area.len() <= 63
+            && area.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
         if word {
             labels.insert("dunlin.io/area".to_owned(), area.clone());
         }
     }
     labels.extend(config.labels.clone());
     let os = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let pretty = os.lines().find_map(|l| l.strip_prefix("PRETTY_NAME=")).map(|n| n.trim_matches('"').to_owned());
+    let pretty =
+        os.lines().find_map(|l| l.strip_prefix("PRETTY_NAME=")).map(|n| n.trim_matches('"').to_owned());
     let version = concat!("v1.36.0-dunlin.", env!("CARGO_PKG_VERSION"));
     NodeInfo {
         name: config.node_name.clone(),
         labels,
         annotations,
         taints: Vec::new(),
-        addresses: vec![("InternalIP".into(), address.to_owned()), ("Hostname".into(), config.node_name.clone())],
+        addresses: vec![
+            ("InternalIP".into(), address.to_owned()),
+            ("Hostname".into(), config.node_name.clone()),
+        ],
         allocatable: capacity.clone(),
         capacity,
         system: NodeSystemInfo {

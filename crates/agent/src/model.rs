@@ -144,7 +144,8 @@ pub fn find<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
 
 /// A sidecar: an init container that stays.
 pub fn sidecar(pod: &Pod, container: &Container) -> bool {
-    container.restart_policy.as_deref() == Some("Always") && inits(pod).iter().any(|c| c.name == container.name)
+    container.restart_policy.as_deref() == Some("Always")
+        && inits(pod).iter().any(|c| c.name == container.name)
 }
 
 /// `default/name(uid)` as kubelet's messages have it: `name_namespace(uid)`.

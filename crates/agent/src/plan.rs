@@ -45,7 +45,10 @@ impl Plan {
 
 /// Whether a container that ended like this runs again.
 pub fn restarts(pod: &Pod, container: &Container, exit_code: i32) -> bool {
-    let policy = container.restart_policy.as_deref().unwrap_or_else(|| spec(pod).restart_policy.as_deref().unwrap_or("Always"));
+    let policy = container
+        .restart_policy
+        .as_deref()
+        .unwrap_or_else(|| spec(pod).restart_policy.as_deref().unwrap_or("Always"));
     let init = inits(pod).iter().any(|c| c.name == container.name);
     match policy {
         "Never" => false,
@@ -86,7 +89,10 @@ pub fn finished(pod: &Pod, record: &Record) -> bool {
 pub fn init_failed(pod: &Pod, record: &Record) -> bool {
     !record.initialized
         && inits(pod).iter().any(|c| {
-            record.container(&c.name).exited().is_some_and(|t| t.exit_code != 0 && !restarts(pod, c, t.exit_code))
+            record
+                .container(&c.name)
+                .exited()
+                .is_some_and(|t| t.exit_code != 0 && !restarts(pod, c, t.exit_code))
         })
 }
 
@@ -145,7 +151,11 @@ pub fn plan(pod: &Pod, record: &Record, delays: &Delays, now: Timestamp) -> Plan
 pub fn inits_done(pod: &Pod, record: &Record) -> bool {
     inits(pod).iter().all(|c| {
         let known = record.container(&c.name);
-        if sidecar(pod, c) { known.running() && known.started } else { known.exited().is_some_and(|t| t.exit_code == 0) }
+        if sidecar(pod, c) {
+            known.running() && known.started
+        } else {
+            known.exited().is_some_and(|t| t.exit_code == 0)
+        }
     })
 }
 
@@ -243,8 +253,7 @@ mod tests {
     use crate::model::Terminated;
     use serde_json::json;
 
-    const DELAYS: Delays =
-        Delays { first: Duration::from_secs(10), most: Duration::from_secs(300) };
+    const DELAYS: Delays = Delays { first: Duration::from_secs(10), most: Duration::from_secs(300) };
 
     fn pod(policy: &str) -> Pod {
         serde_json::from_value(json!({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","namespace":"n","uid":"u"},
@@ -274,18 +283,23 @@ mod tests {
     }
 
     fn set(record: &mut Record, name: &str, state: State) {
-        record.containers.insert(name.into(), ContainerRecord { state, started: true, launches: 1, ..Default::default() });
+        record
+            .containers
+            .insert(name.into(), ContainerRecord { state, started: true, launches: 1, ..Default::default() });
     }
 
     fn words(plan: &Plan) -> Vec<String> {
-        plan.actions.iter().map(|a| match a {
-            Action::CreateSandbox => "sandbox".into(),
-            Action::RemoveSandbox => "remove".into(),
-            Action::Start(n) => format!("start {n}"),
-            Action::Stop(n, g, _) => format!("stop {n} {g}"),
-            Action::Fail(r, _) => format!("fail {r}"),
-            Action::Gone => "gone".into(),
-        }).collect()
+        plan.actions
+            .iter()
+            .map(|a| match a {
+                Action::CreateSandbox => "sandbox".into(),
+                Action::RemoveSandbox => "remove".into(),
+                Action::Start(n) => format!("start {n}"),
+                Action::Stop(n, g, _) => format!("stop {n} {g}"),
+                Action::Fail(r, _) => format!("fail {r}"),
+                Action::Gone => "gone".into(),
+            })
+            .collect()
     }
 
     #[test]

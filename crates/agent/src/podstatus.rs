@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    HostIP, Pod, PodCondition, PodIP, PodStatus,
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
+    ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -62,7 +62,13 @@ pub fn phase(pod: &Pod, record: &Record, done: bool) -> &'static str {
     if record.initialized && mains.iter().all(begun) { "Running" } else { "Pending" }
 }
 
-fn conditions(pod: &Pod, record: &mut Record, statuses: &[ContainerStatus], phase: &str, now: Timestamp) -> Vec<PodCondition> {
+fn conditions(
+    pod: &Pod,
+    record: &mut Record,
+    statuses: &[ContainerStatus],
+    phase: &str,
+    now: Timestamp,
+) -> Vec<PodCondition> {
     let terminal = matches!(phase, "Succeeded" | "Failed");
     let unready: Vec<&str> = statuses.iter().filter(|s| !s.ready).map(|s| s.name.as_str()).collect();
     let unready_sidecars: Vec<String> = inits(pod)
@@ -81,7 +87,11 @@ fn conditions(pod: &Pod, record: &mut Record, statuses: &[ContainerStatus], phas
     let initialized = if record.initialized || uninitialized.is_empty() {
         ("True", if phase == "Succeeded" { Some("PodCompleted") } else { None }, None)
     } else {
-        ("False", Some("ContainersNotInitialized"), Some(format!("containers with incomplete status: [{}]", uninitialized.join(" "))))
+        (
+            "False",
+            Some("ContainersNotInitialized"),
+            Some(format!("containers with incomplete status: [{}]", uninitialized.join(" "))),
+        )
     };
     let containers_ready = if phase == "Succeeded" {
         ("False", Some("PodCompleted"), None)
@@ -92,7 +102,11 @@ fn conditions(pod: &Pod, record: &mut Record, statuses: &[ContainerStatus], phas
     } else {
         let mut names: Vec<&str> = unready_sidecars.iter().map(String::as_str).collect();
         names.extend(&unready);
-        ("False", Some("ContainersNotReady"), Some(format!("containers with unready status: [{}]", names.join(" "))))
+        (
+            "False",
+            Some("ContainersNotReady"),
+            Some(format!("containers with unready status: [{}]", names.join(" "))),
+        )
     };
     let mut ready = containers_ready.clone();
     if ready.0 == "True" {
@@ -109,7 +123,8 @@ fn conditions(pod: &Pod, record: &mut Record, statuses: &[ContainerStatus], phas
             ready = ("False", Some("ReadinessGatesNotReady"), Some(why));
         }
     }
-    let sandbox = (if record.sandbox == Sandbox::Ready && record.ip.is_some() { "True" } else { "False" }, None, None);
+    let sandbox =
+        (if record.sandbox == Sandbox::Ready && record.ip.is_some() { "True" } else { "False" }, None, None);
     [
         ("PodReadyToStartContainers", sandbox),
         ("Initialized", initialized),
@@ -151,7 +166,13 @@ fn scheduled(pod: &Pod) -> Option<PodCondition> {
     }
 }
 
-fn container_status(pod: &Pod, container: &Container, record: &Record, delays: &Delays, now: Timestamp) -> ContainerStatus {
+fn container_status(
+    pod: &Pod,
+    container: &Container,
+    record: &Record,
+    delays: &Delays,
+    now: Timestamp,
+) -> ContainerStatus {
     let known = record.container(&container.name);
     let (state, last) = states(pod, container, record, &known, delays, now);
     let id = match &known.state {
@@ -196,7 +217,8 @@ fn states(
             (ContainerState { running: Some(running), ..ContainerState::default() }, last)
         }
         State::Exited(ended) => {
-            let again = restarts(pod, container, ended.exit_code) && !record.ending && record.failed.is_none();
+            let again =
+                restarts(pod, container, ended.exit_code) && !record.ending && record.failed.is_none();
             let delay = crash_delay(known, delays);
             let until = delay.and_then(|d| ended.finished.checked_add(d).ok()).filter(|at| *at > now);
             match (again, delay, until) {
@@ -218,7 +240,10 @@ fn states(
                     let shown = trouble.at.checked_add(ERROR_SHOWN).is_ok_and(|until| now < until);
                     if matches!(trouble.reason.as_str(), "ErrImagePull" | "RegistryUnavailable") && !shown {
                         let image = container.image.as_deref().unwrap_or("");
-                        let message = format!("Back-off pulling image \"{image}\": {}: {}", trouble.reason, trouble.message);
+                        let message = format!(
+                            "Back-off pulling image \"{image}\": {}: {}",
+                            trouble.reason, trouble.message
+                        );
                         waiting("ImagePullBackOff", Some(message))
                     } else {
                         waiting(&trouble.reason, Some(trouble.message.clone()))
@@ -271,11 +296,14 @@ pub fn qos(pod: &Pod) -> &'static str {
     let mut all = true;
     for container in inits(pod).iter().chain(&spec(pod).containers) {
         let resources = container.resources.clone().unwrap_or_default();
-        let (requests, limits) = (resources.requests.unwrap_or_default(), resources.limits.unwrap_or_default());
+        let (requests, limits) =
+            (resources.requests.unwrap_or_default(), resources.limits.unwrap_or_default());
         for name in ["cpu", "memory"] {
             any |= requests.contains_key(name) || limits.contains_key(name);
             let guaranteed = limits.get(name).is_some_and(|l| {
-                requests.get(name).is_none_or(|r| dunlin_node::admit::milli(r) == dunlin_node::admit::milli(l))
+                requests
+                    .get(name)
+                    .is_none_or(|r| dunlin_node::admit::milli(r) == dunlin_node::admit::milli(l))
             });
             all &= guaranteed;
         }
@@ -292,8 +320,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    const DELAYS: Delays =
-        Delays { first: Duration::from_secs(10), most: Duration::from_secs(300) };
+    const DELAYS: Delays = Delays { first: Duration::from_secs(10), most: Duration::from_secs(300) };
 
     fn pod() -> Pod {
         serde_json::from_value(json!({"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","namespace":"n","uid":"u"},
@@ -319,7 +346,13 @@ mod tests {
         assert_eq!(state.waiting.expect("waiting").reason.as_deref(), Some("ContainerCreating"));
 
         let known = record.containers.entry("a".into()).or_default();
-        *known = ContainerRecord { state: State::Running { since: at(2) }, launches: 3, started: true, ready: true, ..Default::default() };
+        *known = ContainerRecord {
+            state: State::Running { since: at(2) },
+            launches: 3,
+            started: true,
+            ready: true,
+            ..Default::default()
+        };
         let running = status(&pod(), &mut record, "192.0.2.1", &DELAYS, at(3));
         assert_eq!(running.phase.as_deref(), Some("Running"));
         assert_eq!(condition(&running, "ContainersReady").0, "True");
@@ -327,7 +360,12 @@ mod tests {
         assert_eq!(running.container_statuses.as_ref().expect("list")[0].restart_count, 2);
 
         let ended = Terminated {
-            exit_code: 1, signal: None, reason: "Error".into(), message: None, started: None, finished: at(4),
+            exit_code: 1,
+            signal: None,
+            reason: "Error".into(),
+            message: None,
+            started: None,
+            finished: at(4),
             container_id: "dunlin://u/a-2".into(),
         };
         let known = record.containers.get_mut("a").expect("a");
@@ -345,10 +383,17 @@ mod tests {
     fn pull_errors_turn_into_back_offs() {
         let mut record = Record { initialized: true, ..Record::default() };
         let known = record.containers.entry("a".into()).or_default();
-        known.trouble = Some(crate::model::Trouble { reason: "ErrImagePull".into(), message: "no".into(), at: at(10) });
+        known.trouble =
+            Some(crate::model::Trouble { reason: "ErrImagePull".into(), message: "no".into(), at: at(10) });
         let reason = |record: &mut Record, now| {
             let status = status(&pod(), record, "", &DELAYS, at(now));
-            status.container_statuses.expect("list")[0].state.clone().expect("state").waiting.expect("waiting").reason
+            status.container_statuses.expect("list")[0]
+                .state
+                .clone()
+                .expect("state")
+                .waiting
+                .expect("waiting")
+                .reason
         };
         assert_eq!(reason(&mut record, 11).as_deref(), Some("ErrImagePull"));
         assert_eq!(reason(&mut record, 13).as_deref(), Some("ImagePullBackOff"));
@@ -359,7 +404,8 @@ mod tests {
         assert_eq!(qos(&pod()), "BestEffort");
         let mut pod = pod();
         let c = &mut pod.spec.as_mut().expect("spec").containers[0];
-        c.resources = serde_json::from_value(json!({"limits":{"cpu":"1","memory":"1Gi"}})).expect("resources");
+        c.resources =
+            serde_json::from_value(json!({"limits":{"cpu":"1","memory":"1Gi"}})).expect("resources");
         assert_eq!(qos(&pod), "Guaranteed");
     }
 }

@@ -46,7 +46,8 @@ impl Streak {
         } else {
             (self.ok, self.count) = (ok, 1);
         }
-        let threshold = if ok { probe.success_threshold.unwrap_or(1) } else { probe.failure_threshold.unwrap_or(3) };
+        let threshold =
+            if ok { probe.success_threshold.unwrap_or(1) } else { probe.failure_threshold.unwrap_or(3) };
         (self.count >= threshold.max(1)).then_some(ok)
     }
 }
@@ -67,7 +68,9 @@ pub fn port(container: &Container, port: &IntOrString) -> Result<u16, String> {
             .map(|p| p.container_port)
             .or_else(|| name.parse().ok()),
     };
-    number.and_then(|n| u16::try_from(n).ok()).ok_or_else(|| format!("port {port:?} is not a port of container {}", container.name))
+    number
+        .and_then(|n| u16::try_from(n).ok())
+        .ok_or_else(|| format!("port {port:?} is not a port of container {}", container.name))
 }
 
 /// A GET; any status from 200 to 399 is success.
@@ -114,15 +117,31 @@ pub async fn http(container: &Container, action: &HTTPGetAction, pod_ip: &str) -
         answer.extend_from_slice(&buffer[..read]);
     }
     let line = String::from_utf8_lossy(&answer);
-    let status: u16 = line.split_whitespace().nth(1).and_then(|s| s.parse().ok()).ok_or_else(|| format!("Get \"{url}\": no HTTP answer"))?;
-    if (200..400).contains(&status) { Ok(()) } else { Err(format!("HTTP probe failed with statuscode: {status}")) }
+    let status: u16 = line
+        .split_whitespace()
+        .nth(1)
+        .and_then(|s| s.parse().ok())
+        .ok_or_else(|| format!("Get \"{url}\": no HTTP answer"))?;
+    if (200..400).contains(&status) {
+        Ok(())
+    } else {
+        Err(format!("HTTP probe failed with statuscode: {status}"))
+    }
 }
 
 /// A TCP connection that opens is success.
-pub async fn tcp(container: &Container, port_of: &IntOrString, host: Option<&str>, pod_ip: &str) -> Result<(), String> {
+pub async fn tcp(
+    container: &Container,
+    port_of: &IntOrString,
+    host: Option<&str>,
+    pod_ip: &str,
+) -> Result<(), String> {
     let port = port(container, port_of)?;
     let host = host.filter(|h| !h.is_empty()).unwrap_or(pod_ip);
-    tokio::net::TcpStream::connect((host, port)).await.map(drop).map_err(|e| format!("dial tcp {host}:{port}: {e}"))
+    tokio::net::TcpStream::connect((host, port))
+        .await
+        .map(drop)
+        .map_err(|e| format!("dial tcp {host}:{port}: {e}"))
 }
 
 #[cfg(test)]

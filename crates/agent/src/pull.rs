@@ -30,9 +30,14 @@ pub async fn credentials(shared: &Shared, pod: &Pod, image: &str) -> Option<Cred
 /// The entry of `auths` for the image's registry.
 fn choose(auths: &Value, image: &str) -> Option<Credentials> {
     let first = image.split('/').next().unwrap_or("");
-    let registry = if image.contains('/') && (first.contains(['.', ':']) || first == "localhost") { first } else { "docker.io" };
+    let registry = if image.contains('/') && (first.contains(['.', ':']) || first == "localhost") {
+        first
+    } else {
+        "docker.io"
+    };
     auths.as_object()?.iter().find_map(|(key, entry)| {
-        let host = key.trim_start_matches("https://").trim_start_matches("http://").split('/').next().unwrap_or("");
+        let host =
+            key.trim_start_matches("https://").trim_start_matches("http://").split('/').next().unwrap_or("");
         let host = if host == "index.docker.io" { "docker.io" } else { host };
         if host != registry {
             return None;

@@ -8,20 +8,76 @@ use crate::model::spec;
 
 /// The capabilities that a container has without asking.
 const DEFAULT: [&str; 14] = [
-    "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP",
-    "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "MKNOD",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SETFCAP",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "KILL",
+    "AUDIT_WRITE",
 ];
 const ALL: [&str; 41] = [
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
-    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
-    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
-    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
-    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
     "CHECKPOINT_RESTORE",
 ];
 pub const MASKED: [&str; 11] = [
-    "/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-    "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap",
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
 ];
 pub const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
@@ -29,7 +85,12 @@ pub const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sy
 pub fn capabilities(container: &Container) -> Vec<String> {
     let context = container.security_context.as_ref();
     let plain = |names: Option<&Vec<String>>| -> Vec<String> {
-        names.into_iter().flatten().map(|n| n.to_uppercase()).map(|n| n.strip_prefix("CAP_").map_or(n.clone(), str::to_owned)).collect()
+        names
+            .into_iter()
+            .flatten()
+            .map(|n| n.to_uppercase())
+            .map(|n| n.strip_prefix("CAP_").map_or(n.clone(), str::to_owned))
+            .collect()
     };
     if context.and_then(|c| c.privileged) == Some(true) {
         return ALL.iter().map(|c| format!("CAP_{c}")).collect();
@@ -38,7 +99,8 @@ pub fn capabilities(container: &Container) -> Vec<String> {
     let add = plain(asked.and_then(|c| c.add.as_ref()));
     let drop = plain(asked.and_then(|c| c.drop.as_ref()));
     let all = |list: &[String]| list.iter().any(|n| n == "ALL");
-    let mut kept: Vec<String> = if all(&drop) { Vec::new() } else { DEFAULT.iter().map(|c| (*c).to_owned()).collect() };
+    let mut kept: Vec<String> =
+        if all(&drop) { Vec::new() } else { DEFAULT.iter().map(|c| (*c).to_owned()).collect() };
     if all(&add) {
         kept = ALL.iter().map(|c| (*c).to_owned()).collect();
     }
@@ -69,9 +131,18 @@ pub fn user(pod: &Pod, container: &Container, image_user: &str, layers: &[PathBu
     let asked = own.run_as_user.or(pod_context.run_as_user);
     let (name, group) = image_user.split_once(':').map_or((image_user, None), |(u, g)| (u, Some(g)));
     let entry = |key: &str, column: usize| {
-        passwd.lines().map(|l| l.split(':').collect::<Vec<_>>()).find(|f| f.len() > 5 && f[column] == key).map(|f| {
-            (f[0].to_owned(), f[2].parse::<u32>().unwrap_or(0), f[3].parse::<u32>().unwrap_or(0), f[5].to_owned())
-        })
+        passwd
+            .lines()
+            .map(|l| l.split(':').collect::<Vec<_>>())
+            .find(|f| f.len() > 5 && f[column] == key)
+            .map(|f| {
+                (
+                    f[0].to_owned(),
+                    f[2].parse::<u32>().unwrap_or(0),
+                    f[3].parse::<u32>().unwrap_or(0),
+                    f[5].to_owned(),
+                )
+            })
     };
     let (uid, found, named) = match asked {
         Some(uid) => {
@@ -82,17 +153,25 @@ pub fn user(pod: &Pod, container: &Container, image_user: &str, layers: &[PathBu
         None => match name.parse::<u32>() {
             Ok(uid) => (uid, entry(name, 2), false),
             Err(_) => {
-                let found = entry(name, 0).ok_or_else(|| format!("unable to find user {name}: no matching entries in passwd file"))?;
+                let found = entry(name, 0).ok_or_else(|| {
+                    format!("unable to find user {name}: no matching entries in passwd file")
+                })?;
                 (found.1, Some(found), true)
             }
         },
     };
     if own.run_as_non_root.or(pod_context.run_as_non_root) == Some(true) {
         if named {
-            return Err(format!("container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root"));
+            return Err(format!(
+                "container has runAsNonRoot and image has non-numeric user ({name}), cannot verify user is non-root"
+            ));
         }
         if uid == 0 {
-            let why = if asked == Some(0) { "container's runAsUser breaks non-root policy" } else { "container has runAsNonRoot and image will run as root" };
+            let why = if asked == Some(0) {
+                "container's runAsUser breaks non-root policy"
+            } else {
+                "container has runAsNonRoot and image will run as root"
+            };
             return Err(why.into());
         }
     }
@@ -101,8 +180,14 @@ pub fn user(pod: &Pod, container: &Container, image_user: &str, layers: &[PathBu
         None => match group.filter(|_| asked.is_none()) {
             Some(group) => match group.parse() {
                 Ok(gid) => gid,
-                Err(_) => group_file.lines().map(|l| l.split(':').collect::<Vec<_>>()).find(|f| f.len() > 2 && f[0] == group).and_then(|f| f[2].parse().ok())
-                    .ok_or_else(|| format!("unable to find group {group}: no matching entries in group file"))?,
+                Err(_) => group_file
+                    .lines()
+                    .map(|l| l.split(':').collect::<Vec<_>>())
+                    .find(|f| f.len() > 2 && f[0] == group)
+                    .and_then(|f| f[2].parse().ok())
+                    .ok_or_else(|| {
+                        format!("unable to find group {group}: no matching entries in group file")
+                    })?,
             },
             None => found.as_ref().map_or(0, |f| f.2),
         },
@@ -113,7 +198,9 @@ pub fn user(pod: &Pod, container: &Container, image_user: &str, layers: &[PathBu
     {
         groups.extend(group_file.lines().filter_map(|l| {
             let fields: Vec<&str> = l.split(':').collect();
-            (fields.len() > 3 && fields[3].split(',').any(|m| m == name)).then(|| fields[2].parse::<u32>().ok()).flatten()
+            (fields.len() > 3 && fields[3].split(',').any(|m| m == name))
+                .then(|| fields[2].parse::<u32>().ok())
+                .flatten()
         }));
     }
     groups.extend(pod_context.supplemental_groups.iter().flatten().filter_map(|g| u32::try_from(*g).ok()));
@@ -126,7 +213,13 @@ pub fn user(pod: &Pod, container: &Container, image_user: &str, layers: &[PathBu
 /// A small file of the image: from the topmost layer that has it.
 fn read_layers(layers: &[PathBuf], name: &str) -> String {
     let plain = |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|m| m.is_file() && m.len() < 1 << 20);
-    layers.iter().rev().map(|l| l.join(name)).find(|p| plain(p)).and_then(|p| std::fs::read_to_string(p).ok()).unwrap_or_default()
+    layers
+        .iter()
+        .rev()
+        .map(|l| l.join(name))
+        .find(|p| plain(p))
+        .and_then(|p| std::fs::read_to_string(p).ok())
+        .unwrap_or_default()
 }
 
 /// `SIGTERM`, `TERM`, `15` as a number; anything else is SIGTERM.
@@ -170,7 +263,11 @@ mod tests {
     fn users_of_images() {
         let dir = tempfile::tempdir().expect("dir");
         std::fs::create_dir(dir.path().join("etc")).expect("etc");
-        std::fs::write(dir.path().join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/srv:/bin/sh\n").expect("passwd");
+        std::fs::write(
+            dir.path().join("etc/passwd"),
+            "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/srv:/bin/sh\n",
+        )
+        .expect("passwd");
         std::fs::write(dir.path().join("etc/group"), "web:x:34:\nextra:x:99:web\n").expect("group");
         let layers = [dir.path().to_owned()];
         let pod = Pod::default();

@@ -84,7 +84,13 @@ impl Missing {
 
 impl Sources {
     pub fn new(client: kube::Client, data: &std::path::Path) -> Self {
-        Self { client, dir: data.join("sources"), slots: Mutex::default(), services: Mutex::default(), changed: Arc::new(watch::channel(0).0) }
+        Self {
+            client,
+            dir: data.join("sources"),
+            slots: Mutex::default(),
+            services: Mutex::default(),
+            changed: Arc::new(watch::channel(0).0),
+        }
     }
 
     /// Ticks with each change of anything followed.
@@ -93,7 +99,13 @@ impl Sources {
     }
 
     /// The content for the pod `uid`, which from now on hears of changes.
-    pub async fn get(&self, kind: Kind, namespace: &str, name: &str, uid: &str) -> Result<Arc<Data>, Missing> {
+    pub async fn get(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+    ) -> Result<Arc<Data>, Missing> {
         let mut receiver = self.subscribe(kind, namespace, name, uid);
         let first = tokio::time::timeout(PATIENCE, receiver.wait_for(Option::is_some)).await;
         let known = match first {
@@ -109,7 +121,8 @@ impl Sources {
                     Some(Known::Unknown(why)) => why,
                     _ => "the API did not answer".to_owned(),
                 };
-                kept.map(Arc::new).ok_or_else(|| Missing::Unknown(format!("failed to sync {} cache: {why}", kind.word())))
+                kept.map(Arc::new)
+                    .ok_or_else(|| Missing::Unknown(format!("failed to sync {} cache: {why}", kind.word())))
             }
         }
     }
@@ -155,7 +168,13 @@ impl Sources {
         self.dir.join(format!("{}_{namespace}_{name}.json", kind.word()))
     }
 
-    fn subscribe(&self, kind: Kind, namespace: &str, name: &str, uid: &str) -> watch::Receiver<Option<Known>> {
+    fn subscribe(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+    ) -> watch::Receiver<Option<Known>> {
         let mut slots = lock(&self.slots);
         let key = (kind, namespace.to_owned(), name.to_owned());
         if let Some(slot) = slots.get_mut(&key) {
@@ -195,7 +214,10 @@ impl Sources {
                 }
             }
         });
-        slots.insert(key, Slot { receiver: receiver.clone(), users: BTreeSet::from([uid.to_owned()]), _task: task });
+        slots.insert(
+            key,
+            Slot { receiver: receiver.clone(), users: BTreeSet::from([uid.to_owned()]), _task: task },
+        );
         receiver
     }
 }

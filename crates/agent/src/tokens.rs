@@ -19,8 +19,15 @@ pub struct Token {
 }
 
 /// The token for this audience and life, from disk while it is young.
-pub async fn get(client: &kube::Client, dir: &Path, pod: &Pod, audience: &str, seconds: i64) -> Result<Token, String> {
-    let safe: String = audience.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(80).collect();
+pub async fn get(
+    client: &kube::Client,
+    dir: &Path,
+    pod: &Pod,
+    audience: &str,
+    seconds: i64,
+) -> Result<Token, String> {
+    let safe: String =
+        audience.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).take(80).collect();
     let file = dir.join(format!("token-{safe}-{seconds}.json"));
     let kept: Option<Token> = crate::disk::read(&file);
     let now = Timestamp::now();
@@ -41,7 +48,9 @@ pub async fn get(client: &kube::Client, dir: &Path, pod: &Pod, audience: &str, s
                 _ => "the API did not answer".to_owned(),
             };
             match kept {
-                Some(old) => Ok(Token { renew: now.checked_add(Duration::from_secs(60)).unwrap_or(now), ..old }),
+                Some(old) => {
+                    Ok(Token { renew: now.checked_add(Duration::from_secs(60)).unwrap_or(now), ..old })
+                }
                 None => Err(format!("failed to fetch token: {why}")),
             }
         }
@@ -50,7 +59,11 @@ pub async fn get(client: &kube::Client, dir: &Path, pod: &Pod, audience: &str, s
 
 async fn ask(client: &kube::Client, pod: &Pod, audience: &str, seconds: i64) -> Result<Token, String> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
-    let account = crate::model::spec(pod).service_account_name.clone().filter(|a| !a.is_empty()).unwrap_or_else(|| "default".into());
+    let account = crate::model::spec(pod)
+        .service_account_name
+        .clone()
+        .filter(|a| !a.is_empty())
+        .unwrap_or_else(|| "default".into());
     let api: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let request = TokenRequest {
         spec: Some(TokenRequestSpec {
@@ -73,6 +86,7 @@ async fn ask(client: &kube::Client, pod: &Pod, audience: &str, seconds: i64) -> 
     let now = Timestamp::now();
     let expires = status.expiration_timestamp.map_or(now.as_second() + seconds, |t| t.0.as_second());
     let life = (expires - now.as_second()).max(10);
-    let renew = now.checked_add(Duration::from_secs(u64::try_from(life * 8 / 10).unwrap_or(8))).unwrap_or(now);
+    let renew =
+        now.checked_add(Duration::from_secs(u64::try_from(life * 8 / 10).unwrap_or(8))).unwrap_or(now);
     Ok(Token { token: status.token.ok_or("the API answered without a token")?, renew })
 }

@@ -23,10 +23,12 @@ pub async fn prepare(shared: &Shared, pod: &Pod, pod_ip: &str) -> Result<Option<
     let mut renew: Option<Timestamp> = None;
     for volume in spec(pod).volumes.iter().flatten() {
         let failed = |why: String| format!("MountVolume.SetUp failed for volume \"{}\" : {why}", volume.name);
-        let fs_group = spec(pod).security_context.as_ref().and_then(|c| c.fs_group).and_then(|g| u32::try_from(g).ok());
+        let fs_group =
+            spec(pod).security_context.as_ref().and_then(|c| c.fs_group).and_then(|g| u32::try_from(g).ok());
         if let Some(empty) = &volume.empty_dir {
             if empty.medium.as_deref() != Some("Memory") {
-                directory(&shared.disk.pod(uid).join("volumes").join(&volume.name), 0o777, fs_group).map_err(failed)?;
+                directory(&shared.disk.pod(uid).join("volumes").join(&volume.name), 0o777, fs_group)
+                    .map_err(failed)?;
             }
         } else if let Some(host) = &volume.host_path {
             host_path(Path::new(&host.path), host.type_.as_deref().unwrap_or("")).map_err(failed)?;
@@ -53,7 +55,12 @@ pub fn source(shared: &Shared, pod: &Pod, volume: &Volume) -> String {
     }
 }
 
-async fn payload(shared: &Shared, pod: &Pod, volume: &Volume, pod_ip: &str) -> Result<(Payload, Option<Timestamp>), String> {
+async fn payload(
+    shared: &Shared,
+    pod: &Pod,
+    volume: &Volume,
+    pod_ip: &str,
+) -> Result<(Payload, Option<Timestamp>), String> {
     let mut out = Payload::new();
     let mut renew = None;
     if let Some(v) = &volume.config_map {
@@ -61,23 +68,43 @@ async fn payload(shared: &Shared, pod: &Pod, volume: &Volume, pod_ip: &str) -> R
         object(shared, pod, Kind::ConfigMap, &v.name, v.items.as_deref(), v.optional, mode, &mut out).await?;
     } else if let Some(v) = &volume.secret {
         let name = v.secret_name.clone().unwrap_or_default();
-        object(shared, pod, Kind::Secret, &name, v.items.as_deref(), v.optional, mode(v.default_mode), &mut out).await?;
+        object(
+            shared,
+            pod,
+            Kind::Secret,
+            &name,
+            v.items.as_deref(),
+            v.optional,
+            mode(v.default_mode),
+            &mut out,
+        )
+        .await?;
     } else if let Some(v) = &volume.downward_api {
-        downward(shared, pod, v.items.as_deref().unwrap_or_default(), mode(v.default_mode), pod_ip, &mut out)?;
+        downward(
+            shared,
+            pod,
+            v.items.as_deref().unwrap_or_default(),
+            mode(v.default_mode),
+            pod_ip,
+            &mut out,
+        )?;
     } else if let Some(v) = &volume.projected {
         let mode = mode(v.default_mode);
         for part in v.sources.iter().flatten() {
             if let Some(p) = &part.config_map {
-                object(shared, pod, Kind::ConfigMap, &p.name, p.items.as_deref(), p.optional, mode, &mut out).await?;
+                object(shared, pod, Kind::ConfigMap, &p.name, p.items.as_deref(), p.optional, mode, &mut out)
+                    .await?;
             } else if let Some(p) = &part.secret {
-                object(shared, pod, Kind::Secret, &p.name, p.items.as_deref(), p.optional, mode, &mut out).await?;
+                object(shared, pod, Kind::Secret, &p.name, p.items.as_deref(), p.optional, mode, &mut out)
+                    .await?;
             } else if let Some(p) = &part.downward_api {
                 downward(shared, pod, p.items.as_deref().unwrap_or_default(), mode, pod_ip, &mut out)?;
             } else if let Some(p) = &part.service_account_token {
                 let uid = pod.metadata.uid.as_deref().unwrap_or("");
                 let seconds = p.expiration_seconds.unwrap_or(3600);
                 let audience = p.audience.as_deref().unwrap_or("");
-                let token = crate::tokens::get(&shared.client, &shared.disk.pod(uid), pod, audience, seconds).await?;
+                let token =
+                    crate::tokens::get(&shared.client, &shared.disk.pod(uid), pod, audience, seconds).await?;
                 renew = Some(renew.map_or(token.renew, |r: Timestamp| r.min(token.renew)));
                 let grouped = spec(pod).security_context.as_ref().is_some_and(|c| c.fs_group.is_some());
                 let token_mode = if grouped { 0o640 } else { 0o644 };
@@ -129,7 +156,13 @@ async fn object(
                         out.insert(safe(&item.path)?, (value.clone(), mode));
                     }
                     None if optional => {}
-                    None => return Err(format!("references non-existent {} key: {}", if kind == Kind::Secret { "secret" } else { "config" }, item.key)),
+                    None => {
+                        return Err(format!(
+                            "references non-existent {} key: {}",
+                            if kind == Kind::Secret { "secret" } else { "config" },
+                            item.key
+                        ));
+                    }
                 }
             }
         }
@@ -137,17 +170,26 @@ async fn object(
     Ok(())
 }
 
-fn downward(shared: &Shared, pod: &Pod, items: &[DownwardAPIVolumeFile], mode: u32, pod_ip: &str, out: &mut Payload) -> Result<(), String> {
+fn downward(
+    shared: &Shared,
+    pod: &Pod,
+    items: &[DownwardAPIVolumeFile],
+    mode: u32,
+    pod_ip: &str,
+    out: &mut Payload,
+) -> Result<(), String> {
     let allocatable = shared.allocatable();
     let host_ip = shared.node_ip();
-    let node = NodeFacts { name: &shared.config.node_name, host_ip: &host_ip, pod_ip, allocatable: &allocatable };
+    let node =
+        NodeFacts { name: &shared.config.node_name, host_ip: &host_ip, pod_ip, allocatable: &allocatable };
     for item in items {
         let value = match (&item.field_ref, &item.resource_field_ref) {
             (Some(field), _) => crate::env::field(pod, &field.field_path, &node),
             (_, Some(resource)) => crate::env::resource(pod, None, resource, &node),
             _ => None,
         };
-        let value = value.ok_or_else(|| format!("the value for file {:?} cannot be worked out", item.path))?;
+        let value =
+            value.ok_or_else(|| format!("the value for file {:?} cannot be worked out", item.path))?;
         let mode = item.mode.and_then(|m| u32::try_from(m).ok()).unwrap_or(mode) & 0o777;
         out.insert(safe(&item.path)?, (value.into_bytes(), mode));
     }
@@ -174,7 +216,11 @@ fn directory(path: &Path, mode: u32, group: Option<u32>) -> Result<(), String> {
 fn host_path(path: &Path, kind: &str) -> Result<(), String> {
     let found = std::fs::metadata(path);
     let check = |good: bool, what: &str| {
-        if good { Ok(()) } else { Err(format!("hostPath type check failed: {} is not a {what}", path.display())) }
+        if good {
+            Ok(())
+        } else {
+            Err(format!("hostPath type check failed: {} is not a {what}", path.display()))
+        }
     };
     match (kind, found) {
         ("", Ok(_)) => Ok(()),
@@ -218,7 +264,10 @@ pub fn publish(dir: &Path, payload: &Payload, group: Option<u32>) -> std::io::Re
     let _ = std::fs::remove_file(&beside);
     symlink(fresh.file_name().unwrap_or_default(), &beside)?;
     std::fs::rename(&beside, &link)?;
-    let mut tops: Vec<PathBuf> = payload.keys().filter_map(|n| Path::new(n).components().next().map(|c| PathBuf::from(c.as_os_str()))).collect();
+    let mut tops: Vec<PathBuf> = payload
+        .keys()
+        .filter_map(|n| Path::new(n).components().next().map(|c| PathBuf::from(c.as_os_str())))
+        .collect();
     tops.sort();
     tops.dedup();
     for entry in std::fs::read_dir(dir)?.flatten() {
@@ -240,9 +289,15 @@ pub fn publish(dir: &Path, payload: &Payload, group: Option<u32>) -> std::io::Re
 
 fn same(dir: &Path, payload: &Payload) -> bool {
     fn count(dir: &Path) -> usize {
-        std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| if e.path().is_dir() { count(&e.path()) } else { 1 }).sum()
+        std::fs::read_dir(dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|e| if e.path().is_dir() { count(&e.path()) } else { 1 })
+            .sum()
     }
-    count(dir) == payload.len() && payload.iter().all(|(n, (b, _))| std::fs::read(dir.join(n)).is_ok_and(|have| have == *b))
+    count(dir) == payload.len()
+        && payload.iter().all(|(n, (b, _))| std::fs::read(dir.join(n)).is_ok_and(|have| have == *b))
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ use std::time::Duration;
 use dunlin_base::task::Task;
 use dunlin_node::PodRef;
 use dunlin_node::events::container_field;
-use dunlin_runtime::{ContainerId, ContainerState, ContainerStatus, ExitStatus, Runtime, SandboxId, SandboxStatus};
+use dunlin_runtime::{
+    ContainerId, ContainerState, ContainerStatus, ExitStatus, Runtime, SandboxId, SandboxStatus,
+};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -19,7 +21,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::agent::Shared;
 use crate::launch::{Failure, Launched, launch, termination_file};
-use crate::model::{ContainerRecord, Record, Sandbox, State, Terminated, Trouble, deleting, find, inits, sidecar, spec};
+use crate::model::{
+    ContainerRecord, Record, Sandbox, State, Terminated, Trouble, deleting, find, inits, sidecar, spec,
+};
 use crate::plan::{Action, grace, inits_done, plan};
 use crate::podstatus::{container_id, status};
 use crate::probe::{self, Kind, Streak};
@@ -91,7 +95,13 @@ struct Worker {
 }
 
 /// Starts the worker of a pod. `found` is its sandbox, if it runs already.
-pub fn start(shared: Arc<Shared>, pod: Arc<Pod>, mut record: Record, found: Option<SandboxStatus>, forgotten: bool) -> Handle {
+pub fn start(
+    shared: Arc<Shared>,
+    pod: Arc<Pod>,
+    mut record: Record,
+    found: Option<SandboxStatus>,
+    forgotten: bool,
+) -> Handle {
     let pod_ref = PodRef::of(&pod);
     let runtime = shared.runtime(&pod, &record.runtime);
     record.runtime = runtime.name().to_owned();
@@ -99,8 +109,20 @@ pub fn start(shared: Arc<Shared>, pod: Arc<Pod>, mut record: Record, found: Opti
     let (view, receiver) = watch::channel(View { pod: pod.clone(), record: record.clone() });
     let mail: Arc<(Mutex<Mail>, Notify)> = Arc::default();
     let mut worker = Worker {
-        shared, runtime, pod, pod_ref: pod_ref.clone(), record, saved, jobs: FuturesUnordered::new(), streaks: BTreeMap::new(),
-        preparing: false, renew: None, volume_failures: 0, view, forgotten, gone: false,
+        shared,
+        runtime,
+        pod,
+        pod_ref: pod_ref.clone(),
+        record,
+        saved,
+        jobs: FuturesUnordered::new(),
+        streaks: BTreeMap::new(),
+        preparing: false,
+        renew: None,
+        volume_failures: 0,
+        view,
+        forgotten,
+        gone: false,
     };
     let inbox = mail.clone();
     let task = Task::spawn("pod", async move {
@@ -119,14 +141,23 @@ impl Worker {
     fn adopt(&mut self, found: Option<SandboxStatus>) {
         match found {
             Some(sandbox) if sandbox.alive => {
-                if self.record.ip.is_some() || !self.shared.config.network || spec(&self.pod).host_network == Some(true) {
+                if self.record.ip.is_some()
+                    || !self.shared.config.network
+                    || spec(&self.pod).host_network == Some(true)
+                {
                     self.record.sandbox = Sandbox::Ready;
                 } else {
                     self.record.sandbox = Sandbox::None;
                 }
                 let ran = self.running();
                 self.see(sandbox, &ran);
-                let running: Vec<String> = self.record.containers.iter().filter(|(_, c)| c.running()).map(|(n, _)| n.clone()).collect();
+                let running: Vec<String> = self
+                    .record
+                    .containers
+                    .iter()
+                    .filter(|(_, c)| c.running())
+                    .map(|(n, _)| n.clone())
+                    .collect();
                 for name in running {
                     self.start_probes(&name);
                 }
@@ -152,7 +183,10 @@ impl Worker {
             if self.gone {
                 return;
             }
-            let until = wake.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default() + Duration::from_millis(2));
+            let until = wake.map(|at| {
+                Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default()
+                    + Duration::from_millis(2)
+            });
             let timer = async {
                 match until {
                     Some(d) => tokio::time::sleep(d).await,
@@ -173,7 +207,8 @@ impl Worker {
 
     fn read(&mut self, mail: Mail) {
         if let Some(pod) = mail.pod {
-            let changed = pod.spec != self.pod.spec || pod.metadata.labels != self.pod.metadata.labels
+            let changed = pod.spec != self.pod.spec
+                || pod.metadata.labels != self.pod.metadata.labels
                 || pod.metadata.annotations != self.pod.metadata.annotations
                 || pod.metadata.deletion_timestamp != self.pod.metadata.deletion_timestamp;
             self.pod = pod;
@@ -208,7 +243,8 @@ impl Worker {
         self.record.grace = seconds;
         if shorter {
             // The ends under way were given longer; begin them anew.
-            let names: Vec<String> = self.record.containers.iter().filter(|(_, c)| c.stopping).map(|(n, _)| n.clone()).collect();
+            let names: Vec<String> =
+                self.record.containers.iter().filter(|(_, c)| c.stopping).map(|(n, _)| n.clone()).collect();
             for name in names {
                 self.stop(&name, seconds, "Stopping container");
             }
@@ -221,7 +257,12 @@ impl Worker {
 
     /// The containers that run, with their launches.
     fn running(&self) -> Vec<(String, u32)> {
-        self.record.containers.iter().filter(|(_, c)| c.running()).map(|(n, c)| (n.clone(), c.launches)).collect()
+        self.record
+            .containers
+            .iter()
+            .filter(|(_, c)| c.running())
+            .map(|(n, c)| (n.clone(), c.launches))
+            .collect()
     }
 
     fn look(&mut self) {
@@ -245,10 +286,17 @@ impl Worker {
         let mut wake;
         loop {
             let now = Timestamp::now();
-            if !self.record.initialized && self.record.sandbox == Sandbox::Ready && inits_done(&self.pod, &self.record) {
+            if !self.record.initialized
+                && self.record.sandbox == Sandbox::Ready
+                && inits_done(&self.pod, &self.record)
+            {
                 self.record.initialized = true;
             }
-            if self.record.sandbox == Sandbox::Ready && !self.record.volumes_ready && !self.preparing && self.volume_failures == 0 {
+            if self.record.sandbox == Sandbox::Ready
+                && !self.record.volumes_ready
+                && !self.preparing
+                && self.volume_failures == 0
+            {
                 self.refresh();
             }
             let plan = plan(&self.pod, &self.record, &self.shared.delays(), now);
@@ -269,7 +317,13 @@ impl Worker {
         self.report();
         let now = Timestamp::now();
         // Errors turn into back-offs in the status after a moment.
-        let turns = self.record.containers.values().filter_map(|c| c.trouble.as_ref()?.at.checked_add(crate::podstatus::ERROR_SHOWN).ok()).filter(|at| *at > now).min();
+        let turns = self
+            .record
+            .containers
+            .values()
+            .filter_map(|c| c.trouble.as_ref()?.at.checked_add(crate::podstatus::ERROR_SHOWN).ok())
+            .filter(|at| *at > now)
+            .min();
         match (wake, turns) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -337,7 +391,10 @@ impl Worker {
             if let (false, Some(network)) = (keep_address, network)
                 && let Err(error) = network.detach(&id.0).await
             {
-                tracing::warn!(error = dunlin_base::error::chain(&error), "a pod's network could not be taken back");
+                tracing::warn!(
+                    error = dunlin_base::error::chain(&error),
+                    "a pod's network could not be taken back"
+                );
             }
             Done::Removed(removed)
         }));
@@ -376,7 +433,8 @@ impl Worker {
             };
             self.shared.recorder.normal(&self.pod_ref, Some(&field), "Killing", text);
         }
-        let (runtime, sandbox, id) = (self.runtime.clone(), self.id(), ContainerId(format!("{name}-{attempt}")));
+        let (runtime, sandbox, id) =
+            (self.runtime.clone(), self.id(), ContainerId(format!("{name}-{attempt}")));
         let ip = self.record.ip.clone().unwrap_or_default();
         let (recorder, pod_ref, name) = (self.shared.recorder.clone(), self.pod_ref.clone(), name.to_owned());
         self.jobs.push(Box::pin(async move {
@@ -384,10 +442,21 @@ impl Worker {
             let begun = tokio::time::Instant::now();
             let mut exited = false;
             if !grace.is_zero() {
-                if let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref()).filter(|_| !again) {
-                    let hooked = tokio::time::timeout(grace, hooks::run(&runtime, &sandbox, &id, &container, hook, &ip)).await;
+                if let Some(hook) =
+                    container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref()).filter(|_| !again)
+                {
+                    let hooked = tokio::time::timeout(
+                        grace,
+                        hooks::run(&runtime, &sandbox, &id, &container, hook, &ip),
+                    )
+                    .await;
                     if let Ok(Err(why)) = hooked {
-                        recorder.warning(&pod_ref, None, "FailedPreStopHook", format!("PreStopHook failed: {why}"));
+                        recorder.warning(
+                            &pod_ref,
+                            None,
+                            "FailedPreStopHook",
+                            format!("PreStopHook failed: {why}"),
+                        );
                     }
                 }
                 let _ = runtime.signal(&sandbox, &id, signal).await;
@@ -418,15 +487,26 @@ impl Worker {
                 self.record.sandbox = Sandbox::None;
                 let failures = self.record.sandbox_failures;
                 self.record.sandbox_failures += 1;
-                let delay = dunlin_base::backoff::step(Duration::from_millis(500), Duration::from_secs(60), failures);
+                let delay =
+                    dunlin_base::backoff::step(Duration::from_millis(500), Duration::from_secs(60), failures);
                 self.record.sandbox_retry = now.checked_add(delay).ok();
-                self.shared.recorder.warning(&self.pod_ref, None, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {why}"));
+                self.shared.recorder.warning(
+                    &self.pod_ref,
+                    None,
+                    "FailedCreatePodSandBox",
+                    format!("Failed to create pod sandbox: {why}"),
+                );
             }
             Done::Removed(result) => match result {
                 Ok(()) => {
                     self.record.sandbox = Sandbox::None;
                     if !self.record.ending && !crate::plan::finished(&self.pod, &self.record) {
-                        self.shared.recorder.normal(&self.pod_ref, None, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
+                        self.shared.recorder.normal(
+                            &self.pod_ref,
+                            None,
+                            "SandboxChanged",
+                            "Pod sandbox changed, it will be killed and re-created.",
+                        );
                     }
                 }
                 Err(why) => {
@@ -434,7 +514,9 @@ impl Worker {
                     let (runtime, id) = (self.runtime.clone(), self.id());
                     self.jobs.push(Box::pin(async move {
                         tokio::time::sleep(Duration::from_secs(2)).await;
-                        Done::Removed(runtime.remove_sandbox(&id).await.map_err(|e| dunlin_base::error::chain(&e)))
+                        Done::Removed(
+                            runtime.remove_sandbox(&id).await.map_err(|e| dunlin_base::error::chain(&e)),
+                        )
                     }));
                 }
             },
@@ -447,7 +529,11 @@ impl Worker {
                         self.renew = renew;
                     }
                     Err(why) => {
-                        let delay = dunlin_base::backoff::step(Duration::from_millis(500), Duration::from_secs(30), self.volume_failures);
+                        let delay = dunlin_base::backoff::step(
+                            Duration::from_millis(500),
+                            Duration::from_secs(30),
+                            self.volume_failures,
+                        );
                         self.volume_failures += 1;
                         self.renew = now.checked_add(delay).ok();
                         if !self.record.volumes_ready {
@@ -463,7 +549,12 @@ impl Worker {
                     && self.container(&name).launches == launches
                 {
                     let field = container_field(&self.pod, &name);
-                    self.shared.recorder.warning(&self.pod_ref, Some(&field), "FailedPostStartHook", format!("PostStartHook failed: {why}"));
+                    self.shared.recorder.warning(
+                        &self.pod_ref,
+                        Some(&field),
+                        "FailedPostStartHook",
+                        format!("PostStartHook failed: {why}"),
+                    );
                     self.container(&name).unhealthy = Some("FailedPostStartHook".into());
                 }
             }
@@ -480,7 +571,10 @@ impl Worker {
                 }
             }
             Done::Seen(Err(error), ran) => {
-                tracing::debug!(error = dunlin_base::error::chain(&error), "a sandbox could not be looked at");
+                tracing::debug!(
+                    error = dunlin_base::error::chain(&error),
+                    "a sandbox could not be looked at"
+                );
                 let (runtime, id) = (self.runtime.clone(), self.id());
                 self.jobs.push(Box::pin(async move {
                     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -498,7 +592,9 @@ impl Worker {
         let reset = self.shared.config.crash_backoff_reset;
         let known = self.container(name);
         if let State::Exited(ended) = &known.state {
-            let ran = ended.started.map(|s| Duration::try_from(ended.finished.duration_since(s)).unwrap_or_default());
+            let ran = ended
+                .started
+                .map(|s| Duration::try_from(ended.finished.duration_since(s)).unwrap_or_default());
             if ran.is_some_and(|r| r >= reset) {
                 known.crashes = 0;
             }
@@ -529,10 +625,14 @@ impl Worker {
             }
         }
         if let Some(old) = old {
-            let (runtime, sandbox, id) = (self.runtime.clone(), self.id(), ContainerId(format!("{name}-{old}")));
+            let (runtime, sandbox, id) =
+                (self.runtime.clone(), self.id(), ContainerId(format!("{name}-{old}")));
             self.jobs.push(Box::pin(async move {
                 if let Err(error) = runtime.remove_container(&sandbox, &id).await {
-                    tracing::debug!(error = dunlin_base::error::chain(&error), "a dead container was not removed");
+                    tracing::debug!(
+                        error = dunlin_base::error::chain(&error),
+                        "a dead container was not removed"
+                    );
                 }
                 Done::Quiet
             }));
@@ -553,12 +653,22 @@ impl Worker {
             known.launches += 1;
             known.crashes += 1;
             known.state = State::Exited(Terminated {
-                exit_code, signal: None, reason: failure.reason, message: Some(failure.message), started: Some(Timestamp::UNIX_EPOCH), finished: now, container_id: id,
+                exit_code,
+                signal: None,
+                reason: failure.reason,
+                message: Some(failure.message),
+                started: Some(Timestamp::UNIX_EPOCH),
+                finished: now,
+                container_id: id,
             });
             return;
         }
         let delay = if failure.image {
-            dunlin_base::backoff::step(config.pull_backoff_first, config.pull_backoff_most, known.pull_failures)
+            dunlin_base::backoff::step(
+                config.pull_backoff_first,
+                config.pull_backoff_most,
+                known.pull_failures,
+            )
         } else {
             dunlin_base::backoff::step(Duration::from_secs(2), Duration::from_secs(20), known.pull_failures)
         };
@@ -573,10 +683,21 @@ impl Worker {
         for container in &sandbox.containers {
             self.take(container);
         }
-        let missing: Vec<String> = self.record.containers.iter()
+        let missing: Vec<String> = self
+            .record
+            .containers
+            .iter()
             // One that was started after the question is not missing from the answer.
-            .filter(|(name, c)| c.running() && ran.iter().any(|(n, l)| n == *name && *l == c.launches) && !sandbox.containers.iter().any(|s| s.id.0 == format!("{name}-{}", c.launches.saturating_sub(1))))
-            .map(|(name, _)| name.clone()).collect();
+            .filter(|(name, c)| {
+                c.running()
+                    && ran.iter().any(|(n, l)| n == *name && *l == c.launches)
+                    && !sandbox
+                        .containers
+                        .iter()
+                        .any(|s| s.id.0 == format!("{name}-{}", c.launches.saturating_sub(1)))
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in missing {
             self.vanished(&name);
         }
@@ -584,7 +705,11 @@ impl Worker {
 
     /// Takes in the state of one container of the runtime.
     fn take(&mut self, seen: &ContainerStatus) {
-        let Some((name, attempt)) = seen.id.0.rsplit_once('-').and_then(|(n, a)| Some((n.to_owned(), a.parse::<u32>().ok()?))) else { return };
+        let Some((name, attempt)) =
+            seen.id.0.rsplit_once('-').and_then(|(n, a)| Some((n.to_owned(), a.parse::<u32>().ok()?)))
+        else {
+            return;
+        };
         if find(&self.pod, &name).is_none() {
             return;
         }
@@ -613,11 +738,22 @@ impl Worker {
 
     fn exited(&mut self, name: &str, exit: &ExitStatus) {
         let launches = self.container(name).launches;
-        let reason = if exit.oom_killed { "OOMKilled" } else if exit.code == 0 { "Completed" } else { "Error" };
+        let reason = if exit.oom_killed {
+            "OOMKilled"
+        } else if exit.code == 0 {
+            "Completed"
+        } else {
+            "Error"
+        };
         let message = self.termination_message(name, launches, exit.code);
         let time = |t| Timestamp::try_from(t).unwrap_or_else(|_| Timestamp::now());
         let ended = Terminated {
-            exit_code: exit.code, signal: exit.signal, reason: reason.into(), message, started: Some(time(exit.started)), finished: time(exit.finished),
+            exit_code: exit.code,
+            signal: exit.signal,
+            reason: reason.into(),
+            message,
+            started: Some(time(exit.started)),
+            finished: time(exit.finished),
             container_id: container_id(&self.pod, name, launches),
         };
         self.finish(name, ended);
@@ -631,7 +767,12 @@ impl Worker {
         };
         let message = "The container could not be located when the pod was terminated";
         let ended = Terminated {
-            exit_code: 137, signal: None, reason: "ContainerStatusUnknown".into(), message: Some(message.into()), started: since, finished: Timestamp::now(),
+            exit_code: 137,
+            signal: None,
+            reason: "ContainerStatusUnknown".into(),
+            message: Some(message.into()),
+            started: since,
+            finished: Timestamp::now(),
             container_id: container_id(&self.pod, name, launches),
         };
         self.finish(name, ended);
@@ -639,9 +780,12 @@ impl Worker {
 
     fn finish(&mut self, name: &str, ended: Terminated) {
         let reset = self.shared.config.crash_backoff_reset;
-        let restarts = find(&self.pod, name).is_some_and(|c| crate::plan::restarts(&self.pod, c, ended.exit_code)) && !self.record.ending;
+        let restarts = find(&self.pod, name)
+            .is_some_and(|c| crate::plan::restarts(&self.pod, c, ended.exit_code))
+            && !self.record.ending;
         let known = self.container(name);
-        let ran = ended.started.map(|s| Duration::try_from(ended.finished.duration_since(s)).unwrap_or_default());
+        let ran =
+            ended.started.map(|s| Duration::try_from(ended.finished.duration_since(s)).unwrap_or_default());
         known.crashes = if ran.is_some_and(|r| r >= reset) { 1 } else { known.crashes + 1 };
         known.ready = false;
         known.started = false;
@@ -652,7 +796,10 @@ impl Worker {
         self.streaks.retain(|(n, _), _| n != name);
         if backing_off {
             let field = container_field(&self.pod, name);
-            let text = format!("Back-off restarting failed container {name} in pod {}", crate::model::full_name(&self.pod));
+            let text = format!(
+                "Back-off restarting failed container {name} in pod {}",
+                crate::model::full_name(&self.pod)
+            );
             self.shared.recorder.warning(&self.pod_ref, Some(&field), "BackOff", text);
         }
     }
@@ -660,10 +807,18 @@ impl Worker {
     fn termination_message(&self, name: &str, launches: u32, code: i32) -> Option<String> {
         let container = find(&self.pod, name)?;
         let file = termination_file(&self.shared, &self.pod, name, launches.saturating_sub(1));
-        let mut text = std::fs::read(&file).map(|mut b| { b.truncate(4096); String::from_utf8_lossy(&b).into_owned() }).unwrap_or_default();
+        let mut text = std::fs::read(&file)
+            .map(|mut b| {
+                b.truncate(4096);
+                String::from_utf8_lossy(&b).into_owned()
+            })
+            .unwrap_or_default();
         // Read once; the container is gone.
         let _ = std::fs::remove_file(&file);
-        if text.is_empty() && code != 0 && container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError") {
+        if text.is_empty()
+            && code != 0
+            && container.termination_message_policy.as_deref() == Some("FallbackToLogsOnError")
+        {
             text = dunlin_node::logs::last_lines(&self.shared.disk.log(&self.pod, name, launches), 80, 2048);
         }
         Some(text).filter(|t| !t.is_empty())
@@ -671,7 +826,8 @@ impl Worker {
 
     /// The sandbox is gone, and all that ran in it.
     fn lose(&mut self) {
-        let running: Vec<String> = self.record.containers.iter().filter(|(_, c)| c.running()).map(|(n, _)| n.clone()).collect();
+        let running: Vec<String> =
+            self.record.containers.iter().filter(|(_, c)| c.running()).map(|(n, _)| n.clone()).collect();
         for name in running {
             self.vanished(&name);
             // It did not crash by itself.
@@ -699,7 +855,11 @@ impl Worker {
     }
 
     fn start_probes(&mut self, name: &str) {
-        let kinds = if self.container(name).started { vec![Kind::Liveness, Kind::Readiness] } else { vec![Kind::Startup] };
+        let kinds = if self.container(name).started {
+            vec![Kind::Liveness, Kind::Readiness]
+        } else {
+            vec![Kind::Startup]
+        };
         for kind in kinds {
             self.schedule(name, kind, true);
         }
@@ -714,7 +874,8 @@ impl Worker {
             _ => return,
         };
         let wait = if first {
-            let initial = Duration::from_secs(u64::try_from(probe.initial_delay_seconds.unwrap_or(0)).unwrap_or(0));
+            let initial =
+                Duration::from_secs(u64::try_from(probe.initial_delay_seconds.unwrap_or(0)).unwrap_or(0));
             let age = Duration::try_from(Timestamp::now().duration_since(since)).unwrap_or_default();
             initial.saturating_sub(age)
         } else {
@@ -751,7 +912,12 @@ impl Worker {
         let Some(probe) = find(&self.pod, name).and_then(|c| kind.of(c)).cloned() else { return };
         if let Err(why) = &result {
             let field = container_field(&self.pod, name);
-            self.shared.recorder.warning(&self.pod_ref, Some(&field), "Unhealthy", format!("{} probe failed: {why}", kind.word()));
+            self.shared.recorder.warning(
+                &self.pod_ref,
+                Some(&field),
+                "Unhealthy",
+                format!("{} probe failed: {why}", kind.word()),
+            );
         }
         let told = self.streaks.entry((name.to_owned(), kind)).or_default().note(result.is_ok(), &probe);
         let mut again = true;
@@ -786,11 +952,20 @@ impl Worker {
 /// Whether a volume shows the pod's address, which must then be known first.
 fn needs_ip(pod: &Pod) -> bool {
     spec(pod).volumes.iter().flatten().any(|v| {
-        v.downward_api.is_some() || v.projected.iter().filter_map(|p| p.sources.as_ref()).flatten().any(|s| s.downward_api.is_some())
+        v.downward_api.is_some()
+            || v.projected
+                .iter()
+                .filter_map(|p| p.sources.as_ref())
+                .flatten()
+                .any(|s| s.downward_api.is_some())
     })
 }
 
-async fn make_sandbox(shared: &Shared, runtime: &Arc<dyn Runtime>, pod: &Pod) -> Result<Option<String>, String> {
+async fn make_sandbox(
+    shared: &Shared,
+    runtime: &Arc<dyn Runtime>,
+    pod: &Pod,
+) -> Result<Option<String>, String> {
     let text = |e: dunlin_runtime::Error| dunlin_base::error::chain(&e);
     if let Some(class) = spec(pod).runtime_class_name.as_deref().filter(|c| !c.is_empty())
         && !shared.has_runtime(class)
@@ -805,9 +980,11 @@ async fn make_sandbox(shared: &Shared, runtime: &Arc<dyn Runtime>, pod: &Pod) ->
     }
     let Some(netns) = runtime.network_namespace(&status) else { return Ok(Some(shared.node_ip())) };
     let mut receiver = shared.network.clone();
-    let network = tokio::time::timeout(Duration::from_secs(20), async { receiver.wait_for(Option::is_some).await.ok().and_then(|n| n.clone()) })
-        .await
-        .unwrap_or(None);
+    let network = tokio::time::timeout(Duration::from_secs(20), async {
+        receiver.wait_for(Option::is_some).await.ok().and_then(|n| n.clone())
+    })
+    .await
+    .unwrap_or(None);
     let network = network.ok_or("the pod network is not ready: this node has no pod range yet")?;
     let ports = crate::agent::host_ports(pod);
     let ip = network.attach(&status.id.0, &netns, &ports).await.map_err(|e| dunlin_base::error::chain(&e))?;
@@ -815,10 +992,21 @@ async fn make_sandbox(shared: &Shared, runtime: &Arc<dyn Runtime>, pod: &Pod) ->
 }
 
 /// Waits until a container has ended; false when it has not.
-async fn wait_exit(runtime: &Arc<dyn Runtime>, sandbox: &SandboxId, id: &ContainerId, most: Duration) -> bool {
+async fn wait_exit(
+    runtime: &Arc<dyn Runtime>,
+    sandbox: &SandboxId,
+    id: &ContainerId,
+    most: Duration,
+) -> bool {
     let mut events = runtime.events();
     let ended = |status: Result<SandboxStatus, dunlin_runtime::Error>| match status {
-        Ok(s) => !s.alive || s.containers.iter().find(|c| c.id == *id).is_none_or(|c| matches!(c.state, ContainerState::Exited(_))),
+        Ok(s) => {
+            !s.alive
+                || s.containers
+                    .iter()
+                    .find(|c| c.id == *id)
+                    .is_none_or(|c| matches!(c.state, ContainerState::Exited(_)))
+        }
         Err(_) => true,
     };
     let wait = async {
@@ -830,7 +1018,11 @@ async fn wait_exit(runtime: &Arc<dyn Runtime>, sandbox: &SandboxId, id: &Contain
             let _ = tokio::time::timeout(Duration::from_millis(500), async {
                 loop {
                     match events.recv().await {
-                        Ok(dunlin_runtime::Event::Exited { sandbox: s, container }) if s == *sandbox && container == *id => return,
+                        Ok(dunlin_runtime::Event::Exited { sandbox: s, container })
+                            if s == *sandbox && container == *id =>
+                        {
+                            return;
+                        }
                         Ok(dunlin_runtime::Event::SandboxLost { sandbox: s }) if s == *sandbox => return,
                         Err(tokio::sync::broadcast::error::RecvError::Closed) => std::future::pending().await,
                         _ => {}

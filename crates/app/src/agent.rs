@@ -44,8 +44,12 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
     let settings = Settings { node_name, labels: options.label.clone(), area: options.area.clone() };
     let (_handle, service) = start(&layout, settings, client, format!("{host}:{port}")).await?;
 
-    let tls = dunlin_pki::tls::client_config(&membership.ca_pem, Some(&membership.identity()), &[dunlin_tunnel::ALPN])
-        .doing("setting up TLS")?;
+    let tls = dunlin_pki::tls::client_config(
+        &membership.ca_pem,
+        Some(&membership.identity()),
+        &[dunlin_tunnel::ALPN],
+    )
+    .doing("setting up TLS")?;
     let target = dial::Target { host, port, tls: Arc::new(tls) };
     let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let service = service.clone();
@@ -60,7 +64,12 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
 
 /// What an earlier join left, renewed when it is due; else a new join. A server out of reach does not keep an agent
 /// that has joined once from starting: its pods come first.
-async fn membership(layout: &Layout, options: &AgentOptions, server: &str, node_name: &str) -> Result<Membership, Error> {
+async fn membership(
+    layout: &Layout,
+    options: &AgentOptions,
+    server: &str,
+    node_name: &str,
+) -> Result<Membership, Error> {
     if let Some(kept) = Membership::load(layout, server, node_name) {
         let due = kept.identity().renew_at().map(|at| at <= std::time::SystemTime::now()).unwrap_or(true);
         if !due {
@@ -69,14 +78,19 @@ async fn membership(layout: &Layout, options: &AgentOptions, server: &str, node_
         return match tokio::time::timeout(Duration::from_secs(20), join::renew(layout, &kept)).await {
             Ok(Ok(renewed)) => Ok(renewed),
             Ok(Err(error)) => {
-                tracing::warn!(error = chain(&error), "renewing the node's certificate failed, going on with the old one");
+                tracing::warn!(
+                    error = chain(&error),
+                    "renewing the node's certificate failed, going on with the old one"
+                );
                 Ok(kept)
             }
             Err(_) => Ok(kept),
         };
     }
     let token = options.token.as_deref().ok_or_else(|| {
-        Error::Input(format!("this machine has not joined {server} yet: give --token (see `dunlin token create` there)"))
+        Error::Input(format!(
+            "this machine has not joined {server} yet: give --token (see `dunlin token create` there)"
+        ))
     })?;
     join::join(layout, server, token, node_name).await
 }
@@ -97,9 +111,10 @@ pub(crate) async fn start(
         .labels
         .iter()
         .map(|label| {
-            label.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())).ok_or_else(|| {
-                Error::Input(format!("--label {label:?} is wrong: write NAME=VALUE"))
-            })
+            label
+                .split_once('=')
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .ok_or_else(|| Error::Input(format!("--label {label:?} is wrong: write NAME=VALUE")))
         })
         .collect::<Result<_, _>>()?;
     let mut config = AgentConfig::new(settings.node_name, layout.agent(), run_dir);
@@ -107,7 +122,8 @@ pub(crate) async fn start(
     config.labels = labels;
     config.area = settings.area;
     // The server renews the Lease while it hears from the node (`server::heartbeat`), so an idle node writes nothing.
-    config.registration = RegistrationOptions { renew_lease: false, status_interval: None, ..Default::default() };
+    config.registration =
+        RegistrationOptions { renew_lease: false, status_interval: None, ..Default::default() };
     let runtimes: Vec<Arc<dyn Runtime>> = vec![Arc::new(runtime)];
     Agent::start(config, client, runtimes, images, api_endpoint).await.doing("starting the agent")
 }

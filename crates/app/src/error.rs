@@ -22,7 +22,9 @@ pub enum Error {
         expected: &'static str,
     },
     /// The API's address is not free.
-    #[error("cannot listen on {address}: {source}; stop what uses it (ss -ltnp shows it), or choose another with --listen")]
+    #[error(
+        "cannot listen on {address}: {source}; stop what uses it (ss -ltnp shows it), or choose another with --listen"
+    )]
     Listen {
         /// The address.
         address: String,

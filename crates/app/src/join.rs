@@ -54,12 +54,14 @@ impl Membership {
 /// # Errors
 /// When the token is malformed, pins another CA, or is refused; when the server cannot be reached.
 pub async fn join(layout: &Layout, server: &str, token: &str, node_name: &str) -> Result<Membership, Error> {
-    let token: JoinToken = token
-        .parse()
-        .map_err(|e| Error::Input(format!("the join token is malformed: {e}; `dunlin token create` on the server prints one")))?;
+    let token: JoinToken = token.parse().map_err(|e| {
+        Error::Input(format!(
+            "the join token is malformed: {e}; `dunlin token create` on the server prints one"
+        ))
+    })?;
     let ca_pem = fetch_ca(server, &token).await?;
-    let (key_pem, csr) =
-        Identity::new_csr(&format!("system:node:{node_name}"), &["system:nodes".to_owned()]).doing("making the node's key")?;
+    let (key_pem, csr) = Identity::new_csr(&format!("system:node:{node_name}"), &["system:nodes".to_owned()])
+        .doing("making the node's key")?;
     let client = client(server, &ca_pem, None, Some(token.bearer()))?;
     let name = format!("node-{node_name}-{}", layout.node_id()?);
     // The name carries the time, because a request of an earlier try stays on the server for a while.
@@ -78,7 +80,8 @@ pub async fn join(layout: &Layout, server: &str, token: &str, node_name: &str) -
 /// Renews the certificate when 70 % of its life have passed; a failure leaves the old one in use.
 pub async fn renew(layout: &Layout, membership: &Membership) -> Result<Membership, Error> {
     let user = format!("system:node:{}", membership.node_name);
-    let (key_pem, csr) = Identity::new_csr(&user, &["system:nodes".to_owned()]).doing("making the node's key")?;
+    let (key_pem, csr) =
+        Identity::new_csr(&user, &["system:nodes".to_owned()]).doing("making the node's key")?;
     let client = client(&membership.server, &membership.ca_pem, Some(membership), None)?;
     let millis = std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_millis());
     let name = format!("renew-{}-{millis}", membership.node_name);
@@ -89,12 +92,22 @@ pub async fn renew(layout: &Layout, membership: &Membership) -> Result<Membershi
 }
 
 /// A client of the API at `server` that trusts `ca_pem` only.
-pub fn client(server: &str, ca_pem: &str, membership: Option<&Membership>, bearer: Option<String>) -> Result<kube::Client, Error> {
+pub fn client(
+    server: &str,
+    ca_pem: &str,
+    membership: Option<&Membership>,
+    bearer: Option<String>,
+) -> Result<kube::Client, Error> {
     use base64::Engine;
-    let url = server.parse().map_err(|e| Error::Input(format!("the server's URL {server:?} is wrong: {e}")))?;
+    let url =
+        server.parse().map_err(|e| Error::Input(format!("the server's URL {server:?} is wrong: {e}")))?;
     let mut config = kube::Config::new(url);
     config.root_cert = Some(
-        dunlin_pki::tls::certificates(ca_pem).doing("reading the server's CA")?.iter().map(|der| der.to_vec()).collect(),
+        dunlin_pki::tls::certificates(ca_pem)
+            .doing("reading the server's CA")?
+            .iter()
+            .map(|der| der.to_vec())
+            .collect(),
     );
     if let Some(membership) = membership {
         let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
@@ -135,7 +148,8 @@ async fn fetch_ca(server: &str, token: &JoinToken) -> Result<String, Error> {
 
 /// Host and port of an `https://` URL.
 pub fn endpoint(server: &str) -> Result<(String, u16), Error> {
-    let wrong = || Error::Input(format!("the server's URL {server:?} is wrong: it must look like https://host:6443"));
+    let wrong =
+        || Error::Input(format!("the server's URL {server:?} is wrong: it must look like https://host:6443"));
     let uri: http::Uri = server.parse().map_err(|_| wrong())?;
     if uri.scheme_str() != Some("https") {
         return Err(wrong());

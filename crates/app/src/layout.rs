@@ -94,7 +94,9 @@ impl Layout {
             )));
         }
         let mut bytes = [0u8; 4];
-        getrandom::fill(&mut bytes).map_err(|e| std::io::Error::other(e.to_string())).doing("drawing the node's identity")?;
+        getrandom::fill(&mut bytes)
+            .map_err(|e| std::io::Error::other(e.to_string()))
+            .doing("drawing the node's identity")?;
         let id = bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         write_atomically(&file, id.as_bytes(), 0o644)?;
         Ok(id)

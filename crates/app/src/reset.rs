@@ -21,7 +21,8 @@ pub async fn run(data_dir: &Path, everything: bool) -> Result<(), Error> {
     }
     let layout = Layout::open(data_dir)?;
     let id = layout.node_id()?;
-    let runtime = OciRuntime::open(agent::oci_config(&layout, &id)?).await.doing("opening the container runtime")?;
+    let runtime =
+        OciRuntime::open(agent::oci_config(&layout, &id)?).await.doing("opening the container runtime")?;
     let mut failures = Vec::new();
     for sandbox in runtime.sandboxes().await.doing("listing this node's pods")? {
         if let Err(error) = runtime.remove_sandbox(&sandbox.id).await {
@@ -36,13 +37,19 @@ pub async fn run(data_dir: &Path, everything: bool) -> Result<(), Error> {
             remove(&entry.doing("reading the data directory")?.path())?;
         }
     }
-    if failures.is_empty() { Ok(()) } else { Err(Error::Input(format!("some pods could not be removed: {}", failures.join("; ")))) }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Input(format!("some pods could not be removed: {}", failures.join("; "))))
+    }
 }
 
 fn remove(path: &Path) -> Result<(), Error> {
     let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
     match removed {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).doing(format!("removing {}", path.display())),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).doing(format!("removing {}", path.display()))
+        }
         _ => Ok(()),
     }
 }

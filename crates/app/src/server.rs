@@ -40,8 +40,11 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
     let node_name = options.node_name.clone().unwrap_or_else(agent::hostname);
     let cluster = options.name.clone().unwrap_or_else(|| "dunlin".to_owned());
 
-    let authority = Arc::new(Authority::open_or_create(&layout.keys(), &cluster).doing("opening the certificate authority")?);
-    let issuer = Arc::new(jwt::Issuer::open_or_create(&layout.keys(), ISSUER).doing("opening the token issuer")?);
+    let authority = Arc::new(
+        Authority::open_or_create(&layout.keys(), &cluster).doing("opening the certificate authority")?,
+    );
+    let issuer =
+        Arc::new(jwt::Issuer::open_or_create(&layout.keys(), ISSUER).doing("opening the token issuer")?);
     let store = SqliteStore::open(&layout.database(), Default::default())
         .doing(format!("opening the store {}", layout.database().display()))?;
 
@@ -54,7 +57,9 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
     let api = ApiServer::new(config);
     api.bootstrap().await.doing("preparing the API's first objects")?;
 
-    let identity = authority.issue_server(&names(address, &options, &node_name)).doing("issuing the server's certificate")?;
+    let identity = authority
+        .issue_server(&names(address, &options, &node_name))
+        .doing("issuing the server's certificate")?;
     let alpn: &[&[u8]] = &[b"h2", b"http/1.1", dunlin_tunnel::ALPN];
     let tls = dunlin_pki::tls::server_config(authority.ca_pem(), &identity, alpn).doing("setting up TLS")?;
     access::write_kubeconfig(&layout, &authority, &access::url(address, &options.advertise), &cluster)?;
@@ -64,7 +69,10 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
     let own_node = (!options.no_agent).then(|| node_name.clone());
     let _tasks = [
         Task::spawn("signer", signer::run(as_user("dunlin:signer"), authority.clone())),
-        Task::spawn("heartbeat", heartbeat::run(as_user("dunlin:heartbeat"), tunnels.clone(), own_node.clone())),
+        Task::spawn(
+            "heartbeat",
+            heartbeat::run(as_user("dunlin:heartbeat"), tunnels.clone(), own_node.clone()),
+        ),
     ];
     let mut plans = dunlin_driver::Options { ca_pem: authority.ca_pem().to_owned(), ..Default::default() };
     if let Some(policy) = &options.scheduler {
@@ -76,7 +84,11 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
     if let Some(name) = own_node {
         let node = User::new(format!("system:node:{name}"), &["system:nodes"]);
         let client = kube::Client::new(api.clone().as_user(node), "default");
-        let settings = agent::Settings { node_name: name.clone(), labels: options.label.clone(), area: options.area.clone() };
+        let settings = agent::Settings {
+            node_name: name.clone(),
+            labels: options.label.clone(),
+            area: options.area.clone(),
+        };
         let (handle, service) = agent::start(&layout, settings, client, relay_target(address)).await?;
         if local.set((name, service)).is_err() {
             tracing::error!("the server's own agent was started twice");
@@ -119,9 +131,18 @@ fn tunnel_hook(tunnels: Arc<Tunnels>) -> dunlin_apiserver::TunnelHook {
 
 /// Every name and address by which clients may call this server.
 fn names(listen: SocketAddr, options: &ServerOptions, node_name: &str) -> Vec<String> {
-    let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1", "10.43.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
-        .map(str::to_owned)
-        .into();
+    let mut names: Vec<String> = [
+        "localhost",
+        "127.0.0.1",
+        "::1",
+        "10.43.0.1",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ]
+    .map(str::to_owned)
+    .into();
     names.push(API_SERVICE_ADDRESS.to_string());
     names.push(node_name.to_owned());
     names.push(agent::hostname());

@@ -12,7 +12,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// A log filter that could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("log filter {filter:?} is wrong: {reason}; write a level (error, warn, info, debug, trace) or target=level pairs")]
+#[error(
+    "log filter {filter:?} is wrong: {reason}; write a level (error, warn, info, debug, trace) or target=level pairs"
+)]
 pub struct FilterError {
     filter: String,
     reason: String,
@@ -23,14 +25,12 @@ pub struct FilterError {
 /// # Errors
 /// When `filter` cannot be read.
 pub fn init(filter: &str) -> Result<(), FilterError> {
-    let targets: Targets = filter
-        .parse()
-        .map_err(|e: tracing_subscriber::filter::ParseError| FilterError {
-            filter: filter.to_owned(),
-            reason: e.to_string(),
-        })?;
+    let targets: Targets = filter.parse().map_err(|e: tracing_subscriber::filter::ParseError| {
+        FilterError { filter: filter.to_owned(), reason: e.to_string() }
+    })?;
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_filter(targets);
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_filter(targets);
     // A logger that was set before (tests) stays.
     let _ = tracing_subscriber::registry().with(lines).try_init();
     Ok(())

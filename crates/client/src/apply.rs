@@ -19,7 +19,10 @@ const LIMIT: u64 = 64 << 20;
 pub fn read(source: &str) -> Result<Vec<Value>, Error> {
     let mut text = String::new();
     if source == "-" {
-        std::io::stdin().take(LIMIT).read_to_string(&mut text).map_err(Error::io("reading standard input"))?;
+        std::io::stdin()
+            .take(LIMIT)
+            .read_to_string(&mut text)
+            .map_err(Error::io("reading standard input"))?;
         return parse(source, &text);
     }
     let path = Path::new(source);
@@ -30,7 +33,9 @@ pub fn read(source: &str) -> Result<Vec<Value>, Error> {
     }
     let entries = std::fs::read_dir(path).map_err(Error::io(format!("reading {source}")))?;
     let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    files.retain(|file| file.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e == *known)));
+    files.retain(|file| {
+        file.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e == *known))
+    });
     files.sort();
     let mut all = Vec::new();
     for file in files {
@@ -66,7 +71,8 @@ pub async fn run(connection: &Connection, sources: &[String], namespace: Option<
             if name.is_empty() {
                 return Err(Error::Input(format!("{source}: a {} has no metadata.name", resource.kind)));
             }
-            let space = object["metadata"]["namespace"].as_str().or(namespace).unwrap_or(&connection.namespace);
+            let space =
+                object["metadata"]["namespace"].as_str().or(namespace).unwrap_or(&connection.namespace);
             let path = resource.path(Some(space), Some(name));
             let shown = format!("{}/{name}", resource.full_name());
             let asked = request(http::Method::GET, &path, Vec::new(), &[])?;
@@ -74,7 +80,8 @@ pub async fn run(connection: &Connection, sources: &[String], namespace: Option<
             let path = format!("{path}?fieldManager=dunlin&fieldValidation=Strict");
             let headers = [("content-type", "application/apply-patch+yaml")];
             let asked = request(http::Method::PATCH, &path, object.to_string().into_bytes(), &headers)?;
-            let after: Value = connection.client.request(asked).await.map_err(Error::api(format!("applying {shown}")))?;
+            let after: Value =
+                connection.client.request(asked).await.map_err(Error::api(format!("applying {shown}")))?;
             let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
             let word = match before {
                 None => "created",

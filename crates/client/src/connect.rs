@@ -36,6 +36,7 @@ pub async fn connect(file: Option<&Path>, data_dir: &Path) -> Result<Connection,
         .map_err(|e| wrong(&e))?;
     let ca = config.root_cert.as_ref().and_then(|all| all.first().cloned());
     let namespace = config.default_namespace.clone();
-    let client = kube::Client::try_from(config).map_err(Error::api(format!("setting up the client of {shown}")))?;
+    let client =
+        kube::Client::try_from(config).map_err(Error::api(format!("setting up the client of {shown}")))?;
     Ok(Connection { client, ca, namespace })
 }

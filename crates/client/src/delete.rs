@@ -44,7 +44,13 @@ pub async fn run(connection: &Connection, delete: &Delete) -> Result<(), Error> 
     Ok(())
 }
 
-async fn one(connection: &Connection, resource: &Resource, namespace: &str, name: &str, delete: &Delete) -> Result<(), Error> {
+async fn one(
+    connection: &Connection,
+    resource: &Resource,
+    namespace: &str,
+    name: &str,
+    delete: &Delete,
+) -> Result<(), Error> {
     let path = resource.path(Some(namespace), Some(name));
     let shown = format!("{}/{name}", resource.full_name());
     let mut options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
@@ -53,7 +59,8 @@ async fn one(connection: &Connection, resource: &Resource, namespace: &str, name
     }
     let headers = [("content-type", "application/json")];
     let asked = request(http::Method::DELETE, &path, options.to_string().into_bytes(), &headers)?;
-    let answer: Value = connection.client.request(asked).await.map_err(Error::api(format!("deleting {shown}")))?;
+    let answer: Value =
+        connection.client.request(asked).await.map_err(Error::api(format!("deleting {shown}")))?;
     println!("{shown} deleted");
     let uid = answer["metadata"]["uid"].clone();
     if !delete.wait {
@@ -62,7 +69,9 @@ async fn one(connection: &Connection, resource: &Resource, namespace: &str, name
     loop {
         let asked = request(http::Method::GET, &path, Vec::new(), &[])?;
         match connection.client.request::<Value>(asked).await {
-            Ok(object) if uid.is_null() || object["metadata"]["uid"] == uid => tokio::time::sleep(Duration::from_millis(200)).await,
+            Ok(object) if uid.is_null() || object["metadata"]["uid"] == uid => {
+                tokio::time::sleep(Duration::from_millis(200)).await
+            }
             Ok(_) => return Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
             Err(error) => return Err(Error::api(format!("waiting for {shown} to be gone"))(error)),

@@ -31,14 +31,18 @@ pub struct Exec {
 /// # Errors
 /// When the server refuses, or the connection breaks.
 pub async fn run(connection: &Connection, exec: &Exec) -> Result<i32, Error> {
-    let api: Api<Pod> = Api::namespaced(connection.client.clone(), exec.namespace.as_deref().unwrap_or(&connection.namespace));
+    let api: Api<Pod> = Api::namespaced(
+        connection.client.clone(),
+        exec.namespace.as_deref().unwrap_or(&connection.namespace),
+    );
     let tty = exec.tty && std::io::stdin().is_terminal();
     let mut params = AttachParams::default().stdin(exec.stdin).stdout(true).stderr(!tty).tty(tty);
     if let Some(container) = &exec.container {
         params = params.container(container.clone());
     }
     let doing = format!("executing in pod {}", exec.pod);
-    let mut process = api.exec(&exec.pod, exec.command.clone(), &params).await.map_err(Error::api(doing.clone()))?;
+    let mut process =
+        api.exec(&exec.pod, exec.command.clone(), &params).await.map_err(Error::api(doing.clone()))?;
     let _raw = tty.then(Raw::enter).flatten();
     let mut tasks = tokio::task::JoinSet::new();
     if let Some(mut remote) = process.stdin() {
@@ -90,7 +94,10 @@ pub async fn run(connection: &Connection, exec: &Exec) -> Result<i32, Error> {
         return Ok(0);
     }
     let causes = status.details.and_then(|details| details.causes).unwrap_or_default();
-    let code = causes.iter().find(|cause| cause.reason.as_deref() == Some("ExitCode")).and_then(|cause| cause.message.as_deref()?.parse().ok());
+    let code = causes
+        .iter()
+        .find(|cause| cause.reason.as_deref() == Some("ExitCode"))
+        .and_then(|cause| cause.message.as_deref()?.parse().ok());
     code.ok_or_else(|| Error::Input(format!("{doing}: {}", status.message.unwrap_or_default())))
 }
 

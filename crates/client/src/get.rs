@@ -31,7 +31,8 @@ pub struct Get {
 /// When the server refuses.
 pub async fn run(connection: &Connection, get: &Get) -> Result<(), Error> {
     let resources = Resources::discover(&connection.client).await?;
-    let (word, slashed) = get.resource.split_once('/').map_or((get.resource.as_str(), None), |(w, n)| (w, Some(n)));
+    let (word, slashed) =
+        get.resource.split_once('/').map_or((get.resource.as_str(), None), |(w, n)| (w, Some(n)));
     let name = get.name.as_deref().or(slashed);
     let resource = resources.find(word)?;
     let namespace = get.namespace.as_deref().unwrap_or(&connection.namespace);
@@ -46,7 +47,8 @@ pub async fn run(connection: &Connection, get: &Get) -> Result<(), Error> {
         _ => "application/json",
     };
     let asked = request(http::Method::GET, &path, Vec::new(), &[("accept", accept)])?;
-    let answer: Value = connection.client.request(asked).await.map_err(Error::api(format!("getting {}", get.resource)))?;
+    let answer: Value =
+        connection.client.request(asked).await.map_err(Error::api(format!("getting {}", get.resource)))?;
     let mut shape = Shape {
         output: get.output,
         namespaces: get.all_namespaces && resource.namespaced,
@@ -69,7 +71,8 @@ pub async fn run(connection: &Connection, get: &Get) -> Result<(), Error> {
 }
 
 fn escaped(text: &str) -> String {
-    let escape = |b: u8| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") };
+    let escape =
+        |b: u8| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") };
     text.bytes().map(escape).collect()
 }
 
@@ -119,19 +122,24 @@ impl Shape {
     fn table(&mut self, answer: &Value, watching: bool) {
         let mut rows = Vec::new();
         // Later answers of a watch may leave the columns out.
-        if let Some(definitions) = answer["columnDefinitions"].as_array().filter(|_| self.columns.is_empty()) {
+        if let Some(definitions) = answer["columnDefinitions"].as_array().filter(|_| self.columns.is_empty())
+        {
             let wide = self.output == Output::Wide;
             let shown = |(_, c): &(usize, &Value)| wide || c["priority"].as_i64().unwrap_or(0) == 0;
             let columns: Vec<(usize, &Value)> = definitions.iter().enumerate().filter(shown).collect();
             self.columns = columns.iter().map(|(n, _)| *n).collect();
             let names = columns.iter().map(|(_, c)| c["name"].as_str().unwrap_or_default().to_uppercase());
-            rows.push(self.namespaces.then(|| "NAMESPACE".to_owned()).into_iter().chain(names).collect::<Vec<_>>());
+            rows.push(
+                self.namespaces.then(|| "NAMESPACE".to_owned()).into_iter().chain(names).collect::<Vec<_>>(),
+            );
         }
         let header = rows.len();
         for row in answer["rows"].as_array().into_iter().flatten() {
             let cell = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             let namespace = self.namespaces.then(|| cell(&row["object"]["metadata"]["namespace"]));
-            rows.push(namespace.into_iter().chain(self.columns.iter().map(|n| cell(&row["cells"][*n]))).collect());
+            rows.push(
+                namespace.into_iter().chain(self.columns.iter().map(|n| cell(&row["cells"][*n]))).collect(),
+            );
         }
         if rows.len() == header && !watching {
             println!("No resources found");
@@ -150,14 +158,17 @@ pub fn align(rows: &[Vec<String>]) -> String {
 }
 
 fn widths(rows: &[Vec<String>]) -> Vec<usize> {
-    let width = |n: usize| rows.iter().filter_map(|row| row.get(n)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let width = |n: usize| {
+        rows.iter().filter_map(|row| row.get(n)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
     (0..rows.first().map_or(0, Vec::len)).map(width).collect()
 }
 
 fn lines(rows: &[Vec<String>], widths: &[usize]) -> String {
     let mut text = String::new();
     for row in rows {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         text.push_str(cells.join("   ").trim_end());
         text.push('\n');
     }
@@ -170,7 +181,8 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let rows = [vec!["NAME".to_owned(), "AGE".to_owned()], vec!["a-long-name".to_owned(), "5s".to_owned()]];
+        let rows =
+            [vec!["NAME".to_owned(), "AGE".to_owned()], vec!["a-long-name".to_owned(), "5s".to_owned()]];
         assert_eq!(align(&rows), "NAME          AGE\na-long-name   5s\n");
     }
 }

@@ -70,7 +70,9 @@ impl Error {
 /// The server's words; its reason and code where it has none.
 fn words(status: &kube::core::Status) -> String {
     let all = [status.message.as_str(), status.reason.as_str()];
-    all.into_iter().find(|text| !text.is_empty()).map_or_else(|| format!("HTTP status {}", status.code), str::to_owned)
+    all.into_iter()
+        .find(|text| !text.is_empty())
+        .map_or_else(|| format!("HTTP status {}", status.code), str::to_owned)
 }
 
 /// How a verb prints.
@@ -110,7 +112,9 @@ impl std::str::FromStr for Output {
 /// When it cannot be written so.
 pub fn print(value: &impl serde::Serialize, output: Output) -> Result<(), Error> {
     let text = match output {
-        Output::Yaml => serde_saphyr::to_string(value).map_err(|e| Error::Input(format!("writing YAML: {e}")))?,
+        Output::Yaml => {
+            serde_saphyr::to_string(value).map_err(|e| Error::Input(format!("writing YAML: {e}")))?
+        }
         _ => serde_json::to_string_pretty(value).map_err(|e| Error::Input(format!("writing JSON: {e}")))?,
     };
     println!("{}", text.trim_end());
@@ -118,7 +122,12 @@ pub fn print(value: &impl serde::Serialize, output: Output) -> Result<(), Error>
 }
 
 /// The request of a path, for calls that have no typed form.
-pub(crate) fn request(method: http::Method, path: &str, body: Vec<u8>, headers: &[(&str, &str)]) -> Result<http::Request<Vec<u8>>, Error> {
+pub(crate) fn request(
+    method: http::Method,
+    path: &str,
+    body: Vec<u8>,
+    headers: &[(&str, &str)],
+) -> Result<http::Request<Vec<u8>>, Error> {
     let mut request = http::Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -132,7 +141,8 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_the_server_said_and_nothing_twice() {
-        let status = kube::core::Status { message: "pods \"x\" not found".into(), code: 404, ..Default::default() };
+        let status =
+            kube::core::Status { message: "pods \"x\" not found".into(), code: 404, ..Default::default() };
         let error = Error::api("getting pods")(kube::Error::Api(Box::new(status)));
         assert_eq!(dunlin_base::error::chain(&error), "getting pods: pods \"x\" not found");
     }

@@ -11,8 +11,14 @@ use crate::connect::Connection;
 ///
 /// # Errors
 /// When the server refuses, or the stream breaks.
-pub async fn run(connection: &Connection, pod: &str, namespace: Option<&str>, params: LogParams) -> Result<(), Error> {
-    let api: Api<Pod> = Api::namespaced(connection.client.clone(), namespace.unwrap_or(&connection.namespace));
+pub async fn run(
+    connection: &Connection,
+    pod: &str,
+    namespace: Option<&str>,
+    params: LogParams,
+) -> Result<(), Error> {
+    let api: Api<Pod> =
+        Api::namespaced(connection.client.clone(), namespace.unwrap_or(&connection.namespace));
     let doing = format!("reading the log of pod {pod}");
     let lines = api.log_stream(pod, &params).await.map_err(Error::api(doing.clone()))?;
     let mut lines = lines.lines();

@@ -29,7 +29,8 @@ impl Resource {
         } else {
             format!("/apis/{}/{}", self.group, self.version)
         };
-        let space = namespace.filter(|_| self.namespaced).map_or(String::new(), |n| format!("/namespaces/{n}"));
+        let space =
+            namespace.filter(|_| self.namespaced).map_or(String::new(), |n| format!("/namespaces/{n}"));
         let name = name.map_or(String::new(), |n| format!("/{n}"));
         format!("{root}{space}/{}{name}", self.plural)
     }
@@ -60,7 +61,8 @@ impl Resources {
         let mut all = Vec::new();
         for path in ["/api", "/apis"] {
             let asked = request(http::Method::GET, path, Vec::new(), &[("accept", accept)])?;
-            let groups: Value = client.request(asked).await.map_err(Error::api("asking what the server serves"))?;
+            let groups: Value =
+                client.request(asked).await.map_err(Error::api("asking what the server serves"))?;
             for group in groups["items"].as_array().into_iter().flatten() {
                 // The first version is the preferred one.
                 let Some(version) = group["versions"].get(0) else { continue };
@@ -86,10 +88,11 @@ impl Resources {
     /// # Errors
     /// When the server serves nothing of that name.
     pub fn find(&self, word: &str) -> Result<&Resource, Error> {
-        self.0
-            .iter()
-            .find(|resource| resource.answers_to(word))
-            .ok_or_else(|| Error::Input(format!("the server has no resource called {word:?}; try pods, nodes or deployments")))
+        self.0.iter().find(|resource| resource.answers_to(word)).ok_or_else(|| {
+            Error::Input(format!(
+                "the server has no resource called {word:?}; try pods, nodes or deployments"
+            ))
+        })
     }
 
     /// The resource of an object.
@@ -97,7 +100,8 @@ impl Resources {
     /// # Errors
     /// When the server does not serve it.
     pub fn of_object(&self, object: &Value) -> Result<&Resource, Error> {
-        let (api_version, kind) = (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
+        let (api_version, kind) =
+            (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
         let (group, _) = api_version.split_once('/').unwrap_or(("", api_version));
         self.0
             .iter()

@@ -12,8 +12,11 @@ use crate::{Error, Output, print, request};
 /// When the server refuses.
 pub async fn run(connection: &Connection, output: Output) -> Result<(), Error> {
     let list = async |path: &str| -> Result<Vec<Value>, Error> {
-        let mut answer: Value =
-            connection.client.request(request(http::Method::GET, path, Vec::new(), &[])?).await.map_err(Error::api(format!("getting {path}")))?;
+        let mut answer: Value = connection
+            .client
+            .request(request(http::Method::GET, path, Vec::new(), &[])?)
+            .await
+            .map_err(Error::api(format!("getting {path}")))?;
         Ok(answer["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
     };
     let (nodes, pods) = (list("/api/v1/nodes").await?, list("/api/v1/pods").await?);
@@ -37,14 +40,25 @@ pub async fn run(connection: &Connection, output: Output) -> Result<(), Error> {
     if matches!(output, Output::Json | Output::Yaml) {
         return print(&json!({"nodes": rows, "unscheduledPods": waiting}), output);
     }
-    let text = |value: &Value| value.as_str().map_or_else(|| if value.is_null() { "-".to_owned() } else { value.to_string() }, str::to_owned);
-    let mut table = vec![["NODE", "READY", "PODS", "RUNNING", "CPU", "MEMORY", "AREA"].map(str::to_owned).to_vec()];
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| if value.is_null() { "-".to_owned() } else { value.to_string() }, str::to_owned)
+    };
+    let mut table =
+        vec![["NODE", "READY", "PODS", "RUNNING", "CPU", "MEMORY", "AREA"].map(str::to_owned).to_vec()];
     for row in &rows {
-        table.push(["name", "ready", "pods", "running", "cpu", "memory", "area"].map(|field| text(&row[field])).to_vec());
+        table.push(
+            ["name", "ready", "pods", "running", "cpu", "memory", "area"]
+                .map(|field| text(&row[field]))
+                .to_vec(),
+        );
     }
     print!("{}", align(&table));
     if waiting > 0 {
-        println!("{waiting} pods wait for a node: `dunlin get pods -A` shows them, `dunlin describe pod NAME` says why");
+        println!(
+            "{waiting} pods wait for a node: `dunlin get pods -A` shows them, `dunlin describe pod NAME` says why"
+        );
     }
     Ok(())
 }

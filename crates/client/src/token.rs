@@ -7,9 +7,9 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use serde_json::json;
 
-use crate::{Error, Output, print};
 use crate::connect::Connection;
 use crate::get::align;
+use crate::{Error, Output, print};
 
 const PREFIX: &str = "bootstrap-token-";
 
@@ -21,17 +21,27 @@ fn api(connection: &Connection) -> Api<Secret> {
 ///
 /// # Errors
 /// When the server refuses, or the kubeconfig names no CA that the token could pin.
-pub async fn create(connection: &Connection, ttl: Duration, fingerprint: impl FnOnce(&[u8]) -> String) -> Result<(), Error> {
+pub async fn create(
+    connection: &Connection,
+    ttl: Duration,
+    fingerprint: impl FnOnce(&[u8]) -> String,
+) -> Result<(), Error> {
     let ca = connection.ca.as_deref().ok_or_else(|| {
-        Error::Input("the kubeconfig has no certificate-authority-data, so the token cannot pin the server's CA".to_owned())
+        Error::Input(
+            "the kubeconfig has no certificate-authority-data, so the token cannot pin the server's CA"
+                .to_owned(),
+        )
     })?;
     let mut bytes = [0u8; 22];
     getrandom::fill(&mut bytes).map_err(|e| Error::Input(format!("drawing a token: {e}")))?;
     // 32 symbols, so that each of them is equally likely.
-    let word: String = bytes.iter().map(|b| char::from(b"abcdefghijkmnpqrstuvwxyz23456789"[usize::from(b % 32)])).collect();
+    let word: String =
+        bytes.iter().map(|b| char::from(b"abcdefghijkmnpqrstuvwxyz23456789"[usize::from(b % 32)])).collect();
     let (id, secret) = word.split_at(6);
     let ends = k8s_openapi::jiff::Timestamp::now()
-        .checked_add(k8s_openapi::jiff::SignedDuration::from_secs(i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX)))
+        .checked_add(k8s_openapi::jiff::SignedDuration::from_secs(
+            i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX),
+        ))
         .map_err(|e| Error::Input(format!("--ttl is too long: {e}")))?;
     let object: Secret = serde_json::from_value(json!({
         "metadata": {"name": format!("{PREFIX}{id}"), "namespace": "kube-system"},
@@ -59,7 +69,11 @@ pub async fn list(connection: &Connection, output: Output) -> Result<(), Error> 
     for secret in all {
         let name = secret.metadata.name.unwrap_or_default();
         let Some(id) = name.strip_prefix(PREFIX) else { continue };
-        let ends = secret.data.as_ref().and_then(|data| data.get("expiration")).map_or("never".to_owned(), |e| String::from_utf8_lossy(&e.0).into_owned());
+        let ends = secret
+            .data
+            .as_ref()
+            .and_then(|data| data.get("expiration"))
+            .map_or("never".to_owned(), |e| String::from_utf8_lossy(&e.0).into_owned());
         rows.push(vec![id.to_owned(), ends]);
     }
     if matches!(output, Output::Json | Output::Yaml) {
@@ -77,7 +91,10 @@ pub async fn list(connection: &Connection, output: Output) -> Result<(), Error> 
 pub async fn revoke(connection: &Connection, token: &str) -> Result<(), Error> {
     let parts: Vec<&str> = token.split('.').collect();
     let id = if parts.len() == 4 { parts[2] } else { parts[0] };
-    api(connection).delete(&format!("{PREFIX}{id}"), &DeleteParams::default()).await.map_err(Error::api(format!("revoking token {id}")))?;
+    api(connection)
+        .delete(&format!("{PREFIX}{id}"), &DeleteParams::default())
+        .await
+        .map_err(Error::api(format!("revoking token {id}")))?;
     println!("token {id} revoked");
     Ok(())
 }

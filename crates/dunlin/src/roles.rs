@@ -26,7 +26,11 @@ pub fn server(server: Server, global: Global) -> Result<(), Error> {
         ..Choices::default()
     };
     let choices = prepare(choices, global)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(8).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .enable_all()
+        .build()?;
     Ok(runtime.block_on(dunlin_app::server::run(choices.into()))?)
 }
 

@@ -17,18 +17,32 @@ pub async fn run(verb: Command, global: &Global) -> Result<u8, Error> {
     let connection = connect(global.kubeconfig.as_deref(), &global.data_dir()).await?;
     match verb {
         Command::Get { resource, name, space, all_namespaces, selector, output, watch } => {
-            get::run(&connection, &Get { resource, name, namespace: space.namespace, all_namespaces, selector, output, watch }).await?;
+            get::run(
+                &connection,
+                &Get { resource, name, namespace: space.namespace, all_namespaces, selector, output, watch },
+            )
+            .await?;
         }
         Command::Describe { resource, name, space } => {
             describe::run(&connection, &resource, &name, space.namespace.as_deref()).await?;
         }
-        Command::Apply { filename, space } => apply::run(&connection, &filename, space.namespace.as_deref()).await?,
+        Command::Apply { filename, space } => {
+            apply::run(&connection, &filename, space.namespace.as_deref()).await?
+        }
         Command::Delete { resource, name, filename, space, grace_period, wait: _, no_wait } => {
             if resource.is_none() && filename.is_empty() {
-                return Err(ClientError::Input("say what to delete: RESOURCE NAME, or -f FILE".to_owned()).into());
+                return Err(
+                    ClientError::Input("say what to delete: RESOURCE NAME, or -f FILE".to_owned()).into()
+                );
             }
             let object = resource.zip(name);
-            let all = Delete { object, files: filename, namespace: space.namespace, grace: grace_period, wait: !no_wait };
+            let all = Delete {
+                object,
+                files: filename,
+                namespace: space.namespace,
+                grace: grace_period,
+                wait: !no_wait,
+            };
             delete::run(&connection, &all).await?;
         }
         Command::Logs { pod, space, container, follow, tail, since, previous, timestamps } => {
@@ -44,7 +58,11 @@ pub async fn run(verb: Command, global: &Global) -> Result<u8, Error> {
             logs::run(&connection, &pod, space.namespace.as_deref(), params).await?;
         }
         Command::Exec { pod, space, container, stdin, tty, command } => {
-            let code = exec::run(&connection, &Exec { pod, namespace: space.namespace, container, stdin, tty, command }).await?;
+            let code = exec::run(
+                &connection,
+                &Exec { pod, namespace: space.namespace, container, stdin, tty, command },
+            )
+            .await?;
             return Ok(u8::try_from(code).unwrap_or(1));
         }
         Command::Status { output } => status::run(&connection, output).await?,
@@ -53,7 +71,11 @@ pub async fn run(verb: Command, global: &Global) -> Result<u8, Error> {
         }
         Command::Token(Token::List { output }) => token::list(&connection, output).await?,
         Command::Token(Token::Revoke { token }) => token::revoke(&connection, &token).await?,
-        Command::Server(_) | Command::Agent(_) | Command::Image(_) | Command::Reset { .. } | Command::Completion { .. } => {}
+        Command::Server(_)
+        | Command::Agent(_)
+        | Command::Image(_)
+        | Command::Reset { .. }
+        | Command::Completion { .. } => {}
     }
     Ok(0)
 }
@@ -66,7 +88,11 @@ fn seconds(text: &str) -> Result<i64, ClientError> {
 
 /// `90s`, `30m`, `24h`, `7d`.
 fn duration(text: &str) -> Result<Duration, ClientError> {
-    let wrong = || ClientError::Input(format!("the duration {text:?} is wrong: write a number with s, m, h or d, as in 24h"));
+    let wrong = || {
+        ClientError::Input(format!(
+            "the duration {text:?} is wrong: write a number with s, m, h or d, as in 24h"
+        ))
+    };
     let unit = text.chars().last().ok_or_else(wrong)?;
     let seconds = match unit {
         's' => 1,

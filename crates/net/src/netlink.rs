@@ -11,7 +11,9 @@ use std::path::Path;
 use dunlin_base::task::Task;
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth};
-use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
+use rtnetlink::{
+    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection,
+};
 
 use crate::error::Error;
 use crate::plan::ipam::Cidr;
@@ -119,8 +121,17 @@ impl Netlink {
     /// # Errors
     /// When the kernel refuses.
     pub async fn route(&self, range: &Cidr, via: Ipv4Addr) -> Result<(), Error> {
-        let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(range.base, range.prefix).gateway(via).build();
-        self.handle.route().add(route).replace().execute().await.map_err(failed("routing", &range.to_string()))
+        let route = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(range.base, range.prefix)
+            .gateway(via)
+            .build();
+        self.handle
+            .route()
+            .add(route)
+            .replace()
+            .execute()
+            .await
+            .map_err(failed("routing", &range.to_string()))
     }
 
     /// The pod's end: `lo` and `eth0` up, address and default route. Runs inside the pod's namespace.
@@ -135,7 +146,9 @@ impl Netlink {
         }
         let default = RouteMessageBuilder::<Ipv4Addr>::new().gateway(range.gateway()).build();
         match self.handle.route().add(default).execute().await {
-            Err(error) if !exists(&error) => Err(failed("adding the default route of", &address.to_string())(error)),
+            Err(error) if !exists(&error) => {
+                Err(failed("adding the default route of", &address.to_string())(error))
+            }
             _ => Ok(()),
         }
     }
@@ -219,7 +232,8 @@ pub async fn loopback(namespace: File) -> Result<(), Error> {
 pub async fn connect(namespace: File, address: std::net::SocketAddr) -> Result<tokio::net::TcpStream, Error> {
     let stream = in_namespace(namespace, move || {
         let timeout = std::time::Duration::from_secs(10);
-        std::net::TcpStream::connect_timeout(&address, timeout).map_err(|e| Error::io("connecting to", address.to_string(), e))
+        std::net::TcpStream::connect_timeout(&address, timeout)
+            .map_err(|e| Error::io("connecting to", address.to_string(), e))
     })
     .await?;
     stream.set_nonblocking(true).map_err(|e| Error::io("preparing", "connection", e))?;

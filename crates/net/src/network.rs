@@ -66,7 +66,8 @@ impl Network {
     /// # Errors
     /// When the kernel or `nft` refuses; the text says what.
     pub async fn start(config: NetConfig) -> Result<Self, Error> {
-        std::fs::create_dir_all(&config.state_dir).map_err(|e| Error::io("creating", &config.state_dir, e))?;
+        std::fs::create_dir_all(&config.state_dir)
+            .map_err(|e| Error::io("creating", &config.state_dir, e))?;
         let state = read_state(&config.state_dir.join("network.json"))?;
         let netlink = Netlink::open()?;
         let name = bridge_name(&config.id);
@@ -75,7 +76,8 @@ impl Network {
         host::sysctl("net/ipv4/ip_forward", "1")?;
         // Lets a connection to a host port on 127.0.0.1 be led into a pod.
         host::sysctl(&format!("net/ipv4/conf/{name}/route_localnet"), "1")?;
-        let network = Self { config, netlink, bridge, state: Mutex::new(state), rules: tokio::sync::Mutex::new(()) };
+        let network =
+            Self { config, netlink, bridge, state: Mutex::new(state), rules: tokio::sync::Mutex::new(()) };
         network.write_rules().await?;
         Ok(network)
     }
@@ -146,7 +148,8 @@ impl Network {
     /// # Errors
     /// As [`Network::detach`].
     pub async fn retain(&self, uids: &std::collections::BTreeSet<String>) -> Result<(), Error> {
-        let stale: Vec<String> = self.lock().ipam.reserved.keys().filter(|u| !uids.contains(*u)).cloned().collect();
+        let stale: Vec<String> =
+            self.lock().ipam.reserved.keys().filter(|u| !uids.contains(*u)).cloned().collect();
         for uid in stale {
             self.detach(&uid).await?;
         }

@@ -29,7 +29,11 @@ impl Relay {
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub fn start(bridge: Option<&str>, address: SocketAddr, target: watch::Receiver<String>) -> Result<Self, Error> {
+    pub fn start(
+        bridge: Option<&str>,
+        address: SocketAddr,
+        target: watch::Receiver<String>,
+    ) -> Result<Self, Error> {
         let failed = |e| Error::io("listening on", address.to_string(), e);
         let socket = TcpSocket::new_v4().map_err(failed)?;
         socket.set_reuseaddr(true).map_err(failed)?;

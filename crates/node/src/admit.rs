@@ -131,7 +131,8 @@ pub fn admit<'a>(
 
 fn dunlin_quantity(text: &str) -> Option<i128> {
     let text = text.trim();
-    let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-' || c == '+')).unwrap_or(text.len());
+    let split =
+        text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-' || c == '+')).unwrap_or(text.len());
     let (number, suffix) = text.split_at(split);
     let scale: (i128, i128) = match suffix {
         "" => (1000, 1),
@@ -155,7 +156,11 @@ fn dunlin_quantity(text: &str) -> Option<i128> {
             if !(-18..=18).contains(&power) {
                 return None;
             }
-            if power >= 0 { (1000 * 10i128.pow(power.unsigned_abs()), 1) } else { (1000, 10i128.pow(power.unsigned_abs())) }
+            if power >= 0 {
+                (1000 * 10i128.pow(power.unsigned_abs()), 1)
+            } else {
+                (1000, 10i128.pow(power.unsigned_abs()))
+            }
         }
     };
     let (sign, number) = match number.strip_prefix('-') {
@@ -189,7 +194,15 @@ mod tests {
 
     #[test]
     fn quantities() {
-        for (text, want) in [("100m", 100), ("1", 1000), ("1.5", 1500), ("64Mi", 64 * 1024 * 1024 * 1000), ("1k", 1_000_000), ("1e3", 1_000_000), ("0.1m", 1)] {
+        for (text, want) in [
+            ("100m", 100),
+            ("1", 1000),
+            ("1.5", 1500),
+            ("64Mi", 64 * 1024 * 1024 * 1000),
+            ("1k", 1_000_000),
+            ("1e3", 1_000_000),
+            ("0.1m", 1),
+        ] {
             assert_eq!(parse_milli(text), Some(want), "{text}");
         }
         assert_eq!(parse_milli("x"), None);
@@ -197,14 +210,26 @@ mod tests {
 
     #[test]
     fn refuses_in_kubelet_words() {
-        let allocatable = BTreeMap::from([("cpu".to_owned(), 1000), ("memory".to_owned(), milli(&Quantity("1Gi".into()))), ("pods".to_owned(), 2000)]);
+        let allocatable = BTreeMap::from([
+            ("cpu".to_owned(), 1000),
+            ("memory".to_owned(), milli(&Quantity("1Gi".into()))),
+            ("pods".to_owned(), 2000),
+        ]);
         let other = pod("500m", "100m");
         let labels = BTreeMap::new();
         assert_eq!(admit(&pod("500m", "0"), [&other].into_iter(), &allocatable, &labels), Ok(()));
-        let refusal = admit(&pod("500m", "600m"), [&other].into_iter(), &allocatable, &labels).expect_err("too much");
+        let refusal =
+            admit(&pod("500m", "600m"), [&other].into_iter(), &allocatable, &labels).expect_err("too much");
         assert_eq!(refusal.reason, "OutOfcpu");
-        assert!(refusal.message.ends_with("requested: 600, used: 500, capacity: 1000"), "{}", refusal.message);
+        assert!(
+            refusal.message.ends_with("requested: 600, used: 500, capacity: 1000"),
+            "{}",
+            refusal.message
+        );
         let small = pod("1m", "0");
-        assert_eq!(admit(&small, [&small, &small].into_iter(), &allocatable, &labels).expect_err("pods").reason, "OutOfpods");
+        assert_eq!(
+            admit(&small, [&small, &small].into_iter(), &allocatable, &labels).expect_err("pods").reason,
+            "OutOfpods"
+        );
     }
 }

@@ -159,11 +159,23 @@ pub trait PodBackend: Send + Sync + 'static {
     /// Takes note of what the API says; must return at once.
     fn pod_event(&self, event: PodEvent);
     /// Opens a container's log; the receiver ends with the log.
-    fn logs(&self, container: ContainerRef, options: LogOptions) -> BoxFuture<'_, Result<mpsc::Receiver<Bytes>, ServeError>>;
+    fn logs(
+        &self,
+        container: ContainerRef,
+        options: LogOptions,
+    ) -> BoxFuture<'_, Result<mpsc::Receiver<Bytes>, ServeError>>;
     /// Runs a process in a container.
-    fn exec(&self, container: ContainerRef, options: ExecOptions) -> BoxFuture<'_, Result<Session, ServeError>>;
+    fn exec(
+        &self,
+        container: ContainerRef,
+        options: ExecOptions,
+    ) -> BoxFuture<'_, Result<Session, ServeError>>;
     /// Joins the streams of a container's first process.
-    fn attach(&self, container: ContainerRef, options: ExecOptions) -> BoxFuture<'_, Result<Session, ServeError>>;
+    fn attach(
+        &self,
+        container: ContainerRef,
+        options: ExecOptions,
+    ) -> BoxFuture<'_, Result<Session, ServeError>>;
     /// Connects to a port inside the pod's network.
     fn port_forward(&self, pod: PodRef, port: u16) -> BoxFuture<'_, Result<Connection, ServeError>>;
 }

@@ -28,7 +28,10 @@ struct ChannelBody(mpsc::Receiver<Bytes>);
 impl http_body::Body for ChannelBody {
     type Data = Bytes;
     type Error = BoxError;
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.0.poll_recv(cx).map(|bytes| bytes.map(|b| Ok(Frame::data(b))))
     }
 }

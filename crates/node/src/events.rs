@@ -57,16 +57,35 @@ impl Recorder {
     }
 
     /// Something normal happened to a pod, or to one of its containers (`field`: `spec.containers{name}`).
-    pub fn normal(&self, pod: &PodRef, field: Option<&str>, reason: &'static str, message: impl Into<String>) {
+    pub fn normal(
+        &self,
+        pod: &PodRef,
+        field: Option<&str>,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) {
         self.record(pod, field, false, reason, message.into());
     }
 
     /// Something went wrong with a pod or container.
-    pub fn warning(&self, pod: &PodRef, field: Option<&str>, reason: &'static str, message: impl Into<String>) {
+    pub fn warning(
+        &self,
+        pod: &PodRef,
+        field: Option<&str>,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) {
         self.record(pod, field, true, reason, message.into());
     }
 
-    fn record(&self, pod: &PodRef, field: Option<&str>, warning: bool, reason: &'static str, message: String) {
+    fn record(
+        &self,
+        pod: &PodRef,
+        field: Option<&str>,
+        warning: bool,
+        reason: &'static str,
+        message: String,
+    ) {
         let about = ObjectReference {
             api_version: Some("v1".into()),
             kind: Some("Pod".into()),
@@ -89,7 +108,8 @@ impl Recorder {
 /// The field path of a container, as a kubelet writes it.
 pub fn container_field(pod: &Pod, container: &str) -> String {
     let spec = pod.spec.as_ref();
-    let init = spec.and_then(|s| s.init_containers.as_ref()).is_some_and(|c| c.iter().any(|c| c.name == container));
+    let init =
+        spec.and_then(|s| s.init_containers.as_ref()).is_some_and(|c| c.iter().any(|c| c.name == container));
     let kind = if init { "initContainers" } else { "containers" };
     format!("spec.{kind}{{{container}}}")
 }
@@ -115,7 +135,11 @@ async fn post(client: &Client, node: &str, known: &mut HashMap<Key, Known>, what
     let result = tokio::time::timeout(Duration::from_secs(10), send(client, node, known, &key, &what)).await;
     match result {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(error = dunlin_base::error::chain(&error), reason = what.reason, "an event was lost"),
+        Ok(Err(error)) => tracing::debug!(
+            error = dunlin_base::error::chain(&error),
+            reason = what.reason,
+            "an event was lost"
+        ),
         Err(_) => tracing::debug!(reason = what.reason, "an event was lost: no answer"),
     }
     if known.len() > REMEMBERED
@@ -125,7 +149,13 @@ async fn post(client: &Client, node: &str, known: &mut HashMap<Key, Known>, what
     }
 }
 
-async fn send(client: &Client, node: &str, known: &mut HashMap<Key, Known>, key: &Key, what: &Occurrence) -> Result<(), kube::Error> {
+async fn send(
+    client: &Client,
+    node: &str,
+    known: &mut HashMap<Key, Known>,
+    key: &Key,
+    what: &Occurrence,
+) -> Result<(), kube::Error> {
     if let Some(seen) = known.get_mut(key) {
         seen.count += 1;
         seen.last = what.at;

@@ -56,8 +56,13 @@ where
 }
 
 /// Watches until a new list is needed.
-async fn watch<K>(api: &Api<K>, fields: &str, mut version: String, backoff: &mut Backoff, tell: &mut impl FnMut(Seen<K>))
-where
+async fn watch<K>(
+    api: &Api<K>,
+    fields: &str,
+    mut version: String,
+    backoff: &mut Backoff,
+    tell: &mut impl FnMut(Seen<K>),
+) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let params = WatchParams::default().fields(fields).timeout(290);

@@ -16,7 +16,8 @@ pub mod status;
 mod streams;
 
 pub use backend::{
-    Connection, ContainerRef, ExecOptions, Input, LogOptions, Output, PodBackend, PodEvent, PodRef, ServeError, Session,
+    Connection, ContainerRef, ExecOptions, Input, LogOptions, Output, PodBackend, PodEvent, PodRef,
+    ServeError, Session,
 };
 pub use body::{BoxBody, BoxError};
 pub use events::Recorder;

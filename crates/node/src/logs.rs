@@ -22,7 +22,12 @@ const POLL: Duration = Duration::from_millis(150);
 const PIECE: usize = 8 * 1024;
 
 /// Sends the log at `path` to `out` until its end (with `follow`: until `ended` is true and all is read).
-pub async fn stream(path: PathBuf, options: LogOptions, mut ended: watch::Receiver<bool>, out: mpsc::Sender<Bytes>) {
+pub async fn stream(
+    path: PathBuf,
+    options: LogOptions,
+    mut ended: watch::Receiver<bool>,
+    out: mpsc::Sender<Bytes>,
+) {
     let mut filter = Filter::new(&options);
     let files = files(&path);
     let start = options.tail_lines.map(|n| tail_start(&files, usize::try_from(n).unwrap_or(usize::MAX)));
@@ -175,7 +180,12 @@ struct Filter {
 
 impl Filter {
     fn new(options: &LogOptions) -> Self {
-        Self { since: options.since, timestamps: options.timestamps, left: options.limit_bytes, middle: false }
+        Self {
+            since: options.since,
+            timestamps: options.timestamps,
+            left: options.limit_bytes,
+            middle: false,
+        }
     }
 
     /// Appends what is wanted of `line` to `out`; false when the limit is reached.
@@ -261,7 +271,10 @@ mod tests {
     async fn reads_across_rotated_files() {
         let dir = log();
         assert_eq!(read(&dir, LogOptions::default()).await, "one\ntwo\nthree\n");
-        assert_eq!(read(&dir, LogOptions { tail_lines: Some(2), ..LogOptions::default() }).await, "two\nthree\n");
+        assert_eq!(
+            read(&dir, LogOptions { tail_lines: Some(2), ..LogOptions::default() }).await,
+            "two\nthree\n"
+        );
         assert_eq!(read(&dir, LogOptions { tail_lines: Some(0), ..LogOptions::default() }).await, "");
         assert_eq!(read(&dir, LogOptions { limit_bytes: Some(5), ..LogOptions::default() }).await, "one\nt");
         let since = Some("2026-01-01T00:00:02Z".parse().expect("time"));

@@ -98,7 +98,8 @@ struct Known {
 
 impl Known {
     fn listed(&mut self, pods: Vec<Pod>) -> Vec<PodEvent> {
-        let present: BTreeMap<(String, String), String> = pods.iter().map(PodRef::of).map(|r| ((r.namespace, r.name), r.uid)).collect();
+        let present: BTreeMap<(String, String), String> =
+            pods.iter().map(PodRef::of).map(|r| ((r.namespace, r.name), r.uid)).collect();
         let mut events = Vec::new();
         for ((namespace, name), uid) in &self.uids {
             if !present.values().any(|u| u == uid) {
@@ -170,7 +171,10 @@ mod tests {
     #[test]
     fn a_new_uid_under_the_same_name_ends_the_old_pod() {
         let mut known = Known::default();
-        assert_eq!(words(&known.listed(vec![pod("a", "1"), pod("b", "2")])), ["apply 1", "apply 2", "listed 1,2"]);
+        assert_eq!(
+            words(&known.listed(vec![pod("a", "1"), pod("b", "2")])),
+            ["apply 1", "apply 2", "listed 1,2"]
+        );
         assert_eq!(words(&known.applied(pod("a", "3"))), ["gone 1", "apply 3"]);
         assert_eq!(words(&known.deleted(&pod("a", "1"))), ["gone 1"]);
         assert_eq!(words(&known.listed(vec![pod("a", "3")])), ["gone 2", "apply 3", "listed 3"]);

@@ -118,7 +118,10 @@ impl Registration {
         });
         let mut tasks = vec![follower];
         let (uid_tx, uid_rx) = watch::channel(String::new());
-        tasks.push(Task::spawn("node-status", keep(client.clone(), info, seen_rx, assigned_tx, uid_tx, options.clone())));
+        tasks.push(Task::spawn(
+            "node-status",
+            keep(client.clone(), info, seen_rx, assigned_tx, uid_tx, options.clone()),
+        ));
         if options.renew_lease {
             tasks.push(Task::spawn("node-lease", renew(client, name, uid_rx, options)));
         }
@@ -162,7 +165,8 @@ async fn keep(
                 let cidrs = node.spec.as_ref().map(pod_cidrs).unwrap_or_default();
                 let value = Some(Assigned { uid: new_uid.clone(), pod_cidrs: cidrs });
                 assigned.send_if_modified(|a| (*a != value).then(|| *a = value).is_some());
-                let fresh = uid.send_if_modified(|u| (*u != new_uid).then(|| u.clone_from(&new_uid)).is_some());
+                let fresh =
+                    uid.send_if_modified(|u| (*u != new_uid).then(|| u.clone_from(&new_uid)).is_some());
                 if fresh {
                     written = None;
                 }
@@ -210,7 +214,10 @@ async fn keep(
                 retry = true;
             }
             Err(error) => {
-                tracing::debug!(error = dunlin_base::error::chain(&error), "writing the node's status failed");
+                tracing::debug!(
+                    error = dunlin_base::error::chain(&error),
+                    "writing the node's status failed"
+                );
                 retry = true;
             }
         }
@@ -255,7 +262,9 @@ async fn write(
     let has = |have: &Option<BTreeMap<String, String>>, want: &BTreeMap<String, String>| {
         want.iter().all(|(k, v)| have.as_ref().and_then(|h| h.get(k)) == Some(v))
     };
-    let labelled = known.is_some_and(|n| has(&n.metadata.labels, &info.labels) && has(&n.metadata.annotations, &info.annotations));
+    let labelled = known.is_some_and(|n| {
+        has(&n.metadata.labels, &info.labels) && has(&n.metadata.annotations, &info.annotations)
+    });
     if !labelled {
         let patch = json!({"metadata": {"labels": info.labels, "annotations": info.annotations}});
         api.patch(&info.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
@@ -263,12 +272,15 @@ async fn write(
     if let Some(before) = known.and_then(|n| n.status.as_ref()).and_then(|s| s.conditions.as_ref()) {
         for condition in before {
             if let Some(since) = &condition.last_transition_time {
-                transitions.entry(condition.type_.clone()).or_insert_with(|| (condition.status.clone(), since.0));
+                transitions
+                    .entry(condition.type_.clone())
+                    .or_insert_with(|| (condition.status.clone(), since.0));
             }
         }
     }
     let status = status(info, Timestamp::now(), transitions);
-    api.patch_status(&info.name, &PatchParams::default(), &Patch::Strategic(json!({"status": status}))).await?;
+    api.patch_status(&info.name, &PatchParams::default(), &Patch::Strategic(json!({"status": status})))
+        .await?;
     Ok(())
 }
 
@@ -278,33 +290,55 @@ fn status(info: &NodeInfo, now: Timestamp, transitions: &mut BTreeMap<String, (S
         let (status, reason, message) = if on {
             ("True", format!("KubeletHas{kind}"), bad.to_owned())
         } else {
-            let good_kind = if kind == "DiskPressure" { "NoDiskPressure".to_owned() } else { format!("Sufficient{}", kind.trim_end_matches("Pressure").replace("Insufficient", "")) };
+            let good_kind = if kind == "DiskPressure" {
+                "NoDiskPressure".to_owned()
+            } else {
+                format!("Sufficient{}", kind.trim_end_matches("Pressure").replace("Insufficient", ""))
+            };
             ("False", format!("KubeletHas{good_kind}"), good.to_owned())
         };
         (status, reason, message)
     };
     let (memory, disk, pid) = (
-        pressure(info.memory_pressure, "InsufficientMemory", "kubelet has sufficient memory available", "kubelet has insufficient memory available"),
-        pressure(info.disk_pressure, "DiskPressure", "kubelet has no disk pressure", "kubelet has disk pressure"),
-        pressure(info.pid_pressure, "InsufficientPID", "kubelet has sufficient PID available", "kubelet has insufficient PID available"),
+        pressure(
+            info.memory_pressure,
+            "InsufficientMemory",
+            "kubelet has sufficient memory available",
+            "kubelet has insufficient memory available",
+        ),
+        pressure(
+            info.disk_pressure,
+            "DiskPressure",
+            "kubelet has no disk pressure",
+            "kubelet has disk pressure",
+        ),
+        pressure(
+            info.pid_pressure,
+            "InsufficientPID",
+            "kubelet has sufficient PID available",
+            "kubelet has insufficient PID available",
+        ),
     );
     let ready = match &info.not_ready {
         None => ("True", "KubeletReady".to_owned(), "kubelet is posting ready status".to_owned()),
         Some(why) => ("False", "KubeletNotReady".to_owned(), why.clone()),
     };
-    let conditions: Vec<Value> = [("MemoryPressure", memory), ("DiskPressure", disk), ("PIDPressure", pid), ("Ready", ready)]
-        .into_iter()
-        .map(|(kind, (status, reason, message))| {
-            let entry = transitions.entry(kind.to_owned()).or_insert_with(|| (status.to_owned(), now));
-            if entry.0 != status {
-                *entry = (status.to_owned(), now);
-            }
-            json!({"type": kind, "status": status, "reason": reason, "message": message,
+    let conditions: Vec<Value> =
+        [("MemoryPressure", memory), ("DiskPressure", disk), ("PIDPressure", pid), ("Ready", ready)]
+            .into_iter()
+            .map(|(kind, (status, reason, message))| {
+                let entry = transitions.entry(kind.to_owned()).or_insert_with(|| (status.to_owned(), now));
+                if entry.0 != status {
+                    *entry = (status.to_owned(), now);
+                }
+                json!({"type": kind, "status": status, "reason": reason, "message": message,
                 "lastHeartbeatTime": Time(now), "lastTransitionTime": Time(entry.1)})
-        })
-        .collect();
-    let addresses: Vec<Value> = info.addresses.iter().map(|(kind, address)| json!({"type": kind, "address": address})).collect();
-    let images: Vec<Value> = info.images.iter().map(|(names, size)| json!({"names": names, "sizeBytes": size})).collect();
+            })
+            .collect();
+    let addresses: Vec<Value> =
+        info.addresses.iter().map(|(kind, address)| json!({"type": kind, "address": address})).collect();
+    let images: Vec<Value> =
+        info.images.iter().map(|(names, size)| json!({"names": names, "sizeBytes": size})).collect();
     let mut status = json!({
         "addresses": addresses, "capacity": info.capacity, "allocatable": info.allocatable,
         "nodeInfo": info.system, "conditions": conditions, "images": images,
@@ -333,7 +367,10 @@ async fn renew(client: Client, name: String, mut uid: watch::Receiver<String>, o
                 options.renew_interval
             }
             Err(error) => {
-                tracing::debug!(error = dunlin_base::error::chain(&error), "renewing the node's lease failed");
+                tracing::debug!(
+                    error = dunlin_base::error::chain(&error),
+                    "renewing the node's lease failed"
+                );
                 have = false;
                 options.renew_interval.min(Duration::from_secs(2))
             }
@@ -368,7 +405,11 @@ async fn ensure_lease(
         ..LeaseSpec::default()
     };
     let lease = Lease {
-        metadata: ObjectMeta { name: Some(name.to_owned()), owner_references: owners.clone(), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            owner_references: owners.clone(),
+            ..ObjectMeta::default()
+        },
         spec: Some(spec.clone()),
     };
     match api.create(&PostParams::default(), &lease).await {
@@ -390,8 +431,21 @@ mod tests {
         let mut transitions = BTreeMap::new();
         let mut info = NodeInfo { name: "n".into(), ..NodeInfo::default() };
         let first = status(&info, Timestamp::UNIX_EPOCH, &mut transitions);
-        let reasons: Vec<&str> = first["conditions"].as_array().expect("list").iter().filter_map(|c| c["reason"].as_str()).collect();
-        assert_eq!(reasons, ["KubeletHasSufficientMemory", "KubeletHasNoDiskPressure", "KubeletHasSufficientPID", "KubeletReady"]);
+        let reasons: Vec<&str> = first["conditions"]
+            .as_array()
+            .expect("list")
+            .iter()
+            .filter_map(|c| c["reason"].as_str())
+            .collect();
+        assert_eq!(
+            reasons,
+            [
+                "KubeletHasSufficientMemory",
+                "KubeletHasNoDiskPressure",
+                "KubeletHasSufficientPID",
+                "KubeletReady"
+            ]
+        );
         info.disk_pressure = true;
         let later = Timestamp::UNIX_EPOCH + Duration::from_secs(5);
         let second = status(&info, later, &mut transitions);

@@ -53,7 +53,9 @@ impl NodeService {
             (&Method::POST, ["v1", "pods", namespace, pod, uid, "containers", container, "exec"]) => {
                 let options = exec_options(&query);
                 if options.command.is_empty() {
-                    return Err(ServeError::bad_request("you must specify at least one command for the container"));
+                    return Err(ServeError::bad_request(
+                        "you must specify at least one command for the container",
+                    ));
                 }
                 let session =
                     self.backend.exec(container_ref(namespace, pod, uid, container), options.clone()).await?;
@@ -61,12 +63,16 @@ impl NodeService {
             }
             (&Method::POST, ["v1", "pods", namespace, pod, uid, "containers", container, "attach"]) => {
                 let options = exec_options(&query);
-                let session =
-                    self.backend.attach(container_ref(namespace, pod, uid, container), options.clone()).await?;
+                let session = self
+                    .backend
+                    .attach(container_ref(namespace, pod, uid, container), options.clone())
+                    .await?;
                 Ok(Response::new(streams::session(session, options, body)))
             }
             (&Method::POST, ["v1", "pods", namespace, pod, uid, "portforward", port]) => {
-                let port: u16 = port.parse().map_err(|_| ServeError::bad_request(format!("port {port:?} is no port number")))?;
+                let port: u16 = port
+                    .parse()
+                    .map_err(|_| ServeError::bad_request(format!("port {port:?} is no port number")))?;
                 let connection = self.backend.port_forward(pod_ref(namespace, pod, uid), port).await?;
                 Ok(Response::new(streams::connection(connection, body)))
             }
@@ -95,7 +101,8 @@ where
 fn refuse(error: &ServeError) -> Response<BoxBody> {
     let status = dunlin_api::status::Status::failure(error.code, error.reason, error.message.clone());
     let mut response = Response::new(body::full(serde_json::to_vec(&status).unwrap_or_default()));
-    *response.status_mut() = http::StatusCode::from_u16(error.code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        http::StatusCode::from_u16(error.code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
     response
 }
@@ -128,7 +135,8 @@ fn percent_decode(text: &str) -> String {
     while i < bytes.len() {
         let hex = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
         if bytes[i] == b'%'
-            && let (Some(high), Some(low)) = (bytes.get(i + 1).copied().and_then(hex), bytes.get(i + 2).copied().and_then(hex))
+            && let (Some(high), Some(low)) =
+                (bytes.get(i + 1).copied().and_then(hex), bytes.get(i + 2).copied().and_then(hex))
         {
             out.push(high * 16 + low);
             i += 3;
@@ -151,10 +159,9 @@ fn flag(query: &Query, name: &str) -> bool {
 fn number(query: &Query, name: &str) -> Result<Option<u64>, ServeError> {
     match get(query, name) {
         None | Some("") => Ok(None),
-        Some(text) => text
-            .parse()
-            .map(Some)
-            .map_err(|_| ServeError::bad_request(format!("{name}={text:?} is no whole number of zero or more"))),
+        Some(text) => text.parse().map(Some).map_err(|_| {
+            ServeError::bad_request(format!("{name}={text:?} is no whole number of zero or more"))
+        }),
     }
 }
 
@@ -202,7 +209,8 @@ mod tests {
         assert_eq!(options.command, ["sh", "-c", "echo a&b"]);
         assert!(options.stdin && options.stdout && !options.tty && !options.stderr);
         assert!(log_options(&parse_query("tailLines=-1")).is_err());
-        let log = log_options(&parse_query("follow=true&tailLines=5&sinceTime=2026-01-01T00:00:00Z")).expect("options");
+        let log = log_options(&parse_query("follow=true&tailLines=5&sinceTime=2026-01-01T00:00:00Z"))
+            .expect("options");
         assert!(log.follow && log.tail_lines == Some(5) && log.since.is_some());
     }
 }

@@ -101,7 +101,8 @@ fn lock(shared: &Shared) -> MutexGuard<'_, Queue> {
 }
 
 async fn run(client: Client, shared: Arc<Shared>) {
-    let mut flying: FuturesUnordered<BoxFuture<'static, (PodRef, Pending, Outcome)>> = FuturesUnordered::new();
+    let mut flying: FuturesUnordered<BoxFuture<'static, (PodRef, Pending, Outcome)>> =
+        FuturesUnordered::new();
     let mut busy: BTreeSet<PodRef> = BTreeSet::new();
     loop {
         let mut next_retry = None;
@@ -134,7 +135,10 @@ async fn run(client: Client, shared: Arc<Shared>) {
 }
 
 /// The next write that may start now, and when the earliest delayed one may.
-fn take(queue: &mut Queue, busy: &BTreeSet<PodRef>) -> (Option<(PodRef, Pending)>, Option<tokio::time::Instant>) {
+fn take(
+    queue: &mut Queue,
+    busy: &BTreeSet<PodRef>,
+) -> (Option<(PodRef, Pending)>, Option<tokio::time::Instant>) {
     let now = tokio::time::Instant::now();
     let mut wait: Option<tokio::time::Instant> = None;
     let mut unchanged = Vec::new();
@@ -174,7 +178,12 @@ fn settle(queue: &mut Queue, pod: PodRef, mut tried: Pending, outcome: Outcome) 
             queue.written.remove(&pod);
         }
         Outcome::Retry(reason) => {
-            tracing::debug!(pod = pod.name, namespace = pod.namespace, reason, "writing a pod's status failed");
+            tracing::debug!(
+                pod = pod.name,
+                namespace = pod.namespace,
+                reason,
+                "writing a pod's status failed"
+            );
             queue.written.remove(&pod);
             let failures = tried.failures + 1;
             let delay = step(Duration::from_millis(200), Duration::from_secs(20), tried.failures);
@@ -193,7 +202,10 @@ async fn write(client: &Client, pod: &PodRef, pending: &Pending) -> Outcome {
     let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
     let mut outcome = Outcome::Forget;
     if let Some(status) = &pending.status {
-        match api.patch_status(&pod.name, &PatchParams::default(), &Patch::Strategic(patch(&pod.uid, status))).await {
+        match api
+            .patch_status(&pod.name, &PatchParams::default(), &Patch::Strategic(patch(&pod.uid, status)))
+            .await
+        {
             Ok(_) => outcome = Outcome::Written(hash(status)),
             Err(error) => return failed(&error),
         }
@@ -276,6 +288,9 @@ mod tests {
     #[test]
     fn patch_carries_the_uid() {
         let value = patch("u", &json!({"phase": "Running"}));
-        assert_eq!(value, json!({"metadata": {"uid": "u"}, "status": {"phase": "Running", "reason": null, "message": null}}));
+        assert_eq!(
+            value,
+            json!({"metadata": {"uid": "u"}, "status": {"phase": "Running", "reason": null, "message": null}})
+        );
     }
 }

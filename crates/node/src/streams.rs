@@ -62,7 +62,11 @@ async fn read_frames(mut request: BoxBody, input: mpsc::Sender<Input>) {
     input.closed().await;
 }
 
-async fn write_frames(mut output: mpsc::Receiver<Output>, options: &ExecOptions, sender: &mpsc::Sender<Bytes>) {
+async fn write_frames(
+    mut output: mpsc::Receiver<Output>,
+    options: &ExecOptions,
+    sender: &mpsc::Sender<Bytes>,
+) {
     loop {
         let message = tokio::select! {
             message = output.recv() => message,

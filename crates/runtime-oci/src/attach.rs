@@ -47,7 +47,11 @@ pub async fn attach(
     Ok((Session { input, output }, pump(raw, from_client, to_client)))
 }
 
-async fn pump(raw: Raw, mut from_client: mpsc::Receiver<SessionInput>, to_client: mpsc::Sender<SessionOutput>) {
+async fn pump(
+    raw: Raw,
+    mut from_client: mpsc::Receiver<SessionInput>,
+    to_client: mpsc::Sender<SessionOutput>,
+) {
     let Raw { mut read, mut write, mut decoder, .. } = raw;
     let outputs = async {
         loop {
@@ -75,7 +79,9 @@ async fn pump(raw: Raw, mut from_client: mpsc::Receiver<SessionInput>, to_client
                 put_frame(&mut bytes, kind, 0, &payload);
             };
             match input {
-                SessionInput::Stdin(data) => data.chunks(PIECE).for_each(|part| put(Request::Stdin(part.to_vec()))),
+                SessionInput::Stdin(data) => {
+                    data.chunks(PIECE).for_each(|part| put(Request::Stdin(part.to_vec())))
+                }
                 SessionInput::CloseStdin => put(Request::CloseStdin),
                 SessionInput::Resize(size) => put(Request::Resize { width: size.width, height: size.height }),
             }

@@ -55,7 +55,9 @@ impl Cgroups {
         let source = fs::read_to_string("/proc/self/mountinfo");
         let info = source.map_err(failed("finding cgroups in", Path::new("/proc/self/mountinfo")))?;
         let hierarchies = mounts::find(&info).ok_or_else(|| {
-            failed("finding cgroups in", Path::new("/sys/fs/cgroup"))(io::Error::other("no cgroup hierarchy is mounted"))
+            failed("finding cgroups in", Path::new("/sys/fs/cgroup"))(io::Error::other(
+                "no cgroup hierarchy is mounted",
+            ))
         })?;
         let cgroups = Self { hierarchies, root: root.to_owned() };
         cgroups.create("", &Resources::default())?;
@@ -99,7 +101,11 @@ impl Cgroups {
             Hierarchies::Unified(mount) => mount,
             Hierarchies::Legacy(mounts) => {
                 // Without the controller its numbers are missing; any hierarchy serves to list processes.
-                &mounts.iter().find(|m| m.controllers.iter().any(|c| c == controller)).unwrap_or(&mounts[0]).path
+                &mounts
+                    .iter()
+                    .find(|m| m.controllers.iter().any(|c| c == controller))
+                    .unwrap_or(&mounts[0])
+                    .path
             }
         };
         let root = mount.join(&self.root);
@@ -122,7 +128,9 @@ impl Cgroups {
     fn everywhere(&self, relative: &str) -> Vec<PathBuf> {
         match &self.hierarchies {
             Hierarchies::Unified(_) => vec![self.directory("", relative)],
-            Hierarchies::Legacy(mounts) => mounts.iter().map(|m| m.path.join(&self.root).join(relative)).collect(),
+            Hierarchies::Legacy(mounts) => {
+                mounts.iter().map(|m| m.path.join(&self.root).join(relative)).collect()
+            }
         }
     }
 

@@ -129,7 +129,12 @@ impl Connection {
         let mut bytes = Vec::with_capacity(payload.len() + 16);
         put_frame(&mut bytes, kind, id, &payload);
         let exchange = async {
-            self.writer.lock().await.write_all(&bytes).await.map_err(|_| failed("the shim does not listen"))?;
+            self.writer
+                .lock()
+                .await
+                .write_all(&bytes)
+                .await
+                .map_err(|_| failed("the shim does not listen"))?;
             answer.await.map_err(|_| failed("the shim ended before it answered"))
         };
         match tokio::time::timeout(patience, exchange).await {
@@ -178,7 +183,8 @@ impl Raw {
         match raw.hello {
             Reply::Hello { version, .. } if version == VERSION => Ok(raw),
             Reply::Hello { version, .. } => {
-                let text = format!("the shim speaks version {version} of the protocol, this program {VERSION}");
+                let text =
+                    format!("the shim speaks version {version} of the protocol, this program {VERSION}");
                 Err(io::Error::other(text))
             }
             _ => Err(io::Error::other("the shim did not greet")),

@@ -32,7 +32,9 @@ pub fn cgroup(sandbox: &Sandbox, id: &ContainerId) -> String {
 /// All containers: from the shim, or from what a dead shim left.
 pub async fn list(sandbox: &Sandbox) -> Result<Vec<ContainerStatus>, Error> {
     match sandbox.shim() {
-        Some(shim) => Ok(infos(shim, &sandbox.spec.id).await?.into_iter().filter_map(|(id, s)| status(id, s)).collect()),
+        Some(shim) => {
+            Ok(infos(shim, &sandbox.spec.id).await?.into_iter().filter_map(|(id, s)| status(id, s)).collect())
+        }
         None => {
             let (bundles, created) = (sandbox.paths.bundles(), sandbox.created);
             Ok(blocking(move || left_behind(&bundles, created)).await)
@@ -42,7 +44,9 @@ pub async fn list(sandbox: &Sandbox) -> Result<Vec<ContainerStatus>, Error> {
 
 async fn infos(shim: &Connection, sandbox: &SandboxId) -> Result<Vec<(ContainerId, State)>, Error> {
     match shim.ask(&Request::List).await? {
-        Reply::Containers(list) => Ok(list.into_iter().map(|info| (ContainerId(info.id), info.state)).collect()),
+        Reply::Containers(list) => {
+            Ok(list.into_iter().map(|info| (ContainerId(info.id), info.state)).collect())
+        }
         other => Err(nonsense(sandbox, &other)),
     }
 }
@@ -62,8 +66,10 @@ fn status(id: ContainerId, state: State) -> Option<ContainerStatus> {
 fn left_behind(bundles: &Path, created: std::time::SystemTime) -> Vec<ContainerStatus> {
     let Ok(entries) = fs::read_dir(bundles) else { return Vec::new() };
     let read = |directory: PathBuf| {
-        let record = fs::read_to_string(directory.join(EXIT_FILE)).ok().and_then(|t| ExitRecord::from_text(&t));
-        let lost = ExitStatus { code: 137, signal: Some(9), oom_killed: false, started: created, finished: created };
+        let record =
+            fs::read_to_string(directory.join(EXIT_FILE)).ok().and_then(|t| ExitRecord::from_text(&t));
+        let lost =
+            ExitStatus { code: 137, signal: Some(9), oom_killed: false, started: created, finished: created };
         ContainerState::Exited(record.map_or(lost, |r| exit_status(&r)))
     };
     entries
@@ -108,7 +114,11 @@ pub async fn state(sandbox: &Sandbox, id: &ContainerId) -> Result<Option<Contain
 }
 
 /// Starts a container that does not exist yet.
-pub async fn start(shared: &Shared, sandbox: &Sandbox, spec: ContainerSpec) -> Result<ContainerStatus, Error> {
+pub async fn start(
+    shared: &Shared,
+    sandbox: &Sandbox,
+    spec: ContainerSpec,
+) -> Result<ContainerStatus, Error> {
     validate::container(&sandbox.spec, &spec)?;
     let gone = || Error::Shim { sandbox: sandbox.spec.id.clone(), reason: "the shim is gone".into() };
     let shim = sandbox.shim().ok_or_else(gone)?;
@@ -116,7 +126,9 @@ pub async fn start(shared: &Shared, sandbox: &Sandbox, spec: ContainerSpec) -> R
     clean(shared, sandbox, &spec.id).await?;
     let made = prepare(shared, sandbox, shim, &spec);
     let result = match made {
-        Ok(request) => shim.ask_within(&Request::Start(Box::new(request)), CREATE + Duration::from_secs(5)).await,
+        Ok(request) => {
+            shim.ask_within(&Request::Start(Box::new(request)), CREATE + Duration::from_secs(5)).await
+        }
         Err(error) => Err(error),
     };
     let error = match result {
@@ -134,11 +146,18 @@ pub async fn start(shared: &Shared, sandbox: &Sandbox, spec: ContainerSpec) -> R
     Err(error)
 }
 
-fn prepare(shared: &Shared, sandbox: &Sandbox, shim: &Connection, spec: &ContainerSpec) -> Result<Start, Error> {
+fn prepare(
+    shared: &Shared,
+    sandbox: &Sandbox,
+    shim: &Connection,
+    spec: &ContainerSpec,
+) -> Result<Start, Error> {
     let paths = &sandbox.paths;
-    let granted = capabilities::granted(&spec.capabilities, spec.privileged, shared.own_capabilities).map_err(|name| {
-        Error::Spec { field: "capabilities".into(), reason: format!("{name} is not a capability") }
-    })?;
+    let granted = capabilities::granted(&spec.capabilities, spec.privileged, shared.own_capabilities)
+        .map_err(|name| Error::Spec {
+            field: "capabilities".into(),
+            reason: format!("{name} is not a capability"),
+        })?;
     let seccomp = spec.seccomp_default && !spec.privileged;
     let lend_sys_admin = seccomp && !spec.no_new_privileges && !granted.contains(&"CAP_SYS_ADMIN");
     let devices = devices(spec)?;

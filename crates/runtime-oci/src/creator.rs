@@ -29,7 +29,8 @@ pub const EXEC: &str = "__exec-container";
 
 /// Runs the creator if the arguments ask for it, and never returns then.
 pub fn main_if_asked() {
-    let args: Vec<String> = std::env::args_os().skip(1).take(2).map(|a| a.to_string_lossy().into_owned()).collect();
+    let args: Vec<String> =
+        std::env::args_os().skip(1).take(2).map(|a| a.to_string_lossy().into_owned()).collect();
     if args.first().is_some_and(|first| first == CREATE || first == EXEC) {
         main(&args);
     }
@@ -45,7 +46,11 @@ pub fn main(args: &[String]) -> ! {
         std::process::exit(2);
     }
     let bundle = Path::new(bundle);
-    let result = if command == CREATE { create::run(bundle, control.as_fd()) } else { exec::run(bundle, control.as_fd()) };
+    let result = if command == CREATE {
+        create::run(bundle, control.as_fd())
+    } else {
+        exec::run(bundle, control.as_fd())
+    };
     if let Err(Failed { failure, text }) = &result {
         let _ = send(control.as_fd(), &Report::Failed { failure: *failure, text: text.clone() }, None);
     }
@@ -71,7 +76,11 @@ impl Failed {
 }
 
 /// Sends a report, with a descriptor beside it if there is one.
-fn send(control: BorrowedFd<'_>, report: &Report, descriptor: Option<BorrowedFd<'_>>) -> rustix::io::Result<()> {
+fn send(
+    control: BorrowedFd<'_>,
+    report: &Report,
+    descriptor: Option<BorrowedFd<'_>>,
+) -> rustix::io::Result<()> {
     use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -94,7 +103,8 @@ fn prepare(bundle: &Bundle) {
         // SAFETY: 0 to 2 are open for the life of this process.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
         // A program that is not root opens /dev/stdout, which is these pipes.
-        let pipe = rustix::fs::fstat(fd).is_ok_and(|s| rustix::fs::FileType::from_raw_mode(s.st_mode).is_fifo());
+        let pipe =
+            rustix::fs::fstat(fd).is_ok_and(|s| rustix::fs::FileType::from_raw_mode(s.st_mode).is_fifo());
         if pipe {
             let (uid, gid) = (rustix::fs::Uid::from_raw(bundle.uid), rustix::fs::Gid::from_raw(bundle.gid));
             let _ = rustix::fs::fchown(fd, Some(uid), Some(gid));

@@ -15,8 +15,8 @@ use dunlin_runtime::{Error, ExecSpec, ExitStatus, Session, SessionInput, Session
 use dunlin_shim::CONTROL_FD;
 use dunlin_shim::message::{Failure, Report};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags, SocketType, recvmsg,
-    send, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags, SocketType,
+    recvmsg, send, socketpair,
 };
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -54,7 +54,9 @@ impl Failed {
         match self {
             Failed::Told(Failure::Command, reason) => Error::Command { command: command.to_owned(), reason },
             Failed::Told(Failure::NotRunning, _) => Error::NotRunning(container.clone()),
-            Failed::Told(_, reason) | Failed::Broken(reason) => Error::Create { container: container.clone(), reason },
+            Failed::Told(_, reason) | Failed::Broken(reason) => {
+                Error::Create { container: container.clone(), reason }
+            }
         }
     }
 }

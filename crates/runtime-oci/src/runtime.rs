@@ -238,7 +238,12 @@ impl OciRuntime {
         let sandbox = self.find(id)?;
         let Some(shim) = sandbox.shim() else {
             // Nobody reaps them any more; what is left ends.
-            return self.shared.cgroups.kill(&container::cgroup(&sandbox, container)).await.map_err(cgroup_error);
+            return self
+                .shared
+                .cgroups
+                .kill(&container::cgroup(&sandbox, container))
+                .await
+                .map_err(cgroup_error);
         };
         let request = Request::Signal { container: container.0.clone(), signal };
         match shim.ask(&request).await? {
@@ -273,7 +278,12 @@ impl OciRuntime {
         }
     }
 
-    async fn run_exec(&self, id: &SandboxId, container: &ContainerId, spec: ExecSpec) -> Result<Session, Error> {
+    async fn run_exec(
+        &self,
+        id: &SandboxId,
+        container: &ContainerId,
+        spec: ExecSpec,
+    ) -> Result<Session, Error> {
         let Some(command) = spec.args.first().cloned() else {
             return Err(Error::Spec { field: "args".into(), reason: "the command is empty".into() });
         };

@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 
 use crate::{
-    ContainerId, ContainerSpec, ContainerState, ContainerStatus, ExitStatus, Resources, Runtime, SandboxId, SandboxSpec,
-    Session, SessionOutput,
+    ContainerId, ContainerSpec, ContainerState, ContainerStatus, ExitStatus, Resources, Runtime, SandboxId,
+    SandboxSpec, Session, SessionOutput,
 };
 
 /// Longest wait for anything; a loaded machine with two cores needs some of it.

@@ -6,6 +6,8 @@
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod error;
+#[cfg(feature = "contract")]
+pub mod fake;
 pub mod image;
 pub mod spec;
 pub mod stream;
@@ -17,8 +19,8 @@ use tokio::sync::broadcast;
 
 pub use error::Error;
 pub use spec::{
-    ContainerId, ContainerSpec, ContainerState, ContainerStatus, ExecSpec, ExitStatus, Mount, Resources, SandboxId,
-    SandboxSpec, SandboxStatus, Stats, TerminalSize,
+    ContainerId, ContainerSpec, ContainerState, ContainerStatus, ExecSpec, ExitStatus, Mount, Resources,
+    SandboxId, SandboxSpec, SandboxStatus, Stats, TerminalSize,
 };
 pub use stream::{Session, SessionInput, SessionOutput};
 

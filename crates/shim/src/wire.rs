@@ -132,7 +132,11 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.bytes()?).map(str::to_owned).map_err(|_| Error::Text)
     }
     /// A list of at most `most` elements.
-    pub fn list<T>(&mut self, most: usize, one: impl Fn(&mut Self) -> Result<T, Error>) -> Result<Vec<T>, Error> {
+    pub fn list<T>(
+        &mut self,
+        most: usize,
+        one: impl Fn(&mut Self) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
         let n = self.u32()? as usize;
         if n > most {
             return Err(Error::Value);

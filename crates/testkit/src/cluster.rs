@@ -50,11 +50,13 @@ impl Dunlin {
     /// # Errors
     /// When it does not come up.
     pub fn agent(lan: &Lan, server: &Self, name: &str, more: &[&str]) -> Result<Self> {
-        let token = std::fs::read_to_string(server.data.path().join("token")).context("reading the join token")?;
+        let token =
+            std::fs::read_to_string(server.data.path().join("token")).context("reading the join token")?;
         let host = lan.host()?;
         let url = format!("https://{}:6443", server.host.address);
-        let mut args: Vec<String> =
-            ["agent", "--server", &url, "--token", token.trim(), "--node-name", name].map(str::to_owned).into();
+        let mut args: Vec<String> = ["agent", "--server", &url, "--token", token.trim(), "--node-name", name]
+            .map(str::to_owned)
+            .into();
         args.extend(more.iter().map(|w| (*w).to_owned()));
         let mut agent = Self { host, data: tempfile::tempdir()?, args, process: None };
         agent.start()?;

@@ -61,11 +61,27 @@ impl Lan {
         let number = self.hosts.fetch_add(1, Ordering::Relaxed) + 1;
         let netns = format!("{}h{number}", self.name);
         system(&["ip", "netns", "add", &netns])?;
-        let host =
-            Host { netns, address: format!("10.99.0.{number}"), port: format!("p{number}"), lan: self.name.clone() };
+        let host = Host {
+            netns,
+            address: format!("10.99.0.{number}"),
+            port: format!("p{number}"),
+            lan: self.name.clone(),
+        };
         system(&["ip", "-n", &host.netns, "link", "set", "lo", "up"])?;
         system(&[
-            "ip", "-n", &host.netns, "link", "add", "eth0", "type", "veth", "peer", "name", &host.port, "netns", &self.name,
+            "ip",
+            "-n",
+            &host.netns,
+            "link",
+            "add",
+            "eth0",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            &host.port,
+            "netns",
+            &self.name,
         ])?;
         system(&["ip", "-n", &self.name, "link", "set", &host.port, "master", "br0", "up"])?;
         system(&["ip", "-n", &host.netns, "addr", "add", &format!("{}/24", host.address), "dev", "eth0"])?;

@@ -44,9 +44,9 @@ impl ImageBuilder {
             .text("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
             .text("etc/group", "root:x:0:\nnogroup:x:65534:\n");
         for name in [
-            "sh", "cat", "echo", "ls", "sleep", "env", "id", "mount", "ps", "wget", "nc", "ip", "hostname", "true",
-            "false", "kill", "grep", "stat", "dd", "touch", "rm", "mkdir", "tr", "wc", "head", "tail", "date", "test",
-            "printf", "seq", "nslookup", "ping", "df", "tty", "stty",
+            "sh", "cat", "echo", "ls", "sleep", "env", "id", "mount", "ps", "wget", "nc", "ip", "hostname",
+            "true", "false", "kill", "grep", "stat", "dd", "touch", "rm", "mkdir", "tr", "wc", "head",
+            "tail", "date", "test", "printf", "seq", "nslookup", "ping", "df", "tty", "stty",
         ] {
             image = image.link(&format!("bin/{name}"), "busybox");
         }
@@ -144,11 +144,14 @@ impl ImageBuilder {
         })
         .to_string();
         let name = format!("{}.json", hex(config.as_bytes()));
-        let manifest = json!([{"Config": name, "RepoTags": [reference], "Layers": ["layer.tar"]}]).to_string();
+        let manifest =
+            json!([{"Config": name, "RepoTags": [reference], "Layers": ["layer.tar"]}]).to_string();
         let mut tar = tar::Builder::new(File::create(to).with_context(|| to.display().to_string())?);
-        for (path, bytes) in
-            [(name.as_str(), config.as_bytes()), ("layer.tar", &layer[..]), ("manifest.json", manifest.as_bytes())]
-        {
+        for (path, bytes) in [
+            (name.as_str(), config.as_bytes()),
+            ("layer.tar", &layer[..]),
+            ("manifest.json", manifest.as_bytes()),
+        ] {
             let mut header = tar::Header::new_gnu();
             header.set_mode(0o644);
             header.set_size(bytes.len() as u64);

@@ -20,7 +20,8 @@ impl Process {
     /// # Errors
     /// When the log cannot be opened or the program not be started.
     pub fn start(mut command: Command, log: &Path) -> Result<Self> {
-        let file = File::options().create(true).append(true).open(log).with_context(|| log.display().to_string())?;
+        let file =
+            File::options().create(true).append(true).open(log).with_context(|| log.display().to_string())?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let child = command.spawn().with_context(|| format!("starting {command:?}"))?;
         Ok(Self { child, log: log.to_owned() })

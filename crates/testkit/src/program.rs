@@ -7,7 +7,10 @@ use anyhow::{Context, Result, bail};
 
 /// The workspace's root folder.
 pub fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace of this crate exists")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .expect("the workspace of this crate exists")
 }
 
 /// The program under test: `DUNLIN_BIN`, else the release build in the workspace.
@@ -20,7 +23,10 @@ pub fn dunlin() -> Result<PathBuf> {
         None => target().join("release/dunlin"),
     };
     if !path.is_file() {
-        bail!("{} is not there: build it with `cargo build --release --bin dunlin`, or set DUNLIN_BIN", path.display());
+        bail!(
+            "{} is not there: build it with `cargo build --release --bin dunlin`, or set DUNLIN_BIN",
+            path.display()
+        );
     }
     Ok(path)
 }
@@ -39,7 +45,8 @@ pub fn hello() -> Result<PathBuf> {
     let folder = target().join("testkit");
     let program = folder.join("hello");
     let newer = |a: &Path, b: &Path| -> Result<bool> {
-        Ok(a.metadata()?.modified()? > b.metadata().and_then(|m| m.modified()).unwrap_or(std::time::UNIX_EPOCH))
+        Ok(a.metadata()?.modified()?
+            > b.metadata().and_then(|m| m.modified()).unwrap_or(std::time::UNIX_EPOCH))
     };
     if !newer(&source, &program)? {
         return Ok(program);

@@ -112,7 +112,11 @@ impl Tunnels {
     ///
     /// # Errors
     /// When there is no such tunnel, or it breaks.
-    pub async fn call(&self, name: &str, request: http::Request<Body>) -> Result<http::Response<Incoming>, Error> {
+    pub async fn call(
+        &self,
+        name: &str,
+        request: http::Request<Body>,
+    ) -> Result<http::Response<Incoming>, Error> {
         let sender = self.lock().1.get(name).map(|open| open.sender.clone());
         let mut sender = sender.ok_or_else(|| Error::NotConnected(name.to_owned()))?;
         let failed = |source| Error::Call { name: name.to_owned(), source };

@@ -79,7 +79,9 @@ where
                     backoff.reset();
                 }
             }
-            Err(error) if backoff.failures() == 0 => tracing::warn!(error = chain(&error), "tunnel not open, trying on"),
+            Err(error) if backoff.failures() == 0 => {
+                tracing::warn!(error = chain(&error), "tunnel not open, trying on")
+            }
             Err(error) => tracing::debug!(error = chain(&error), "tunnel not open"),
         }
         tokio::time::sleep(backoff.next_delay()).await;
@@ -137,8 +139,9 @@ mod tests {
 
     /// A node that gives back what it gets, as it gets it.
     fn echo(stream: tokio::io::DuplexStream) -> Task {
-        let service =
-            service_fn(|request: http::Request<Incoming>| async { Ok::<_, Infallible>(http::Response::new(request.into_body())) });
+        let service = service_fn(|request: http::Request<Incoming>| async {
+            Ok::<_, Infallible>(http::Response::new(request.into_body()))
+        });
         Task::spawn("echo", serve(stream, service))
     }
 

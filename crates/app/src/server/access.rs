@@ -28,7 +28,12 @@ pub fn url(listen: SocketAddr, advertise: &[String]) -> String {
 }
 
 /// Writes the administrator's kubeconfig.
-pub fn write_kubeconfig(layout: &Layout, authority: &Authority, url: &str, cluster: &str) -> Result<(), Error> {
+pub fn write_kubeconfig(
+    layout: &Layout,
+    authority: &Authority,
+    url: &str,
+    cluster: &str,
+) -> Result<(), Error> {
     let admin = authority
         .issue_client("dunlin:administrator", &["system:masters".to_owned()], ADMINISTRATOR)
         .doing("issuing the administrator's certificate")?;
@@ -53,9 +58,12 @@ pub async fn ensure_token(layout: &Layout, authority: &Authority, client: kube::
         return Ok(());
     }
     let mut bytes = [0u8; 22];
-    getrandom::fill(&mut bytes).map_err(|e| std::io::Error::other(e.to_string())).doing("drawing the join token")?;
+    getrandom::fill(&mut bytes)
+        .map_err(|e| std::io::Error::other(e.to_string()))
+        .doing("drawing the join token")?;
     // 32 symbols, so that each of them is equally likely.
-    let word: String = bytes.iter().map(|b| char::from(b"abcdefghijkmnpqrstuvwxyz23456789"[usize::from(b % 32)])).collect();
+    let word: String =
+        bytes.iter().map(|b| char::from(b"abcdefghijkmnpqrstuvwxyz23456789"[usize::from(b % 32)])).collect();
     let (id, secret) = word.split_at(6);
     let object: Secret = serde_json::from_value(json!({
         "metadata": {"name": format!("bootstrap-token-{id}"), "namespace": "kube-system"},

@@ -29,9 +29,7 @@ impl NodeDialer for Dialer {
             && *name == node
         {
             let service = service.clone();
-            return Box::pin(async move {
-                Ok(service.handle(request).await)
-            });
+            return Box::pin(async move { Ok(service.handle(request).await) });
         }
         let tunnels = self.tunnels.clone();
         Box::pin(async move {

@@ -22,19 +22,27 @@ const NODE_CERTIFICATE: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Answers signing requests for as long as it is polled.
 pub async fn run(client: kube::Client, authority: Arc<Authority>) {
     let api: Api<CertificateSigningRequest> = Api::all(client);
-    let mut requests = std::pin::pin!(watcher(api.clone(), watcher::Config::default()).default_backoff().applied_objects());
+    let mut requests =
+        std::pin::pin!(watcher(api.clone(), watcher::Config::default()).default_backoff().applied_objects());
     while let Some(request) = requests.next().await {
         match request {
             Ok(request) => answer(&api, &authority, &request).await,
-            Err(error) => tracing::warn!(error = chain(&error), "watching signing requests failed, trying again"),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "watching signing requests failed, trying again")
+            }
         }
     }
 }
 
-async fn answer(api: &Api<CertificateSigningRequest>, authority: &Authority, request: &CertificateSigningRequest) {
+async fn answer(
+    api: &Api<CertificateSigningRequest>,
+    authority: &Authority,
+    request: &CertificateSigningRequest,
+) {
     let name = request.metadata.name.as_deref().unwrap_or_default();
     let done = request.status.as_ref().is_some_and(|status| {
-        status.certificate.is_some() || status.conditions.as_ref().is_some_and(|all| all.iter().any(|c| c.type_ == "Denied"))
+        status.certificate.is_some()
+            || status.conditions.as_ref().is_some_and(|all| all.iter().any(|c| c.type_ == "Denied"))
     });
     if done || request.spec.signer_name != NODE_SIGNER {
         return;
@@ -65,10 +73,14 @@ async fn answer(api: &Api<CertificateSigningRequest>, authority: &Authority, req
 
 /// The signed certificate, or why there is none.
 fn sign(authority: &Authority, request: &CertificateSigningRequest) -> Result<String, String> {
-    let pem = std::str::from_utf8(&request.spec.request.0).map_err(|_| "the request is not PEM".to_owned())?;
+    let pem =
+        std::str::from_utf8(&request.spec.request.0).map_err(|_| "the request is not PEM".to_owned())?;
     let subject = Authority::csr_subject(pem).map_err(|e| chain(&e))?;
     if !subject.user.starts_with("system:node:") || subject.groups != ["system:nodes"] {
-        return Err(format!("the subject must be system:node:<name> in system:nodes, not {:?}", subject.user));
+        return Err(format!(
+            "the subject must be system:node:<name> in system:nodes, not {:?}",
+            subject.user
+        ));
     }
     let groups = request.spec.groups.clone().unwrap_or_default();
     let joins = groups.iter().any(|g| g == "system:bootstrappers");
@@ -101,7 +113,9 @@ pub async fn request(client: kube::Client, name: &str, csr_pem: &str) -> Result<
             return Ok(String::from_utf8_lossy(&certificate.0).into_owned());
         }
         if let Some(denied) = status.conditions.iter().flatten().find(|c| c.type_ == "Denied") {
-            return Err(kube::Error::Service(format!("denied: {}", denied.message.as_deref().unwrap_or("")).into()));
+            return Err(kube::Error::Service(
+                format!("denied: {}", denied.message.as_deref().unwrap_or("")).into(),
+            ));
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

@@ -46,14 +46,26 @@ pub fn pod_from(template: &Value, namespace: &str, owner: &Meta, owner_reference
 }
 
 /// The pods that `owner` controls, those it adopts now, and the patches by which it adopts and lets go.
-pub fn claim(view: &View, owner: &Key, meta: &Meta, selector: &Value, reference: &Value, plan: &mut Plan) -> Vec<Arc<Pod>> {
+pub fn claim(
+    view: &View,
+    owner: &Key,
+    meta: &Meta,
+    selector: &Value,
+    reference: &Value,
+    plan: &mut Plan,
+) -> Vec<Arc<Pod>> {
     let mut claimed = Vec::new();
     for pod in view.pods.of_owner(&meta.uid) {
         if labels::matches(selector, &pod.metadata.labels) {
             claimed.push(pod);
         } else if !pod.metadata.is_deleting() {
-            let others: Vec<Value> =
-                pod.metadata.owner_references.iter().filter(|o| o.uid != meta.uid).map(reference_json).collect();
+            let others: Vec<Value> = pod
+                .metadata
+                .owner_references
+                .iter()
+                .filter(|o| o.uid != meta.uid)
+                .map(reference_json)
+                .collect();
             plan.push(Action::Patch {
                 target: pod.key(),
                 subresource: None,
@@ -68,7 +80,8 @@ pub fn claim(view: &View, owner: &Key, meta: &Meta, selector: &Value, reference:
     for pod in view.pods.in_namespace(&owner.namespace) {
         let orphan = pod.metadata.controller().is_none() && pod.is_active();
         if orphan && labels::matches(selector, &pod.metadata.labels) {
-            let mut references: Vec<Value> = pod.metadata.owner_references.iter().map(reference_json).collect();
+            let mut references: Vec<Value> =
+                pod.metadata.owner_references.iter().map(reference_json).collect();
             references.push(reference.clone());
             plan.push(Action::Patch {
                 target: pod.key(),
@@ -99,7 +112,8 @@ pub fn rank_for_deletion(pods: &mut [Arc<Pod>]) {
             "Unknown" => 1,
             _ => 0,
         };
-        let ready_since = pod.condition("Ready").and_then(|c| c.last_transition_time).map_or(i64::MAX, |t| t.0);
+        let ready_since =
+            pod.condition("Ready").and_then(|c| c.last_transition_time).map_or(i64::MAX, |t| t.0);
         let restarts: i64 = pod.status.container_statuses.iter().map(|c| c.restart_count).sum();
         let created = pod.metadata.creation_timestamp.map_or(i64::MAX, |t| t.0);
         (
@@ -116,12 +130,24 @@ pub fn rank_for_deletion(pods: &mut [Arc<Pod>]) {
 
 /// The deletion of one object, whatever its state.
 pub fn delete(target: Key, meta: &Meta) -> Action {
-    Action::Delete { target, only_if: Precondition::uid(&meta.uid), propagation: Propagation::Background, grace: None }
+    Action::Delete {
+        target,
+        only_if: Precondition::uid(&meta.uid),
+        propagation: Propagation::Background,
+        grace: None,
+    }
 }
 
 /// A normal event.
 pub fn event(target: &Key, meta: &Meta, component: &'static str, reason: &str, message: String) -> Action {
-    Action::Event { target: target.clone(), uid: meta.uid.clone(), warning: false, reason: reason.into(), message, component }
+    Action::Event {
+        target: target.clone(),
+        uid: meta.uid.clone(),
+        warning: false,
+        reason: reason.into(),
+        message,
+        component,
+    }
 }
 
 /// A patch of an object's status, if `new` differs from what the object says.
@@ -161,7 +187,8 @@ impl Conditions {
         let time = Time(now).to_string();
         let slot = self.all.iter().find(|(_, c)| c["type"] == kind).map(|(n, _)| *n);
         let old = slot.and_then(|n| self.all.get(&n));
-        let same = old.is_some_and(|c| c["status"] == status && c["reason"] == reason && c["message"] == message);
+        let same =
+            old.is_some_and(|c| c["status"] == status && c["reason"] == reason && c["message"] == message);
         if same && !touch {
             return;
         }

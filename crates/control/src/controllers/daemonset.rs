@@ -91,7 +91,13 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
         plan.push(common::delete(pod.key(), &pod.metadata));
     }
     if made > 0 {
-        plan.push(common::event(key, &set.metadata, COMPONENT, "SuccessfulCreate", format!("Created {made} pods")));
+        plan.push(common::event(
+            key,
+            &set.metadata,
+            COMPONENT,
+            "SuccessfulCreate",
+            format!("Created {made} pods"),
+        ));
         report.waits(format!("{made} new pods"));
     }
     roll(&mut plan, &mut report, key, &set, &counts, outdated);
@@ -110,11 +116,20 @@ struct Counts {
 }
 
 /// Replaces outdated pods, unavailable ones at once and available ones as `maxUnavailable` allows.
-fn roll(plan: &mut Plan, report: &mut Report, key: &Key, set: &DaemonSet, counts: &Counts, outdated: Vec<(Arc<Pod>, bool)>) {
+fn roll(
+    plan: &mut Plan,
+    report: &mut Report,
+    key: &Key,
+    set: &DaemonSet,
+    counts: &Counts,
+    outdated: Vec<(Arc<Pod>, bool)>,
+) {
     if &*set.spec.update_strategy.kind == "OnDelete" || outdated.is_empty() {
         return;
     }
-    let most = int_or_percent(&set.spec.update_strategy.rolling_update.max_unavailable, 1, counts.desired, true).max(1);
+    let most =
+        int_or_percent(&set.spec.update_strategy.rolling_update.max_unavailable, 1, counts.desired, true)
+            .max(1);
     let mut room = most - (counts.desired - counts.available);
     for (pod, available) in outdated {
         if available {
@@ -169,9 +184,7 @@ fn revisions(view: &View, plan: &mut Plan, key: &Key, set: &DaemonSet, reference
     let old = known.iter().filter(|revision| *revision.data != data);
     let surplus = known.len().saturating_sub(limit + 1);
     plan.actions.extend(old.take(surplus).map(|revision| common::delete(revision.key(), &revision.metadata)));
-    current
-        .and_then(|revision| revision.metadata.labels.get(HASH).map(|h| h.to_string()))
-        .unwrap_or(hash)
+    current.and_then(|revision| revision.metadata.labels.get(HASH).map(|h| h.to_string())).unwrap_or(hash)
 }
 
 /// The template as a revision holds it: a patch that replaces, which is how `kubectl rollout undo` applies it.
@@ -197,8 +210,10 @@ fn template(set: &DaemonSet, hash: &str) -> Value {
 
 /// A pod of the template as the scheduler's predicates read one.
 fn probe(template: &Value, key: &Key) -> Pod {
-    serde_json::from_value(json!({"metadata": {"name": key.name, "namespace": key.namespace}, "spec": template["spec"]}))
-        .unwrap_or_default()
+    serde_json::from_value(
+        json!({"metadata": {"name": key.name, "namespace": key.namespace}, "spec": template["spec"]}),
+    )
+    .unwrap_or_default()
 }
 
 fn eligible(probe: &Pod, node: &Node) -> bool {
@@ -208,7 +223,8 @@ fn eligible(probe: &Pod, node: &Node) -> bool {
 fn pod_for(template: &Value, key: &Key, set: &DaemonSet, reference: &Value, node: &Node) -> Value {
     let mut pod = common::pod_from(template, &key.namespace, &set.metadata, reference.clone());
     let field = json!({"key": "metadata.name", "operator": "In", "values": [node.metadata.name]});
-    let required = &mut pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    let required =
+        &mut pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
     match required["nodeSelectorTerms"].as_array_mut() {
         Some(terms) => terms.iter_mut().for_each(|term| term["matchFields"] = json!([field])),
         None => *required = json!({"nodeSelectorTerms": [{"matchFields": [field]}]}),
@@ -222,7 +238,8 @@ fn node_of(pod: &Pod) -> Option<Arc<str>> {
         return Some(pod.spec.node_name.clone());
     }
     let affinity = pod.spec.affinity.as_deref()?;
-    let terms = &affinity["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
+    let terms =
+        &affinity["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
     terms[0]["matchFields"][0]["values"][0].as_str().map(Into::into)
 }
 

@@ -33,11 +33,21 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
                 report.waits(format!("a free name instead of {taken}"));
                 let count = deployment.status.collision_count.unwrap_or(0) + 1;
                 let old = json!({"collisionCount": deployment.status.collision_count});
-                common::patch_status(&mut plan, key, &deployment.metadata, &old, json!({"collisionCount": count}));
+                common::patch_status(
+                    &mut plan,
+                    key,
+                    &deployment.metadata,
+                    &old,
+                    json!({"collisionCount": count}),
+                );
                 return (plan, report);
             }
             let replicas = rolling::first_size(&deployment, &sets);
-            if replicas > 0 || deployment.spec.replicas == Some(0) || !rolling::is_recreate(&deployment) || sets.old_pods() == 0 {
+            if replicas > 0
+                || deployment.spec.replicas == Some(0)
+                || !rolling::is_recreate(&deployment)
+                || sets.old_pods() == 0
+            {
                 let object = sets.make(&deployment, key, replicas, revision);
                 let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
                 plan.push(Action::Create {
@@ -47,7 +57,13 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
                 });
                 if replicas > 0 {
                     let message = format!("Scaled up replica set {name} from 0 to {replicas}");
-                    plan.push(common::event(key, &deployment.metadata, COMPONENT, "ScalingReplicaSet", message));
+                    plan.push(common::event(
+                        key,
+                        &deployment.metadata,
+                        COMPONENT,
+                        "ScalingReplicaSet",
+                        message,
+                    ));
                 }
                 report.waits(format!("the new ReplicaSet {name}"));
             } else {

@@ -117,7 +117,8 @@ fn ports(service: &Service, pod: &Pod) -> Value {
             Value::String(name) => match name.parse::<u64>() {
                 Ok(number) => number,
                 Err(_) => {
-                    let named = |p: &&crate::model::ContainerPort| *p.name == **name && p.protocol == port.protocol;
+                    let named =
+                        |p: &&crate::model::ContainerPort| *p.name == **name && p.protocol == port.protocol;
                     u64::from(pod.spec.ports.iter().find(named)?.container_port)
                 }
             },

@@ -29,8 +29,13 @@ fn owner(view: &View, object: &Object, plan: &mut Plan, report: &mut Report) {
     let dependents = view.objects.dependents(&object.metadata.uid);
     if has(ORPHAN) {
         for dependent in &dependents {
-            let others: Vec<_> =
-                dependent.metadata.owner_references.iter().filter(|o| o.uid != object.metadata.uid).map(reference_json).collect();
+            let others: Vec<_> = dependent
+                .metadata
+                .owner_references
+                .iter()
+                .filter(|o| o.uid != object.metadata.uid)
+                .map(reference_json)
+                .collect();
             plan.push(Action::Patch {
                 target: dependent.key(),
                 subresource: None,
@@ -43,7 +48,11 @@ fn owner(view: &View, object: &Object, plan: &mut Plan, report: &mut Report) {
         }
     } else if has(FOREGROUND) {
         let blocking = dependents.iter().filter(|dependent| {
-            dependent.metadata.owner_references.iter().any(|o| o.uid == object.metadata.uid && o.block_owner_deletion)
+            dependent
+                .metadata
+                .owner_references
+                .iter()
+                .any(|o| o.uid == object.metadata.uid && o.block_owner_deletion)
         });
         let count = blocking.count();
         for dependent in dependents.iter().filter(|dependent| !dependent.metadata.is_deleting()) {
@@ -80,7 +89,8 @@ fn dependent(view: &View, object: &Object, plan: &mut Plan) {
         let found = view.objects.get(&Key::new(resource.name.clone(), namespace, owner.name.clone()));
         found.is_none_or(|found| found.metadata.uid != owner.uid)
     };
-    let (lost, left): (Vec<_>, Vec<_>) = object.metadata.owner_references.iter().partition(|owner| gone(owner));
+    let (lost, left): (Vec<_>, Vec<_>) =
+        object.metadata.owner_references.iter().partition(|owner| gone(owner));
     if lost.is_empty() {
         return;
     }

@@ -31,7 +31,8 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
     let active: Vec<Arc<Pod>> = pods.iter().filter(|pod| pod.is_active()).cloned().collect();
     let phase = |wanted: &str| pods.iter().filter(|pod| &*pod.status.phase == wanted).count() as i32;
     let indexed = &*job.spec.completion_mode == "Indexed";
-    let done: BTreeSet<i64> = pods.iter().filter(|pod| &*pod.status.phase == "Succeeded").filter_map(|pod| index(pod)).collect();
+    let done: BTreeSet<i64> =
+        pods.iter().filter(|pod| &*pod.status.phase == "Succeeded").filter_map(|pod| index(pod)).collect();
     // Pods may have been deleted since they were counted: counts never go back.
     let succeeded = if indexed { done.len() as i32 } else { phase("Succeeded") }.max(job.status.succeeded);
     let failed = phase("Failed").max(job.status.failed);
@@ -43,7 +44,8 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
         Some(count) => succeeded >= count,
         None => succeeded > 0 && active.is_empty(),
     };
-    let overdue = job.spec.active_deadline_seconds.zip(started).is_some_and(|(limit, start)| now >= start + limit);
+    let overdue =
+        job.spec.active_deadline_seconds.zip(started).is_some_and(|(limit, start)| now >= start + limit);
     let failure = if failed > job.spec.backoff_limit.unwrap_or(6) {
         Some(("BackoffLimitExceeded", "Job has reached the specified backoff limit"))
     } else if overdue {
@@ -86,8 +88,10 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
         let wanted = completions.map_or(parallelism, |count| parallelism.min(count - succeeded));
         // A work queue without a number of completions starts no more pods once one has succeeded.
         let wanted = if completions.is_none() && succeeded > 0 { 0 } else { wanted };
-        let resume = pods.iter().filter(|pod| &*pod.status.phase == "Failed").filter_map(|pod| ended(pod)).max();
-        let resume = resume.map_or(0, |last| last + BACKOFF.0.saturating_mul(1 << (failed - 1).clamp(0, 10)).min(BACKOFF.1));
+        let resume =
+            pods.iter().filter(|pod| &*pod.status.phase == "Failed").filter_map(|pod| ended(pod)).max();
+        let resume = resume
+            .map_or(0, |last| last + BACKOFF.0.saturating_mul(1 << (failed - 1).clamp(0, 10)).min(BACKOFF.1));
         if now_active > wanted {
             let mut surplus = active.clone();
             common::rank_for_deletion(&mut surplus);
@@ -112,7 +116,13 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
             }
             if count > 0 {
                 report.waits(format!("{count} new pods"));
-                plan.push(common::event(key, &job.metadata, COMPONENT, "SuccessfulCreate", format!("Created {count} pods")));
+                plan.push(common::event(
+                    key,
+                    &job.metadata,
+                    COMPONENT,
+                    "SuccessfulCreate",
+                    format!("Created {count} pods"),
+                ));
             }
         }
         if let Some((limit, start)) = job.spec.active_deadline_seconds.zip(started) {
@@ -145,7 +155,8 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
 }
 
 fn finished_at(job: &Job) -> Option<i64> {
-    let ended = |c: &&crate::model::Condition| matches!(&*c.kind, "Complete" | "Failed") && &*c.status == "True";
+    let ended =
+        |c: &&crate::model::Condition| matches!(&*c.kind, "Complete" | "Failed") && &*c.status == "True";
     job.status.conditions.iter().find(ended).map(|c| c.last_transition_time.map_or(0, |t| t.0))
 }
 
@@ -177,7 +188,8 @@ fn ended(pod: &Pod) -> Option<i64> {
 }
 
 fn free_indexes(job: &Job, done: &BTreeSet<i64>, active: &[Arc<Pod>]) -> impl Iterator<Item = i64> {
-    let taken: BTreeSet<i64> = active.iter().filter_map(|pod| index(pod)).chain(done.iter().copied()).collect();
+    let taken: BTreeSet<i64> =
+        active.iter().filter_map(|pod| index(pod)).chain(done.iter().copied()).collect();
     (0..i64::from(job.spec.completions.unwrap_or(0))).filter(move |n| !taken.contains(n))
 }
 

@@ -15,7 +15,8 @@ pub fn plan(view: &View, key: &Key, _now: i64, _seed: u64) -> (Plan, Report) {
     if !node.spec.pod_cidr.is_empty() || node.metadata.is_deleting() {
         return (plan, report);
     }
-    let taken: BTreeSet<String> = view.nodes.all().iter().map(|node| node.spec.pod_cidr.to_string()).collect();
+    let taken: BTreeSet<String> =
+        view.nodes.all().iter().map(|node| node.spec.pod_cidr.to_string()).collect();
     match free(&view.settings.cluster_cidr, view.settings.node_mask, &taken) {
         Some(cidr) => plan.push(Action::Patch {
             target: key.clone(),
@@ -24,7 +25,10 @@ pub fn plan(view: &View, key: &Key, _now: i64, _seed: u64) -> (Plan, Report) {
             // Two nodes planned at once would get the same range; the driver plans nodes one after the other.
             only_if: Precondition::unchanged(&node.metadata),
         }),
-        None => report.waits(format!("a free range in {}: widen the cluster's range or delete nodes", view.settings.cluster_cidr)),
+        None => report.waits(format!(
+            "a free range in {}: widen the cluster's range or delete nodes",
+            view.settings.cluster_cidr
+        )),
     }
     (plan, report)
 }

@@ -19,7 +19,8 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
     let (mut plan, mut report) = (Plan::default(), Report::default());
     let Some(node) = view.nodes.by_key(key).cloned() else { return (plan, report) };
     // Nobody is judged for silence while it was us who could not hear.
-    let since = view.heard.get(&key.name).copied().unwrap_or(view.settings.started_at).max(view.settings.started_at);
+    let since =
+        view.heard.get(&key.name).copied().unwrap_or(view.settings.started_at).max(view.settings.started_at);
     let silent = now >= since + view.settings.node_grace;
     if !silent {
         plan.again_at(since + view.settings.node_grace);
@@ -34,7 +35,9 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
             conditions.set(kind, false, "NodeStatusUnknown", text, now, false);
         }
         if let Some(mut all) = conditions.into_changed() {
-            for condition in all.as_array_mut().into_iter().flatten().filter(|c| c["reason"] == "NodeStatusUnknown") {
+            for condition in
+                all.as_array_mut().into_iter().flatten().filter(|c| c["reason"] == "NodeStatusUnknown")
+            {
                 condition["status"] = json!("Unknown");
             }
             list = Some(all);
@@ -56,7 +59,15 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
     };
     taints(&mut plan, key, &node, state, now);
     for pod in view.pods.on_node(&key.name) {
-        judge(&mut plan, &node, &pod, silent, since + view.settings.node_grace, view.settings.eviction_toleration, now);
+        judge(
+            &mut plan,
+            &node,
+            &pod,
+            silent,
+            since + view.settings.node_grace,
+            view.settings.eviction_toleration,
+            now,
+        );
     }
     (plan, report)
 }
@@ -129,7 +140,13 @@ fn judge(plan: &mut Plan, node: &Node, pod: &Pod, silent: bool, silent_at: i64, 
         } else {
             plan.push(common::delete(pod.key(), &pod.metadata));
             let text = format!("Marking for deletion Pod {}/{}", pod.metadata.namespace, pod.metadata.name);
-            plan.push(common::event(&pod.key(), &pod.metadata, "taint-eviction-controller", "TaintManagerEviction", text));
+            plan.push(common::event(
+                &pod.key(),
+                &pod.metadata,
+                "taint-eviction-controller",
+                "TaintManagerEviction",
+                text,
+            ));
         }
     }
 }
@@ -160,13 +177,15 @@ fn patience(pod: &Pod, taint: &Taint) -> Patience {
 fn dangle(plan: &mut Plan, pod: &Pod, lost: bool, now: i64) {
     let mut conditions = Conditions::new(&pod.status.conditions);
     if lost {
-        let text = "The pod's node has been out of reach for longer than the pod tolerates. It may still run there.";
+        let text =
+            "The pod's node has been out of reach for longer than the pod tolerates. It may still run there.";
         conditions.set(DANGLING, true, "NodeUnreachable", text, now, false);
         conditions.set("Ready", false, "NodeUnreachable", text, now, false);
     } else {
         conditions.remove(DANGLING);
         // The node says by itself whether the pod is ready; until then its containers' last word holds.
-        let ready = !pod.status.container_statuses.is_empty() && pod.status.container_statuses.iter().all(|c| c.ready);
+        let ready = !pod.status.container_statuses.is_empty()
+            && pod.status.container_statuses.iter().all(|c| c.ready);
         conditions.set("Ready", ready, "", "", now, false);
     }
     if let Some(list) = conditions.into_changed() {

@@ -24,9 +24,11 @@ pub fn plan(view: &View, _key: &Key, _now: i64, _seed: u64) -> (Plan, Report) {
             });
         }
     }
-    let mut finished: Vec<&Arc<Pod>> = pods.iter().filter(|pod| pod.is_finished() && !pod.metadata.is_deleting()).collect();
+    let mut finished: Vec<&Arc<Pod>> =
+        pods.iter().filter(|pod| pod.is_finished() && !pod.metadata.is_deleting()).collect();
     let surplus = finished.len().saturating_sub(view.settings.terminated_pods);
     finished.sort_by_key(|pod| pod.metadata.creation_timestamp);
-    plan.actions.extend(finished.into_iter().take(surplus).map(|pod| common::delete(pod.key(), &pod.metadata)));
+    plan.actions
+        .extend(finished.into_iter().take(surplus).map(|pod| common::delete(pod.key(), &pod.metadata)));
     (plan, report)
 }

@@ -33,7 +33,9 @@ fn pod(name: &str, ready: bool, more: Value) -> Pod {
 fn json_patch_merge(target: &mut Value, patch: Value) {
     match (target, patch) {
         (Value::Object(target), Value::Object(patch)) => {
-            patch.into_iter().for_each(|(name, value)| json_patch_merge(target.entry(name).or_insert(Value::Null), value));
+            patch
+                .into_iter()
+                .for_each(|(name, value)| json_patch_merge(target.entry(name).or_insert(Value::Null), value));
         }
         (target, patch) => *target = patch,
     }
@@ -45,7 +47,9 @@ fn writes(plan: &crate::plan::Plan) -> Vec<String> {
         .filter_map(|action| match action {
             Action::Create { resource, .. } => Some(format!("create {resource}")),
             Action::Delete { target, .. } => Some(format!("delete {}", target.name)),
-            Action::Patch { target, subresource, .. } => Some(format!("patch {} {}", target.name, subresource.unwrap_or("-"))),
+            Action::Patch { target, subresource, .. } => {
+                Some(format!("patch {} {}", target.name, subresource.unwrap_or("-")))
+            }
             _ => None,
         })
         .collect()
@@ -91,7 +95,8 @@ fn a_silent_node_is_tainted_and_its_pods_dangle_only_after_their_patience() {
     view.nodes.upsert(node);
     view.pods.upsert(pod("p", true, json!({})));
     view.heard.insert("a".into(), NOW);
-    let at = |view: &View, now: i64| writes(&nodelifecycle::plan(view, &Key::new("nodes", "", "a"), now, 0).0);
+    let at =
+        |view: &View, now: i64| writes(&nodelifecycle::plan(view, &Key::new("nodes", "", "a"), now, 0).0);
     assert!(at(&view, NOW + 39).is_empty());
     assert_eq!(at(&view, NOW + 41), ["patch a status", "patch a -"]);
     assert_eq!(at(&view, NOW + 341), ["patch a status", "patch a -", "patch p status"]);

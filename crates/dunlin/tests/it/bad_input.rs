@@ -26,13 +26,20 @@ fn wrong_manifests_are_refused_with_the_path_of_the_field() -> Result<()> {
         &["strict decoding error: unknown field \"spec.containers[0].imagee\""],
     )?;
     has(&refused(&pod("{containers: []}"))?, &["spec.containers: Required value"])?;
-    has(&refused(&pod("{containers: [{name: A_b, image: b}]}"))?, &["spec.containers[0].name: Invalid value", "RFC 1123"])?;
     has(
-        &refused(&pod("{containers: [{name: a, image: b, resources: {requests: {cpu: 2}, limits: {cpu: 1}}}]}"))?,
+        &refused(&pod("{containers: [{name: A_b, image: b}]}"))?,
+        &["spec.containers[0].name: Invalid value", "RFC 1123"],
+    )?;
+    has(
+        &refused(&pod(
+            "{containers: [{name: a, image: b, resources: {requests: {cpu: 2}, limits: {cpu: 1}}}]}",
+        ))?,
         &["spec.containers[0].resources.requests", "must be less than or equal to cpu limit"],
     )?;
     has(
-        &refused("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: c}}, spec: {containers: [{name: a, image: b}]}}}\n")?,
+        &refused(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: c}}, spec: {containers: [{name: a, image: b}]}}}\n",
+        )?,
         &["`selector` does not match template `labels`"],
     )?;
     has(&refused("apiVersion: v1\nkind: Podd\nmetadata: {name: x}\n")?, &["no matches for kind \"Podd\""])?;
@@ -45,7 +52,12 @@ fn pods_that_cannot_run_say_why() -> Result<()> {
     world.kubectl.run(&["run", "absent", "--image=127.0.0.1:1/no/such:image"])?;
     world.kubectl.run(&["run", "never", "--image=not-here:test", "--image-pull-policy=Never"])?;
     world.kubectl.run(&["run", "misspelt", "--image=hello:test", "--command", "--", "/no-such-command"])?;
-    world.shell("keyless", "true", "    env: [{name: A, valueFrom: {configMapKeyRef: {name: nowhere, key: a}}}]", "")?;
+    world.shell(
+        "keyless",
+        "true",
+        "    env: [{name: A, valueFrom: {configMapKeyRef: {name: nowhere, key: a}}}]",
+        "",
+    )?;
     world.shell("vast", "true", "    resources: {requests: {memory: 900Ti}}", "")?;
 
     world.pod_when("absent", |p| waiting("ErrImagePull")(p) || waiting("ImagePullBackOff")(p))?;
@@ -53,7 +65,9 @@ fn pods_that_cannot_run_say_why() -> Result<()> {
     world.pod_when("never", waiting("ErrImageNeverPull"))?;
     world.pod_when("keyless", waiting("CreateContainerConfigError"))?;
     has(&world.kubectl.run(&["describe", "pod", "keyless"])?, &["configmap \"nowhere\" not found"])?;
-    let misspelt = world.pod_when("misspelt", |p| p["status"]["containerStatuses"][0]["restartCount"] != 0 || waiting("CrashLoopBackOff")(p))?;
+    let misspelt = world.pod_when("misspelt", |p| {
+        p["status"]["containerStatuses"][0]["restartCount"] != 0 || waiting("CrashLoopBackOff")(p)
+    })?;
     has(&misspelt["status"].to_string(), &["/no-such-command"])?;
     let vast = world.pod_when("vast", |p| p["status"]["conditions"][0]["reason"] == "Unschedulable")?;
     has(&vast["status"].to_string(), &["0/1 nodes are available", "Insufficient memory"])?;
@@ -84,7 +98,8 @@ fn the_program_refuses_what_cannot_work() -> Result<()> {
     ensure!(code == Some(1));
     has(&said, &[&folder, "999", "version"])?;
 
-    let (code, said) = dunlin(&["agent", "--server", "https://127.0.0.1:1", "--token", "nonsense", "--data-dir", &folder])?;
+    let (code, said) =
+        dunlin(&["agent", "--server", "https://127.0.0.1:1", "--token", "nonsense", "--data-dir", &folder])?;
     ensure!(code == Some(1));
     has(&said, &["token"])?;
     Ok(())

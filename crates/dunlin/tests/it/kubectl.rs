@@ -62,10 +62,8 @@ fn drives_a_deployment_through_its_life() -> Result<()> {
     ensure!(run("get deployments -l tier=front -o name")?.contains("web"));
     ensure!(run("get deployment web -o jsonpath={.metadata.annotations.note}")? == "kept");
 
-    let server_side = kubectl.run_with(
-        &["apply", "--server-side", "--force-conflicts", "-f", "-"],
-        DEPLOYMENT,
-    )?;
+    let server_side =
+        kubectl.run_with(&["apply", "--server-side", "--force-conflicts", "-f", "-"], DEPLOYMENT)?;
     ensure!(server_side.contains("serverside-applied"), "{server_side}");
 
     run("expose deployment web --port=80 --target-port=8080")?;
@@ -77,8 +75,13 @@ fn drives_a_deployment_through_its_life() -> Result<()> {
     })?;
 
     let pod = run("get pods -l app=web -o jsonpath={.items[0].metadata.name}")?;
-    ensure!(kubectl.run(&["exec", &pod, "--", "/hello", "env"])?.contains("KUBERNETES_SERVICE_HOST=169.254."));
-    ensure!(kubectl.run_with(&["exec", "-i", &pod, "--", "/hello", "cat"], "through the pipe")? == "through the pipe");
+    ensure!(
+        kubectl.run(&["exec", &pod, "--", "/hello", "env"])?.contains("KUBERNETES_SERVICE_HOST=169.254.")
+    );
+    ensure!(
+        kubectl.run_with(&["exec", "-i", &pod, "--", "/hello", "cat"], "through the pipe")?
+            == "through the pipe"
+    );
     ensure!(kubectl.refused(&["exec", &pod, "--", "/hello", "exit", "7"], "")?.contains("exit code 7"));
 
     run("delete deployment web --timeout=60s")?;

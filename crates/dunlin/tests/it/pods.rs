@@ -39,14 +39,22 @@ fn gives_environment_and_volumes_from_every_source() -> Result<()> {
     world.pod_when("full", running)?;
     let log = world.log_with("full", "written")?;
     for line in [
-        "redopensesame", "PLAIN=plain", "EXPANDED=not-plain", "COLOUR=red", "PASSWORD=opensesame", "POD=full",
-        "LIMIT=64", "FROM_colour=red", "app=\"full\"",
+        "redopensesame",
+        "PLAIN=plain",
+        "EXPANDED=not-plain",
+        "COLOUR=red",
+        "PASSWORD=opensesame",
+        "POD=full",
+        "LIMIT=64",
+        "FROM_colour=red",
+        "app=\"full\"",
     ] {
         ensure!(log.contains(line), "{line} is missing in {log}");
     }
     let mounts = world.kubectl.run(&["exec", "full", "--", "df", "/memory"])?;
     ensure!(mounts.contains("1024"), "a memory volume has its size limit: {mounts}");
-    let token = world.kubectl.run(&["exec", "full", "--", "ls", "/var/run/secrets/kubernetes.io/serviceaccount"])?;
+    let token =
+        world.kubectl.run(&["exec", "full", "--", "ls", "/var/run/secrets/kubernetes.io/serviceaccount"])?;
     ensure!(token.contains("token") && token.contains("ca.crt") && token.contains("namespace"), "{token}");
 
     world.kubectl.run(&["patch", "configmap", "settings", "-p", r#"{"data":{"colour":"blue"}}"#])?;
@@ -84,11 +92,14 @@ spec:
 ",
     )?;
     let pod = world.pod_when("probed", running)?;
-    let order = world.kubectl.run(&["exec", "probed", "-c", "web", "--", "/hello", "read", "/shared/order"])?;
+    let order =
+        world.kubectl.run(&["exec", "probed", "-c", "web", "--", "/hello", "read", "/shared/order"])?;
     ensure!(order == "first\nsecond\n", "{order}");
     let address = pod["status"]["podIP"].as_str().unwrap_or_default().to_owned();
     world.server.http(&address, 8080, "/fall-ill")?;
-    world.pod_when("probed", |pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1 && running(pod))?;
+    world.pod_when("probed", |pod| {
+        pod["status"]["containerStatuses"][0]["restartCount"] == 1 && running(pod)
+    })?;
     ensure!(world.kubectl.run(&["describe", "pod", "probed"])?.contains("Unhealthy"));
     ensure!(world.kubectl.run(&["logs", "probed", "-c", "web", "--previous"])?.contains("/fall-ill"));
     Ok(())

@@ -1,8 +1,8 @@
 //! What keeps running when we do not: the agent killed, and the server with it.
 
 use anyhow::{Result, ensure};
-use dunlin_testkit::wait;
 use dunlin_testkit::cluster::PATIENCE;
+use dunlin_testkit::wait;
 
 use crate::support::{World, running};
 

@@ -80,9 +80,11 @@ impl Ipam {
         // Usable: not the base, not the gateway, not the broadcast address.
         let usable = range.size().saturating_sub(3);
         let base = u32::from(range.base) + 2;
-        let start = self.last.filter(|l| range.contains(*l)).map_or(0, |l| u32::from(l).saturating_sub(base) + 1);
+        let start =
+            self.last.filter(|l| range.contains(*l)).map_or(0, |l| u32::from(l).saturating_sub(base) + 1);
         let taken: std::collections::BTreeSet<Ipv4Addr> = self.reserved.values().copied().collect();
-        let free = (0..usable).map(|n| Ipv4Addr::from(base + (start + n) % usable)).find(|a| !taken.contains(a));
+        let free =
+            (0..usable).map(|n| Ipv4Addr::from(base + (start + n) % usable)).find(|a| !taken.contains(a));
         let address = free.ok_or_else(|| Error::Exhausted(range.to_string()))?;
         self.reserved.insert(uid.to_owned(), address);
         self.last = Some(address);
@@ -105,7 +107,8 @@ mod tests {
         assert_eq!(range.to_string(), "10.42.3.0/29");
         assert_eq!(range.gateway(), Ipv4Addr::new(10, 42, 3, 1));
         let mut ipam = Ipam::default();
-        let all: Vec<u8> = (0..5).map(|n| ipam.reserve(&n.to_string(), &range).expect("free").octets()[3]).collect();
+        let all: Vec<u8> =
+            (0..5).map(|n| ipam.reserve(&n.to_string(), &range).expect("free").octets()[3]).collect();
         assert_eq!(all, [2, 3, 4, 5, 6]);
         assert_eq!(ipam.reserve("3", &range).expect("kept").octets()[3], 5);
         assert!(matches!(ipam.reserve("x", &range), Err(Error::Exhausted(_))));

@@ -101,7 +101,10 @@ mod tests {
             "dunlin_0a",
             "dnl0a",
             &range,
-            &[(pod, port(None, Protocol::Tcp)), (pod, port(Some(Ipv4Addr::new(192, 0, 2, 1)), Protocol::Udp))],
+            &[
+                (pod, port(None, Protocol::Tcp)),
+                (pod, port(Some(Ipv4Addr::new(192, 0, 2, 1)), Protocol::Udp)),
+            ],
         );
         assert!(text.contains("\n    tcp dport 8080 dnat to 10.42.0.5:80\n"), "{text}");
         assert!(text.contains("\n    ip daddr 192.0.2.1 udp dport 8080 dnat to 10.42.0.5:80\n"), "{text}");

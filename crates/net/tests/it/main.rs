@@ -31,7 +31,9 @@ impl Drop for Namespace {
 
 #[test]
 fn two_pods_reach_each_other_and_host_ports_lead_inside() {
-    let (Some(host), Some(a), Some(b)) = (Namespace::new("dnlh"), Namespace::new("dnla"), Namespace::new("dnlb")) else {
+    let (Some(host), Some(a), Some(b)) =
+        (Namespace::new("dnlh"), Namespace::new("dnla"), Namespace::new("dnlb"))
+    else {
         eprintln!("not root: the pod network was not exercised");
         return;
     };
@@ -53,7 +55,11 @@ fn two_pods_reach_each_other_and_host_ports_lead_inside() {
 async fn exercise(a: &str, b: &str) {
     assert!(run(&["ip", "link", "set", "lo", "up"]));
     let dir = tempfile::tempdir().expect("dir");
-    let config = NetConfig { id: "0a1b2c3d".into(), range: "10.99.0.0/24".parse().expect("range"), state_dir: dir.path().into() };
+    let config = NetConfig {
+        id: "0a1b2c3d".into(),
+        range: "10.99.0.0/24".parse().expect("range"),
+        state_dir: dir.path().into(),
+    };
     let network = Network::start(config.clone()).await.expect("start");
     let port = HostPort { protocol: Protocol::Tcp, host_ip: None, host_port: 8080, container_port: 80 };
     let first = network.attach("pod-a", a.as_ref(), &[port]).await.expect("attach a");
@@ -61,7 +67,10 @@ async fn exercise(a: &str, b: &str) {
     assert_eq!((first, second), (Ipv4Addr::new(10, 99, 0, 2), Ipv4Addr::new(10, 99, 0, 3)));
 
     let inside = netlink::open_namespace(a.as_ref()).expect("open");
-    let listener = netlink::in_namespace(inside, || Ok(std::net::TcpListener::bind("0.0.0.0:80").expect("bind"))).await.expect("listen");
+    let listener =
+        netlink::in_namespace(inside, || Ok(std::net::TcpListener::bind("0.0.0.0:80").expect("bind")))
+            .await
+            .expect("listen");
     for address in ["10.99.0.2:80"] {
         let from_b = netlink::open_namespace(b.as_ref()).expect("open");
         netlink::connect(from_b, address.parse().expect("address")).await.expect("pod to pod");

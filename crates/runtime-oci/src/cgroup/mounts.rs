@@ -22,7 +22,17 @@ pub enum Hierarchies {
 
 /// What version 1 hierarchies are used for here; others (`name=systemd`) are left alone.
 const CONTROLLERS: [&str; 12] = [
-    "blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "net_cls", "net_prio", "perf_event",
+    "blkio",
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "devices",
+    "freezer",
+    "hugetlb",
+    "memory",
+    "net_cls",
+    "net_prio",
+    "perf_event",
     "pids",
 ];
 
@@ -37,7 +47,8 @@ pub fn find(mountinfo: &str) -> Option<Hierarchies> {
         }
         if kind == "cgroup" && path.starts_with("/sys/fs/cgroup/") {
             let options = after.split(' ').nth(2).unwrap_or_default().split(',');
-            let controllers: Vec<String> = options.filter(|o| CONTROLLERS.contains(o)).map(str::to_owned).collect();
+            let controllers: Vec<String> =
+                options.filter(|o| CONTROLLERS.contains(o)).map(str::to_owned).collect();
             if !controllers.is_empty() && !legacy.iter().any(|l| l.path == Path::new(path)) {
                 legacy.push(Legacy { controllers, path: PathBuf::from(path) });
             }
@@ -64,7 +75,8 @@ mod tests {
                     40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd\n\
                     41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
         let Some(Hierarchies::Legacy(mounts)) = find(info) else { panic!("not legacy") };
-        let controllers: Vec<&str> = mounts.iter().flat_map(|m| m.controllers.iter().map(String::as_str)).collect();
+        let controllers: Vec<&str> =
+            mounts.iter().flat_map(|m| m.controllers.iter().map(String::as_str)).collect();
         assert_eq!(controllers, ["cpu", "cpuacct", "memory"]);
     }
 

@@ -30,7 +30,8 @@ pub struct Request {
 pub fn run(directory: &Path, control: BorrowedFd<'_>) -> Result<(), Failed> {
     let signals = child_signals().map_err(|e| Failed::create("preparing for signals", e))?;
     let mut datagram = vec![0u8; 256 * 1024];
-    let length = rustix::io::read(control, &mut datagram).map_err(|e| Failed::create("reading the request", e))?;
+    let length =
+        rustix::io::read(control, &mut datagram).map_err(|e| Failed::create("reading the request", e))?;
     let request: Request =
         serde_json::from_slice(&datagram[..length]).map_err(|e| Failed::create("reading the request", e))?;
     let bundle = Bundle::read(directory).map_err(|e| Failed::create("reading the bundle", e))?;

@@ -80,13 +80,17 @@ impl Command {
         let process = spec.process().as_ref();
         let args = process.and_then(|p| p.args().as_ref()).map_or(&[][..], Vec::as_slice);
         let env = process.and_then(|p| p.env().as_ref()).map_or(&[][..], Vec::as_slice);
-        let strings = |list: &[String]| list.iter().map(|s| CString::new(s.as_bytes())).collect::<Result<Vec<_>, _>>();
-        let (Ok(args), Ok(env), Ok(program)) = (strings(args), strings(env), CString::new(path.as_bytes())) else {
-            return Failed { failure: Failure::Command, text: "a NUL byte in the command or the environment".into() };
+        let strings =
+            |list: &[String]| list.iter().map(|s| CString::new(s.as_bytes())).collect::<Result<Vec<_>, _>>();
+        let (Ok(args), Ok(env), Ok(program)) = (strings(args), strings(env), CString::new(path.as_bytes()))
+        else {
+            return Failed {
+                failure: Failure::Command,
+                text: "a NUL byte in the command or the environment".into(),
+            };
         };
-        let pointers = |list: &[CString]| {
-            list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
-        };
+        let pointers =
+            |list: &[CString]| list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>();
         let (argv, envp) = (pointers(&args), pointers(&env));
         default_signals();
         if let Some(filter) = &self.filter
@@ -105,7 +109,9 @@ impl Command {
         let reason = match error.raw_os_error() {
             // The file is there: find() has seen it. What is missing is what it needs.
             Some(libc::ENOENT) => "its interpreter or dynamic linker is not in the image".to_owned(),
-            Some(libc::ENOEXEC) => "exec format error (another architecture, or a script without #!)".to_owned(),
+            Some(libc::ENOEXEC) => {
+                "exec format error (another architecture, or a script without #!)".to_owned()
+            }
             Some(libc::EACCES) => "permission denied".to_owned(),
             _ => error.to_string(),
         };

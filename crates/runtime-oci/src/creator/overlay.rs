@@ -8,8 +8,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
-    fsmount, fsopen, mount, move_mount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, mount, move_mount,
 };
 
 use super::Failed;
@@ -22,13 +22,18 @@ pub fn mount_root(bundle: &Bundle, directory: &Path, target: &Path) -> Result<()
         .map_err(|e| Failed::create("making a mount namespace", e))?;
     for layer in &bundle.layers {
         if !layer.is_dir() {
-            return Err(Failed::create("mounting the root file system", format!("no layer {}", layer.display())));
+            return Err(Failed::create(
+                "mounting the root file system",
+                format!("no layer {}", layer.display()),
+            ));
         }
     }
     match modern(bundle, target) {
         Ok(()) => Ok(()),
         // Before Linux 6.5 layers cannot be given one by one.
-        Err(_) => legacy(bundle, directory, target).map_err(|e| Failed::create("mounting the root file system", e)),
+        Err(_) => {
+            legacy(bundle, directory, target).map_err(|e| Failed::create("mounting the root file system", e))
+        }
     }
 }
 

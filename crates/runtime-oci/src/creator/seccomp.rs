@@ -48,15 +48,45 @@ impl Filter {
 fn guarded() -> Vec<(&'static str, Vec<libc::c_long>)> {
     use libc::*;
     let mut all = vec![
-        ("", vec![
-            SYS_add_key, SYS_keyctl, SYS_request_key, SYS_pivot_root, SYS_swapon, SYS_swapoff, SYS_userfaultfd,
-            SYS_nfsservctl, SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register,
-        ]),
-        ("CAP_SYS_ADMIN", vec![
-            SYS_bpf, SYS_fanotify_init, SYS_fsconfig, SYS_fsmount, SYS_fsopen, SYS_fspick, SYS_lookup_dcookie, SYS_mount,
-            SYS_mount_setattr, SYS_move_mount, SYS_open_tree, SYS_perf_event_open, SYS_quotactl, SYS_setdomainname,
-            SYS_sethostname, SYS_setns, SYS_umount2, SYS_unshare,
-        ]),
+        (
+            "",
+            vec![
+                SYS_add_key,
+                SYS_keyctl,
+                SYS_request_key,
+                SYS_pivot_root,
+                SYS_swapon,
+                SYS_swapoff,
+                SYS_userfaultfd,
+                SYS_nfsservctl,
+                SYS_io_uring_setup,
+                SYS_io_uring_enter,
+                SYS_io_uring_register,
+            ],
+        ),
+        (
+            "CAP_SYS_ADMIN",
+            vec![
+                SYS_bpf,
+                SYS_fanotify_init,
+                SYS_fsconfig,
+                SYS_fsmount,
+                SYS_fsopen,
+                SYS_fspick,
+                SYS_lookup_dcookie,
+                SYS_mount,
+                SYS_mount_setattr,
+                SYS_move_mount,
+                SYS_open_tree,
+                SYS_perf_event_open,
+                SYS_quotactl,
+                SYS_setdomainname,
+                SYS_sethostname,
+                SYS_setns,
+                SYS_umount2,
+                SYS_unshare,
+            ],
+        ),
         ("CAP_SYS_BOOT", vec![SYS_reboot, SYS_kexec_load]),
         ("CAP_SYS_MODULE", vec![SYS_delete_module, SYS_init_module, SYS_finit_module]),
         ("CAP_SYS_PACCT", vec![SYS_acct]),
@@ -66,7 +96,10 @@ fn guarded() -> Vec<(&'static str, Vec<libc::c_long>)> {
         ("CAP_SYS_CHROOT", vec![SYS_chroot]),
         ("CAP_SYSLOG", vec![SYS_syslog]),
         ("CAP_DAC_READ_SEARCH", vec![SYS_open_by_handle_at]),
-        ("CAP_SYS_NICE", vec![SYS_get_mempolicy, SYS_mbind, SYS_set_mempolicy, SYS_move_pages, SYS_migrate_pages]),
+        (
+            "CAP_SYS_NICE",
+            vec![SYS_get_mempolicy, SYS_mbind, SYS_set_mempolicy, SYS_move_pages, SYS_migrate_pages],
+        ),
     ];
     #[cfg(target_arch = "x86_64")]
     all.extend([
@@ -94,7 +127,9 @@ pub fn default_filter(capabilities: &[String]) -> Option<Filter> {
         put(GREATER_OR_EQUAL, 0, 1, 0x4000_0000);
         put(RETURN, 0, 0, refuse(libc::ENOSYS));
     }
-    for number in guarded().into_iter().filter(|(capability, _)| !has(capability)).flat_map(|(_, numbers)| numbers) {
+    for number in
+        guarded().into_iter().filter(|(capability, _)| !has(capability)).flat_map(|(_, numbers)| numbers)
+    {
         put(EQUAL, 0, 1, number as u32);
         put(RETURN, 0, 0, refuse(libc::EPERM));
     }

@@ -1,6 +1,6 @@
 //! Receiving the master of a terminal that libcontainer opened inside the container.
 
-use std::os::fd::{OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 

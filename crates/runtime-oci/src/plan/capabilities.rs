@@ -55,7 +55,12 @@ pub fn granted(wanted: &[String], privileged: bool, own: u64) -> Result<Vec<&'st
         return Err(unknown.clone());
     }
     let wants = |name: &str| privileged || wanted.iter().any(|w| w == name);
-    Ok(NAMES.iter().enumerate().filter(|(n, name)| own >> n & 1 == 1 && wants(name)).map(|(_, name)| *name).collect())
+    Ok(NAMES
+        .iter()
+        .enumerate()
+        .filter(|(n, name)| own >> n & 1 == 1 && wants(name))
+        .map(|(_, name)| *name)
+        .collect())
 }
 
 /// The bounding set in the text of `/proc/<pid>/status`.

@@ -106,7 +106,12 @@ fn mounts(spec: &ContainerSpec, context: &Context<'_>) -> Vec<Value> {
     let defaults = [
         mount("proc", "proc", "/proc", &["nosuid", "noexec", "nodev"]),
         mount("tmpfs", "tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount("devpts", "devpts", "/dev/pts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        mount(
+            "devpts",
+            "devpts",
+            "/dev/pts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
         mount("mqueue", "mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"]),
         mount("bind", shm, "/dev/shm", &["rbind", "nosuid", "noexec", "nodev"]),
         mount("sysfs", "sysfs", "/sys", &["nosuid", "noexec", "nodev", writable]),
@@ -157,7 +162,8 @@ fn linux(spec: &ContainerSpec, context: &Context<'_>) -> Value {
 }
 
 fn namespaces(context: &Context<'_>) -> Vec<Value> {
-    let joined = |kind: &str, pid: u32, file: &str| json!({ "type": kind, "path": format!("/proc/{pid}/ns/{file}") });
+    let joined =
+        |kind: &str, pid: u32, file: &str| json!({ "type": kind, "path": format!("/proc/{pid}/ns/{file}") });
     let sandbox = context.sandbox;
     let mut all = vec![json!({ "type": "mount" })];
     if context.reaper != 0 {

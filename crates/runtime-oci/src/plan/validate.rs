@@ -11,7 +11,10 @@ fn wrong(field: impl Into<String>, reason: impl Into<String>) -> Error {
 /// Checks a sandbox.
 pub fn sandbox(spec: &SandboxSpec) -> Result<(), Error> {
     if !is_name(&spec.id.0) {
-        return Err(wrong("id", format!("{:?} is not a name of letters, digits, '-', '_' and '.'", spec.id.0)));
+        return Err(wrong(
+            "id",
+            format!("{:?} is not a name of letters, digits, '-', '_' and '.'", spec.id.0),
+        ));
     }
     if spec.hostname.len() > 63 || spec.hostname.contains('\0') {
         return Err(wrong("hostname", "must be at most 63 bytes"));
@@ -20,7 +23,7 @@ pub fn sandbox(spec: &SandboxSpec) -> Result<(), Error> {
         return Err(wrong("shareProcessNamespace", "cannot be combined with the host's process namespace"));
     }
     let parts: Vec<&str> = spec.cgroup.split('/').collect();
-    if !parts.iter().all(|part| is_name(part)) {
+    if !parts.iter().all(is_name) {
         return Err(wrong("cgroup", format!("{:?} is not a relative path of plain names", spec.cgroup)));
     }
     for name in spec.sysctls.keys() {
@@ -36,11 +39,13 @@ pub fn sandbox(spec: &SandboxSpec) -> Result<(), Error> {
 fn sysctl(spec: &SandboxSpec, name: &str) -> Result<(), Error> {
     let path = sysctl_path(name);
     let field = format!("sysctls[{name}]");
-    if !path.split('/').all(|part| is_name(part)) {
+    if !path.split('/').all(is_name) {
         return Err(wrong(field, "is not a sysctl's name"));
     }
-    const IPC: [&str; 8] = ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"];
-    let ipc = path.starts_with("fs/mqueue/") || path.strip_prefix("kernel/").is_some_and(|k| IPC.contains(&k));
+    const IPC: [&str; 8] =
+        ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"];
+    let ipc =
+        path.starts_with("fs/mqueue/") || path.strip_prefix("kernel/").is_some_and(|k| IPC.contains(&k));
     if path.starts_with("net/") {
         if spec.host_network {
             return Err(wrong(field, "cannot be set with the host's network"));
@@ -67,7 +72,10 @@ pub fn sysctl_path(name: &str) -> String {
 /// Checks a container.
 pub fn container(sandbox: &SandboxSpec, spec: &ContainerSpec) -> Result<(), Error> {
     if !is_name(&spec.id.0) {
-        return Err(wrong("id", format!("{:?} is not a name of letters, digits, '-', '_' and '.'", spec.id.0)));
+        return Err(wrong(
+            "id",
+            format!("{:?} is not a name of letters, digits, '-', '_' and '.'", spec.id.0),
+        ));
     }
     if spec.args.is_empty() || spec.args[0].is_empty() {
         return Err(wrong("args", "the command is empty"));
@@ -92,14 +100,19 @@ pub fn container(sandbox: &SandboxSpec, spec: &ContainerSpec) -> Result<(), Erro
         }
         match mount.propagation.as_deref() {
             None | Some("private" | "rprivate" | "rslave") => {}
-            Some(other) => return Err(wrong(field, format!("propagation {other:?} is not possible in this runtime"))),
+            Some(other) => {
+                return Err(wrong(field, format!("propagation {other:?} is not possible in this runtime")));
+            }
         }
         match mount.source.strip_prefix("tmpfs:") {
             Some(name) if !sandbox.memory_volumes.contains_key(name) => {
                 return Err(wrong(field, format!("the sandbox has no memory volume {name:?}")));
             }
             None if !mount.source.starts_with('/') => {
-                return Err(wrong(field, format!("{:?} is neither absolute nor a memory volume", mount.source)));
+                return Err(wrong(
+                    field,
+                    format!("{:?} is neither absolute nor a memory volume", mount.source),
+                ));
             }
             _ => {}
         }

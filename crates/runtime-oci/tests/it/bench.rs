@@ -23,7 +23,8 @@ pub struct Oci {
 
 impl Oci {
     pub fn new() -> Self {
-        let cgroup_root = format!("dunlin-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let cgroup_root =
+            format!("dunlin-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         Self { directory: tempfile::tempdir().unwrap(), cgroup_root }
     }
 
@@ -37,7 +38,9 @@ impl Oci {
     }
 
     pub async fn runtime(&self) -> OciRuntime {
-        OciRuntime::open(self.config()).await.expect("opening the runtime (as root, on a machine with cgroups)")
+        OciRuntime::open(self.config())
+            .await
+            .expect("opening the runtime (as root, on a machine with cgroups)")
     }
 
     pub fn path(&self) -> &Path {
@@ -119,7 +122,11 @@ impl Drop for Oci {
 fn executable() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let path = test.ancestors().nth(2).unwrap().join("examples/creator");
-    assert!(path.exists(), "{} is missing: run cargo test without --test, or build the example", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run cargo test without --test, or build the example",
+        path.display()
+    );
     path
 }
 
@@ -137,7 +144,8 @@ pub fn rootfs() -> PathBuf {
         for applet in String::from_utf8(list.stdout).unwrap().lines().filter(|a| *a != "busybox") {
             symlink("busybox", root.join("bin").join(applet)).unwrap();
         }
-        fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1001::/tmp:/bin/sh\n").unwrap();
+        fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1001::/tmp:/bin/sh\n")
+            .unwrap();
         fs::write(root.join("etc/group"), "root:x:0:\nuser:x:1001:\n").unwrap();
         let script = root.join("bin/script-without-interpreter");
         fs::write(&script, "#!/no/such/interpreter\n").unwrap();

@@ -95,7 +95,10 @@ async fn hostile_bytes_on_the_socket() {
                 }
             }
         }
-        assert!(matches!(bench.container(&sandbox, &id).await.unwrap().state, ContainerState::Running { .. }));
+        assert!(matches!(
+            bench.container(&sandbox, &id).await.unwrap().state,
+            ContainerState::Running { .. }
+        ));
         // An impossible frame ends its own connection.
         let mut stream = UnixStream::connect(&path).unwrap();
         stream.write_all(&[0xff; 8]).unwrap();

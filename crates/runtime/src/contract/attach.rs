@@ -12,7 +12,8 @@ fn line(text: &str) -> SessionInput {
 /// What is written goes to all clients and to the log; the exit ends the sessions.
 pub async fn output_goes_to_log_and_client(bench: &mut Bench<'_>) {
     let sandbox = bench.sandbox().await;
-    let spec = bench.script("app-0", "while [ ! -e /go ]; do echo tick; sleep 0.02; done; echo err >&2; exit 5");
+    let spec =
+        bench.script("app-0", "while [ ! -e /go ]; do echo tick; sleep 0.02; done; echo err >&2; exit 5");
     let log = spec.log_path.clone();
     let id = bench.start(&sandbox, spec).await;
     let mut one = bench.runtime().attach(&sandbox, &id).await.unwrap();

@@ -28,7 +28,8 @@ async fn sleeper(bench: &Bench<'_>) -> (SandboxId, ContainerId) {
 /// Both streams and the exit code arrive; the container's log stays empty.
 pub async fn output_and_code(bench: &mut Bench<'_>) {
     let (sandbox, id) = sleeper(bench).await;
-    let heard = listen(&mut begin(bench, &sandbox, &id, script("echo out; echo err >&2; exit 4")).await).await;
+    let heard =
+        listen(&mut begin(bench, &sandbox, &id, script("echo out; echo err >&2; exit 4")).await).await;
     assert_eq!((heard.out.as_str(), heard.err.as_str()), ("out\n", "err\n"));
     assert_eq!(heard.status.map(|s| (s.code, s.signal)), Some((4, None)));
     let heard = listen(&mut begin(bench, &sandbox, &id, script("kill -9 $$")).await).await;
@@ -71,7 +72,9 @@ pub async fn terminal(bench: &mut Bench<'_>) {
 /// What is missing is named; the session never begins.
 pub async fn missing_commands_and_containers(bench: &mut Bench<'_>) {
     let (sandbox, id) = sleeper(bench).await;
-    for (command, expected) in [("nothing-here", "not found in $PATH"), ("/none", "no such file"), ("/etc/passwd", "denied")] {
+    for (command, expected) in
+        [("nothing-here", "not found in $PATH"), ("/none", "no such file"), ("/etc/passwd", "denied")]
+    {
         let error = bench.runtime().exec(&sandbox, &id, spec(&[command])).await.err();
         assert!(
             matches!(&error, Some(Error::Command { command: c, reason }) if c == command && reason.contains(expected)),
@@ -119,7 +122,8 @@ pub async fn many_at_once(bench: &mut Bench<'_>) {
     let all = (0..20).map(|n| {
         let (bench, sandbox, id) = (&*bench, &sandbox, &id);
         async move {
-            let heard = listen(&mut begin(bench, sandbox, id, script(&format!("echo {n}; exit {n}"))).await).await;
+            let heard =
+                listen(&mut begin(bench, sandbox, id, script(&format!("echo {n}; exit {n}"))).await).await;
             assert_eq!((heard.out.trim(), heard.status.map(|s| s.code)), (n.to_string().as_str(), Some(n)));
         }
     });

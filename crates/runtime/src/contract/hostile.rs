@@ -8,13 +8,15 @@ use crate::ContainerState;
 /// Endless output fills neither the disk nor memory, and can be stopped.
 pub async fn much_output(bench: &mut Bench<'_>) {
     let sandbox = bench.sandbox().await;
-    let mut spec = bench.spec("app-0", &["yes", "a line that is written again and again until the disk is full"]);
+    let mut spec =
+        bench.spec("app-0", &["yes", "a line that is written again and again until the disk is full"]);
     (spec.log_max_size, spec.log_max_files) = (1 << 20, 2);
     let log = spec.log_path.clone();
     let id = bench.start(&sandbox, spec).await;
     until("two rotations", async || log.with_file_name("app-0.log.2").exists()).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let size = |n: &str| std::fs::metadata(log.with_file_name(format!("app-0.log{n}"))).map_or(0, |m| m.len());
+    let size =
+        |n: &str| std::fs::metadata(log.with_file_name(format!("app-0.log{n}"))).map_or(0, |m| m.len());
     assert!(size("") + size(".1") + size(".2") <= 3 * (1 << 20) + (1 << 18));
     assert!(!log.with_file_name("app-0.log.3").exists());
     bench.runtime().signal(&sandbox, &id, 9).await.unwrap();
@@ -34,7 +36,8 @@ pub async fn fork_bomb(bench: &mut Bench<'_>) {
         spec.resources.pids_limit = Some(60);
         spec.resources.cpu_limit_milli = Some(500);
         let id = bench.start(&sandbox, spec).await;
-        until("the bomb", async || bench.runtime().stats(&sandbox, &id).await.is_ok_and(|s| s.pids >= 55)).await;
+        until("the bomb", async || bench.runtime().stats(&sandbox, &id).await.is_ok_and(|s| s.pids >= 55))
+            .await;
         bench.runtime().remove_sandbox(&sandbox).await.unwrap();
         assert_eq!(bench.runtime().sandboxes().await.unwrap(), []);
     }
@@ -76,5 +79,6 @@ pub async fn orphans_end(bench: &mut Bench<'_>) {
     let script = "(setsid sh -c 'sleep 555555 & sleep 666666' &) ; sleep 0.1; exit 0";
     let id = bench.start(&sandbox, bench.script("app-0", script)).await;
     assert_eq!(bench.exited(&sandbox, &id).await.code, 0);
-    until("an empty cgroup", async || bench.runtime().stats(&sandbox, &id).await.map_or(0, |s| s.pids) == 0).await;
+    until("an empty cgroup", async || bench.runtime().stats(&sandbox, &id).await.map_or(0, |s| s.pids) == 0)
+        .await;
 }

@@ -54,7 +54,8 @@ pub async fn what_is_absent_is_named(bench: &mut Bench<'_>) {
     no_sandbox(runtime.attach(&nobody, &none).await.err());
     no_sandbox(runtime.stats(&nobody, &none).await.err());
     let sandbox = bench.sandbox().await;
-    let no_container = |error: Option<Error>| assert!(matches!(error, Some(Error::NoContainer(..))), "{error:?}");
+    let no_container =
+        |error: Option<Error>| assert!(matches!(error, Some(Error::NoContainer(..))), "{error:?}");
     no_container(runtime.signal(&sandbox, &none, 15).await.err());
     no_container(runtime.exec(&sandbox, &none, exec()).await.err());
     no_container(runtime.attach(&sandbox, &none).await.err());
@@ -69,7 +70,10 @@ pub async fn kill_is_told(bench: &mut Bench<'_>) {
     let before = std::time::SystemTime::now();
     bench.runtime().signal(&sandbox, &id, 9).await.unwrap();
     let event = tokio::time::timeout(PATIENCE, events.recv()).await.unwrap().unwrap();
-    assert!(matches!(&event, Event::Exited { sandbox: s, container: c } if *s == sandbox && *c == id), "{event:?}");
+    assert!(
+        matches!(&event, Event::Exited { sandbox: s, container: c } if *s == sandbox && *c == id),
+        "{event:?}"
+    );
     let Some(ContainerState::Exited(status)) = bench.container(&sandbox, &id).await.map(|c| c.state) else {
         panic!("told of an exit that cannot be read")
     };

@@ -26,7 +26,8 @@ pub async fn memory_limit_kills(bench: &mut Bench<'_>) {
 pub async fn pids_limit_holds(bench: &mut Bench<'_>) {
     let sandbox = bench.sandbox().await;
     // A shell ends when it cannot fork; the outer one stays.
-    let script = "sh -c 'for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 100000 & done' 2>/dev/null; sleep 100000; true";
+    let script =
+        "sh -c 'for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 100000 & done' 2>/dev/null; sleep 100000; true";
     let mut spec = bench.script("app-0", script);
     spec.resources.pids_limit = Some(5);
     let id = bench.start(&sandbox, spec).await;
@@ -59,7 +60,10 @@ pub async fn cpu_limit_slows(bench: &mut Bench<'_>) {
 /// Stats count memory, processor and processes.
 pub async fn stats_count(bench: &mut Bench<'_>) {
     let sandbox = bench.sandbox().await;
-    let mut spec = bench.script("app-0", "head -c 20000000 /dev/zero > /dev/shm/x; while [ ! -e /stop ]; do :; done; sleep 100000");
+    let mut spec = bench.script(
+        "app-0",
+        "head -c 20000000 /dev/zero > /dev/shm/x; while [ ! -e /stop ]; do :; done; sleep 100000",
+    );
     spec.resources.memory_limit = Some(256 << 20);
     let id = bench.start(&sandbox, spec).await;
     until("use", async || {

@@ -50,7 +50,8 @@ pub async fn format(bench: &mut Bench<'_>) {
     let spec = bench.script("app-0", "echo one; echo two >&2; echo; printf three");
     let log = spec.log_path.clone();
     bench.script_output(&sandbox, spec).await;
-    let of = |name: &str| lines(&log).into_iter().filter(|l| l.stream == name).map(|l| l.text).collect::<Vec<_>>();
+    let of =
+        |name: &str| lines(&log).into_iter().filter(|l| l.stream == name).map(|l| l.text).collect::<Vec<_>>();
     assert_eq!(of("stdout"), ["one", "", "three"]);
     assert_eq!(of("stderr"), ["two"]);
     assert!(lines(&log).iter().all(|l| l.whole));
@@ -75,8 +76,11 @@ pub async fn rotation(bench: &mut Bench<'_>) {
     bench.script_output(&sandbox, spec).await;
     let file = |n: u32| log.with_file_name(format!("app-0.log.{n}"));
     assert!(file(1).exists() && file(2).exists() && !file(3).exists());
-    let numbers: Vec<u32> =
-        [file(2), file(1), log.clone()].iter().flat_map(|f| lines(f)).map(|l| l.text.parse().unwrap()).collect();
+    let numbers: Vec<u32> = [file(2), file(1), log.clone()]
+        .iter()
+        .flat_map(|f| lines(f))
+        .map(|l| l.text.parse().unwrap())
+        .collect();
     assert_eq!(numbers.last(), Some(&20000));
     assert!(numbers.windows(2).all(|w| w[0] + 1 == w[1]));
     for f in [file(2), file(1), log] {
@@ -97,7 +101,8 @@ pub async fn the_last_words_are_there(bench: &mut Bench<'_>) {
 /// A terminal's output is logged as standard output.
 pub async fn a_terminal_logs(bench: &mut Bench<'_>) {
     let sandbox = bench.sandbox().await;
-    let mut spec = bench.script("app-0", "test -t 0 && test -t 1 && test -t 2 && echo terminal; echo err >&2; sleep 0.1");
+    let mut spec = bench
+        .script("app-0", "test -t 0 && test -t 1 && test -t 2 && echo terminal; echo err >&2; sleep 0.1");
     spec.tty = true;
     let log = spec.log_path.clone();
     let id = bench.start(&sandbox, spec).await;

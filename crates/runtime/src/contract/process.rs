@@ -38,7 +38,8 @@ pub async fn term_then_kill(bench: &mut Bench<'_>) {
 /// Environment in its order, working directory (made if need be), user and groups.
 pub async fn environment_directory_and_user(bench: &mut Bench<'_>) {
     let sandbox = bench.sandbox().await;
-    let mut spec = bench.script("app-0", "pwd; id -u; id -g; id -G; echo $GREETING; echo x > /dev/stderr; umask");
+    let mut spec =
+        bench.script("app-0", "pwd; id -u; id -g; id -G; echo $GREETING; echo x > /dev/stderr; umask");
     spec.env.push(("GREETING".into(), "hello = you".into()));
     spec.cwd = "/work/deep".into();
     (spec.uid, spec.gid, spec.additional_gids) = (1000, 1001, vec![7, 8]);
@@ -91,14 +92,46 @@ pub async fn wrong_specifications(bench: &mut Bench<'_>) {
         propagation: None,
     };
     let cases = [
-        ("args", { let mut s = base(); s.args.clear(); s }),
-        ("id", { let mut s = base(); s.id.0 = "../up".into(); s }),
-        ("layers", { let mut s = base(); s.layers.clear(); s }),
-        ("cwd", { let mut s = base(); s.cwd = "here".into(); s }),
-        ("mounts[0]", { let mut s = base(); s.mounts.push(mount("/no/such/source", "/x")); s }),
-        ("mounts[0]", { let mut s = base(); s.mounts.push(mount("tmpfs:none", "/x")); s }),
-        ("mounts[0]", { let mut s = base(); s.mounts.push(mount("/tmp", "x")); s }),
-        ("capabilities", { let mut s = base(); s.capabilities.push("CAP_FLY".into()); s }),
+        ("args", {
+            let mut s = base();
+            s.args.clear();
+            s
+        }),
+        ("id", {
+            let mut s = base();
+            s.id.0 = "../up".into();
+            s
+        }),
+        ("layers", {
+            let mut s = base();
+            s.layers.clear();
+            s
+        }),
+        ("cwd", {
+            let mut s = base();
+            s.cwd = "here".into();
+            s
+        }),
+        ("mounts[0]", {
+            let mut s = base();
+            s.mounts.push(mount("/no/such/source", "/x"));
+            s
+        }),
+        ("mounts[0]", {
+            let mut s = base();
+            s.mounts.push(mount("tmpfs:none", "/x"));
+            s
+        }),
+        ("mounts[0]", {
+            let mut s = base();
+            s.mounts.push(mount("/tmp", "x"));
+            s
+        }),
+        ("capabilities", {
+            let mut s = base();
+            s.capabilities.push("CAP_FLY".into());
+            s
+        }),
     ];
     for (expected, spec) in cases {
         let error = runtime.start_container(&sandbox, spec).await.unwrap_err();
@@ -141,7 +174,8 @@ pub async fn shared_processes(bench: &mut Bench<'_>) {
     let sandbox = spec.id.clone();
     bench.runtime().create_sandbox(spec).await.unwrap();
     bench.start(&sandbox, bench.spec("a-0", &["sleep", "111111"])).await;
-    let (_, text) = bench.script_output(&sandbox, bench.script("b-0", "ps -o pid,args; sleep 222222 & exit 5")).await;
+    let (_, text) =
+        bench.script_output(&sandbox, bench.script("b-0", "ps -o pid,args; sleep 222222 & exit 5")).await;
     assert!(text.contains("sleep 111111"), "{text}");
     // Process 1 is the runtime's, not a container's.
     let first = text.lines().find(|l| l.trim_start().starts_with("1 ")).unwrap_or_default();
@@ -170,7 +204,8 @@ pub async fn memory_volumes_are_shared(bench: &mut Bench<'_>) {
         });
         spec
     };
-    let write = "echo shared > /cache/file; dd if=/dev/zero of=/cache/big bs=64k count=64 2>/dev/null; echo $?";
+    let write =
+        "echo shared > /cache/file; dd if=/dev/zero of=/cache/big bs=64k count=64 2>/dev/null; echo $?";
     let (_, text) = bench.script_output(&sandbox, with_volume(bench.script("a-0", write), false)).await;
     assert_eq!(text, "1\n", "two megabytes do not fit into one");
     let read = "cat /cache/file; touch /cache/new 2>/dev/null || echo read-only";
@@ -246,7 +281,8 @@ pub async fn many_layers(bench: &mut Bench<'_>) {
     let sandbox = bench.sandbox().await;
     let mut spec = bench.script("app-0", "cat /winner; ls /layers | wc -l");
     for n in 0..100 {
-        let layer = bench.factory.logs().join(format!("a-layer-with-quite-a-long-name-as-digests-are-{n:04}"));
+        let layer =
+            bench.factory.logs().join(format!("a-layer-with-quite-a-long-name-as-digests-are-{n:04}"));
         std::fs::create_dir_all(layer.join("layers")).unwrap();
         std::fs::write(layer.join("layers").join(n.to_string()), "").unwrap();
         std::fs::write(layer.join("winner"), format!("{n}\n")).unwrap();
@@ -259,10 +295,12 @@ pub async fn many_layers(bench: &mut Bench<'_>) {
 /// A container ends while no agent is there: its exit and its log are complete afterwards.
 pub async fn an_exit_while_nobody_listens(bench: &mut Bench<'_>) {
     let sandbox = bench.sandbox().await;
-    let spec = bench.script("app-0", "echo first; while [ ! -e /go ]; do sleep 0.02; done; echo last; exit 9");
+    let spec =
+        bench.script("app-0", "echo first; while [ ! -e /go ]; do sleep 0.02; done; echo last; exit 9");
     let log = spec.log_path.clone();
     let id = bench.start(&sandbox, spec).await;
-    let Some(ContainerState::Running { pid, .. }) = bench.container(&sandbox, &id).await.map(|c| c.state) else {
+    let Some(ContainerState::Running { pid, .. }) = bench.container(&sandbox, &id).await.map(|c| c.state)
+    else {
         panic!("not running")
     };
     let root = format!("/proc/{pid}/root/go");
@@ -280,6 +318,7 @@ pub async fn the_shared_memory_is_the_pods(bench: &mut Bench<'_>) {
     let mut spec = bench.script("a-0", "echo there > /dev/shm/x");
     spec.uid = 1000;
     bench.script_output(&sandbox, spec).await;
-    let (_, text) = bench.script_output(&sandbox, bench.script("b-0", "cat /dev/shm/x; ls /dev/mqueue | wc -l")).await;
+    let (_, text) =
+        bench.script_output(&sandbox, bench.script("b-0", "cat /dev/shm/x; ls /dev/mqueue | wc -l")).await;
     assert_eq!(text, "there\n0\n");
 }

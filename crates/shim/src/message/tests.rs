@@ -95,7 +95,8 @@ fn random_bytes_never_panic() {
     };
     for _ in 0..20_000 {
         let length = (next() % 64) as usize;
-        let bytes: Vec<u8> = (0..length).map(|_| next() as u8 & if next() % 3 == 0 { 0xff } else { 3 }).collect();
+        let bytes: Vec<u8> =
+            (0..length).map(|_| next() as u8 & if next() % 3 == 0 { 0xff } else { 3 }).collect();
         for kind in (0..12).chain(100..110) {
             let _ = Request::decode(kind, &bytes);
             let _ = Reply::decode(kind, &bytes);

@@ -80,7 +80,11 @@ impl Container {
                 if let Some(log) = &mut self.log {
                     log.finish(stream);
                 }
-                if stream == Stream::Out { self.out = None } else { self.err = None }
+                if stream == Stream::Out {
+                    self.out = None
+                } else {
+                    self.err = None
+                }
                 None
             }
         }
@@ -153,7 +157,10 @@ impl Container {
         let path = format!("{}/{EXIT_FILE}", self.start.bundle);
         let temporary = format!("{path}.tmp");
         // A record that cannot be written is still told to everyone who is connected.
-        if std::fs::write(&temporary, record.to_text()).and_then(|()| std::fs::rename(&temporary, &path)).is_err() {
+        if std::fs::write(&temporary, record.to_text())
+            .and_then(|()| std::fs::rename(&temporary, &path))
+            .is_err()
+        {
             eprintln!("writing {path} failed");
         }
         self.phase = Phase::Exited(record);

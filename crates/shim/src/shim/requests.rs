@@ -92,7 +92,10 @@ impl Shim {
     }
 
     fn start(&mut self, n: usize, id: u32, start: Start) -> Result<(), Reply> {
-        if self.shutdown.is_some() || self.containers.len() >= MAX_CONTAINERS || self.find(&start.container).is_some() {
+        if self.shutdown.is_some()
+            || self.containers.len() >= MAX_CONTAINERS
+            || self.find(&start.container).is_some()
+        {
             let text = format!("container {} exists, or the sandbox is full or ends", start.container);
             return Err(failed(Failure::Refused, text));
         }
@@ -100,11 +103,13 @@ impl Shim {
             "" => None,
             path => match Log::open(path, start.log_max_size, start.log_max_files) {
                 Ok(log) => Some(log),
-                Err(error) => return Err(failed(Failure::Create, format!("opening the log {path}: {error}"))),
+                Err(error) => {
+                    return Err(failed(Failure::Create, format!("opening the log {path}: {error}")));
+                }
             },
         };
-        let spawned =
-            spawn::spawn(&start).map_err(|e| failed(Failure::Create, format!("starting the creator: {e}")))?;
+        let spawned = spawn::spawn(&start)
+            .map_err(|e| failed(Failure::Create, format!("starting the creator: {e}")))?;
         let serial = self.clients[n].serial;
         self.containers.push(Container::new(start, spawned, log, serial, id));
         Ok(())
@@ -127,7 +132,9 @@ impl Shim {
     }
 
     fn remove(&mut self, id: &str) -> Reply {
-        let Some(n) = self.containers.iter().position(|c| c.start.container == id) else { return Reply::Done };
+        let Some(n) = self.containers.iter().position(|c| c.start.container == id) else {
+            return Reply::Done;
+        };
         if !matches!(self.containers[n].phase, Phase::Exited(_)) {
             return failed(Failure::Refused, format!("container {id} is still running"));
         }

@@ -40,7 +40,8 @@ enum Source {
 
 /// Runs until a shutdown is asked for.
 pub fn run(ready: Ready) -> ! {
-    let mut shim = Shim { ready, clients: Vec::new(), containers: Vec::new(), shutdown: None, removed: 0, serial: 0 };
+    let mut shim =
+        Shim { ready, clients: Vec::new(), containers: Vec::new(), shutdown: None, removed: 0, serial: 0 };
     loop {
         shim.turn();
     }
@@ -148,7 +149,8 @@ impl Shim {
 
     fn accept(&mut self) {
         while let Ok((stream, _)) = self.ready.listener.accept() {
-            let allowed = sys::peer_uid(stream.as_raw_fd()).is_ok_and(|uid| uid == 0 || uid == sys::own_uid());
+            let allowed =
+                sys::peer_uid(stream.as_raw_fd()).is_ok_and(|uid| uid == 0 || uid == sys::own_uid());
             if !allowed || self.clients.len() >= MAX_CLIENTS || stream.set_nonblocking(true).is_err() {
                 continue;
             }
@@ -182,7 +184,11 @@ impl Shim {
         let id = &self.containers[n].start.container;
         let mut clients = self.clients.iter_mut().filter(|c| c.attached.as_deref() == Some(id)).peekable();
         if clients.peek().is_some() {
-            let reply = if stream == Stream::Out { Reply::Stdout(bytes.to_vec()) } else { Reply::Stderr(bytes.to_vec()) };
+            let reply = if stream == Stream::Out {
+                Reply::Stdout(bytes.to_vec())
+            } else {
+                Reply::Stderr(bytes.to_vec())
+            };
             clients.for_each(|c| c.send(0, &reply));
         }
         true
@@ -190,17 +196,24 @@ impl Shim {
 
     /// The creator of container `n` has said something, or has gone.
     pub(crate) fn creator_reports(&mut self, n: usize) {
-        let Phase::Creating { control, client, request, creator_gone, .. } = &mut self.containers[n].phase else { return };
+        let Phase::Creating { control, client, request, creator_gone, .. } = &mut self.containers[n].phase
+        else {
+            return;
+        };
         let (client, request) = (*client, *request);
         let mut datagram = [0u8; 4096];
         let (length, descriptor) = match sys::receive(control.as_raw_fd(), &mut datagram) {
             Ok(received) => received,
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) && !*creator_gone => return,
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) && !*creator_gone => {
+                return;
+            }
             Err(_) => (0, None),
         };
         let report = match Report::decode(&datagram[..length]) {
             Ok(report) => report,
-            Err(_) => Report::Failed { failure: Failure::Create, text: "the creator ended without a word".into() },
+            Err(_) => {
+                Report::Failed { failure: Failure::Create, text: "the creator ended without a word".into() }
+            }
         };
         match report {
             Report::Started { pid } => {
@@ -216,7 +229,9 @@ impl Shim {
                 self.reply(client, request, &Reply::Started { pid, started });
             }
             Report::Failed { failure, text } => self.creation_failed(n, failure, text),
-            Report::Exited { .. } => self.creation_failed(n, Failure::Create, "the creator spoke nonsense".into()),
+            Report::Exited { .. } => {
+                self.creation_failed(n, Failure::Create, "the creator spoke nonsense".into())
+            }
         }
     }
 

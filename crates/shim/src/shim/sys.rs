@@ -53,7 +53,8 @@ pub fn unshare(flags: i32) -> Result<()> {
 /// Mounts made outside arrive here, and mounts made here stay here.
 pub fn make_root_slave() -> Result<()> {
     // SAFETY: the target is a NUL-terminated literal, the other pointers are null as mount(2) allows for this flag.
-    check(unsafe { libc::mount(null(), c"/".as_ptr(), null(), libc::MS_REC | libc::MS_SLAVE, null()) }).map(drop)
+    check(unsafe { libc::mount(null(), c"/".as_ptr(), null(), libc::MS_REC | libc::MS_SLAVE, null()) })
+        .map(drop)
 }
 
 /// Mounts a tmpfs.
@@ -78,7 +79,11 @@ pub fn loopback_up() -> Result<()> {
     // SAFETY: ifreq is plain data, valid when zeroed; the name is shorter than its field; the ioctls read and write only
     // the request that is passed; the descriptor is owned and closed.
     unsafe {
-        let socket = OwnedFd::from_raw_fd(check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0))?);
+        let socket = OwnedFd::from_raw_fd(check(libc::socket(
+            libc::AF_INET,
+            libc::SOCK_DGRAM | libc::SOCK_CLOEXEC,
+            0,
+        ))?);
         let mut request: libc::ifreq = zeroed();
         request.ifr_name[0] = b'l' as libc::c_char;
         request.ifr_name[1] = b'o' as libc::c_char;
@@ -120,7 +125,8 @@ pub fn child_signals() -> Result<OwnedFd> {
     unsafe {
         let mut set: libc::sigset_t = zeroed();
         libc::sigemptyset(&mut set);
-        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE, libc::SIGCHLD] {
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE, libc::SIGCHLD]
+        {
             libc::sigaddset(&mut set, signal);
         }
         check(libc::sigprocmask(libc::SIG_SETMASK, &set, null_mut()))?;
@@ -217,7 +223,12 @@ pub fn datagram_pair() -> Result<(OwnedFd, OwnedFd)> {
     let mut fds = [0; 2];
     // SAFETY: the array has room for two descriptors, which nobody else owns.
     unsafe {
-        check(libc::socketpair(libc::AF_UNIX, libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC, 0, fds.as_mut_ptr()))?;
+        check(libc::socketpair(
+            libc::AF_UNIX,
+            libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC,
+            0,
+            fds.as_mut_ptr(),
+        ))?;
         Ok((OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])))
     }
 }

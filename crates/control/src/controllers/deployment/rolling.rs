@@ -29,7 +29,12 @@ pub fn max_unavailable(deployment: &Deployment) -> i32 {
     if is_recreate(deployment) {
         return 0;
     }
-    let given = int_or_percent(&deployment.spec.strategy.rolling_update.max_unavailable, 1, wanted(deployment), false);
+    let given = int_or_percent(
+        &deployment.spec.strategy.rolling_update.max_unavailable,
+        1,
+        wanted(deployment),
+        false,
+    );
     let least = i32::from(surge(deployment) == 0);
     given.clamp(least, wanted(deployment).max(least))
 }
@@ -45,7 +50,9 @@ pub fn first_size(deployment: &Deployment, sets: &Sets) -> i32 {
 /// Whether the Deployment's size changed since its sets were last sized.
 pub fn is_scaling(deployment: &Deployment, sets: &Sets) -> bool {
     let desired = wanted(deployment).to_string();
-    sets.all().filter(|set| size(set) > 0).any(|set| set.metadata.annotations.get(DESIRED).is_some_and(|d| **d != *desired))
+    sets.all()
+        .filter(|set| size(set) > 0)
+        .any(|set| set.metadata.annotations.get(DESIRED).is_some_and(|d| **d != *desired))
 }
 
 /// Sizes sets in proportion, without moving pods from one template to the other.
@@ -78,8 +85,14 @@ pub fn scale_only(plan: &mut Plan, key: &Key, deployment: &Deployment, sets: &Se
     ordered.sort_by_key(|set| std::cmp::Reverse((size(set), set.metadata.creation_timestamp)));
     let mut sizes: Vec<i32> = Vec::with_capacity(ordered.len());
     for set in &ordered {
-        let before = set.metadata.annotations.get(MAX).and_then(|m| m.parse::<i64>().ok()).unwrap_or(i64::from(total.max(1)));
-        let fair = (f64::from(size(set)) * f64::from(limit) / before.max(1) as f64).round() as i32 - size(set);
+        let before = set
+            .metadata
+            .annotations
+            .get(MAX)
+            .and_then(|m| m.parse::<i64>().ok())
+            .unwrap_or(i64::from(total.max(1)));
+        let fair =
+            (f64::from(size(set)) * f64::from(limit) / before.max(1) as f64).round() as i32 - size(set);
         let share = if left > 0 { fair.clamp(0, left) } else { fair.clamp(left, 0) };
         left -= share;
         sizes.push(size(set) + share);

@@ -15,8 +15,13 @@ pub const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 pub const MAX: &str = "deployment.kubernetes.io/max-replicas";
 const HASH: &str = "pod-template-hash";
 /// Annotations of the Deployment that say something about the Deployment only.
-const OWN_ANNOTATIONS: &[&str] =
-    &["kubectl.kubernetes.io/last-applied-configuration", REVISION, DESIRED, MAX, "deprecated.deployment.rollback.to"];
+const OWN_ANNOTATIONS: &[&str] = &[
+    "kubectl.kubernetes.io/last-applied-configuration",
+    REVISION,
+    DESIRED,
+    MAX,
+    "deprecated.deployment.rollback.to",
+];
 
 /// The ReplicaSets of one Deployment.
 pub struct Sets {
@@ -37,7 +42,9 @@ impl Sets {
             .collect();
         all.sort_by_key(|set| (set.metadata.creation_timestamp, set.metadata.name.clone()));
         let wanted = without_hash(&deployment.spec.template);
-        let position = all.iter().position(|set| without_hash(&set.spec.template) == wanted && !set.metadata.is_deleting());
+        let position = all
+            .iter()
+            .position(|set| without_hash(&set.spec.template) == wanted && !set.metadata.is_deleting());
         let new = position.map(|n| all.remove(n));
         Self { new, old: all }
     }
@@ -116,7 +123,9 @@ impl Sets {
         let Some(set) = &self.new else { return };
         let mut annotations = copied(deployment);
         annotations.insert(REVISION.to_owned(), json!(revision(set).max(revision_wanted).to_string()));
-        annotations.retain(|name, value| set.metadata.annotations.get(name.as_str()).map(|v| &**v) != value.as_str());
+        annotations.retain(|name, value| {
+            set.metadata.annotations.get(name.as_str()).map(|v| &**v) != value.as_str()
+        });
         let mut patch = json!({});
         if !annotations.is_empty() {
             patch["metadata"]["annotations"] = Value::Object(annotations);
@@ -125,7 +134,12 @@ impl Sets {
             patch["spec"]["minReadySeconds"] = json!(deployment.spec.min_ready_seconds);
         }
         if patch != json!({}) {
-            plan.push(Action::Patch { target: set.key(), subresource: None, patch, only_if: Precondition::uid(&set.metadata.uid) });
+            plan.push(Action::Patch {
+                target: set.key(),
+                subresource: None,
+                patch,
+                only_if: Precondition::uid(&set.metadata.uid),
+            });
         }
     }
 
@@ -147,19 +161,30 @@ impl Sets {
         });
         if !same {
             let word = if replicas > size(set) { "up" } else { "down" };
-            let message = format!("Scaled {word} replica set {} from {} to {replicas}", set.metadata.name, size(set));
-            plan.push(common::event(key, &deployment.metadata, super::COMPONENT, "ScalingReplicaSet", message));
+            let message =
+                format!("Scaled {word} replica set {} from {} to {replicas}", set.metadata.name, size(set));
+            plan.push(common::event(
+                key,
+                &deployment.metadata,
+                super::COMPONENT,
+                "ScalingReplicaSet",
+                message,
+            ));
         }
     }
 
     /// Deletes empty old sets beyond the history limit, oldest revision first.
     pub fn clean_history(&self, plan: &mut Plan, deployment: &Deployment) {
         let keep = usize::try_from(deployment.spec.revision_history_limit.unwrap_or(10)).unwrap_or(10);
-        let mut empty: Vec<_> = self.old.iter().filter(|set| size(set) == 0 && set.status.replicas == 0).collect();
-        empty.retain(|set| set.status.observed_generation >= set.metadata.generation && !set.metadata.is_deleting());
+        let mut empty: Vec<_> =
+            self.old.iter().filter(|set| size(set) == 0 && set.status.replicas == 0).collect();
+        empty.retain(|set| {
+            set.status.observed_generation >= set.metadata.generation && !set.metadata.is_deleting()
+        });
         empty.sort_by_key(|set| revision(set));
         let surplus = empty.len().saturating_sub(keep);
-        plan.actions.extend(empty.into_iter().take(surplus).map(|set| common::delete(set.key(), &set.metadata)));
+        plan.actions
+            .extend(empty.into_iter().take(surplus).map(|set| common::delete(set.key(), &set.metadata)));
     }
 }
 
@@ -181,7 +206,8 @@ fn name(key: &Key, deployment: &Deployment) -> String {
 }
 
 fn copied(deployment: &Deployment) -> Map<String, Value> {
-    let annotations = deployment.metadata.annotations.iter().filter(|(name, _)| !OWN_ANNOTATIONS.contains(&&***name));
+    let annotations =
+        deployment.metadata.annotations.iter().filter(|(name, _)| !OWN_ANNOTATIONS.contains(&&***name));
     annotations.map(|(name, value)| (name.to_string(), json!(value))).collect()
 }
 

@@ -9,9 +9,19 @@ use crate::model::{Deployment, Key};
 use crate::plan::{Plan, Report};
 
 /// Writes the counts and conditions if they changed. `report` is absent when nothing is being rolled out.
-pub fn write(plan: &mut Plan, key: &Key, deployment: &Deployment, sets: &Sets, report: Option<&mut Report>, now: i64) {
-    let sum = |count: fn(&crate::model::ReplicaSetStatus) -> i32| sets.all().map(|set| count(&set.status)).sum::<i32>();
-    let (total, ready, available) = (sum(|s| s.replicas), sum(|s| s.ready_replicas), sum(|s| s.available_replicas));
+pub fn write(
+    plan: &mut Plan,
+    key: &Key,
+    deployment: &Deployment,
+    sets: &Sets,
+    report: Option<&mut Report>,
+    now: i64,
+) {
+    let sum = |count: fn(&crate::model::ReplicaSetStatus) -> i32| {
+        sets.all().map(|set| count(&set.status)).sum::<i32>()
+    };
+    let (total, ready, available) =
+        (sum(|s| s.replicas), sum(|s| s.ready_replicas), sum(|s| s.available_replicas));
     let updated = sets.new.as_ref().map_or(0, |set| set.status.replicas);
     let want = deployment.spec.replicas.unwrap_or(1);
     let unavailable = (sets.wanted() - available).max(0);
@@ -19,7 +29,14 @@ pub fn write(plan: &mut Plan, key: &Key, deployment: &Deployment, sets: &Sets, r
 
     let mut conditions = Conditions::new(&old.conditions);
     if available >= want - max_unavailable(deployment) {
-        conditions.set("Available", true, "MinimumReplicasAvailable", "Deployment has minimum availability.", now, false);
+        conditions.set(
+            "Available",
+            true,
+            "MinimumReplicasAvailable",
+            "Deployment has minimum availability.",
+            now,
+            false,
+        );
     } else {
         let text = "Deployment does not have minimum availability.";
         conditions.set("Available", false, "MinimumReplicasUnavailable", text, now, false);
@@ -63,7 +80,9 @@ fn progress(
     } else if complete {
         let text = format!("ReplicaSet \"{name}\" has successfully progressed.");
         conditions.set("Progressing", true, "NewReplicaSetAvailable", &text, now, false);
-    } else if progressed || current.is_none_or(|c| matches!(&*c.reason, "NewReplicaSetAvailable" | "DeploymentPaused")) {
+    } else if progressed
+        || current.is_none_or(|c| matches!(&*c.reason, "NewReplicaSetAvailable" | "DeploymentPaused"))
+    {
         let text = format!("ReplicaSet \"{name}\" is progressing.");
         conditions.set("Progressing", true, "ReplicaSetUpdated", &text, now, true);
         report.waits("its pods to become available");

@@ -249,7 +249,9 @@ impl Unpacking<'_> {
         let from = from.try_clone_to_owned().at("opening", &full)?;
         match found {
             None => {
-                return Err(self.hostile(path.as_os_str().as_bytes(), "the link's target is not in the layer"));
+                return Err(
+                    self.hostile(path.as_os_str().as_bytes(), "the link's target is not in the layer")
+                );
             }
             Some(stat) if file_type(&stat) == FileType::Directory => {
                 return Err(self.hostile(path.as_os_str().as_bytes(), "the link's target is a directory"));
