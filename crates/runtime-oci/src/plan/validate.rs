@@ -23,7 +23,7 @@ pub fn sandbox(spec: &SandboxSpec) -> Result<(), Error> {
         return Err(wrong("shareProcessNamespace", "cannot be combined with the host's process namespace"));
     }
     let parts: Vec<&str> = spec.cgroup.split('/').collect();
-    if !parts.iter().all(is_name) {
+    if !parts.iter().all(|part| is_name(part)) {
         return Err(wrong("cgroup", format!("{:?} is not a relative path of plain names", spec.cgroup)));
     }
     for name in spec.sysctls.keys() {
