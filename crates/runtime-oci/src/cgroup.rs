@@ -3,6 +3,7 @@
 //! Everything lies below one cgroup whose name derives from the node, and nothing outside it is touched, so that several
 //! agents can live on one machine. Paths here are relative to that root: `burstable/pod<uid>/<container>`.
 
+mod devices;
 mod mounts;
 mod stats;
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use dunlin_runtime::{Resources, Stats};
 
+use crate::plan::config::Device;
 use crate::plan::limits::{self, Setting};
 use mounts::Hierarchies;
 
@@ -144,6 +146,15 @@ impl Cgroups {
         }
         let settings = if self.unified() { limits::v2(resources) } else { limits::v1(resources) };
         settings.iter().try_for_each(|setting| self.set(relative, setting))
+    }
+
+    /// Keeps a container from all devices but the usual ones and those given. In version 1 libcontainer does this.
+    pub fn allow_devices(&self, relative: &str, devices: &[Device]) -> Result<(), Error> {
+        if !self.unified() {
+            return Ok(());
+        }
+        let directory = self.directory("", relative);
+        devices::allow_only(&directory, devices).map_err(failed("limiting the devices of cgroup", &directory))
     }
 
     fn set(&self, relative: &str, setting: &Setting) -> Result<(), Error> {

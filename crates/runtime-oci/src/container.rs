@@ -169,6 +169,9 @@ fn prepare(
     }
     let name = cgroup(sandbox, &spec.id);
     shared.cgroups.create(&name, &spec.resources).map_err(cgroup_error)?;
+    if !spec.privileged {
+        shared.cgroups.allow_devices(&name, &devices).map_err(cgroup_error)?;
+    }
     let (directory, layer) = (paths.bundle(&spec.id), paths.layer(&spec.id));
     let bundle = Bundle {
         container: spec.id.0.clone(),

@@ -269,7 +269,7 @@ macro_rules! contract_tests {
                 capabilities_and_filter, devices, many_layers, an_exit_while_nobody_listens, the_shared_memory_is_the_pods;
             logs: format, long_lines, rotation, the_last_words_are_there, a_terminal_logs;
             exec: output_and_code, input, terminal, missing_commands_and_containers, dropping_kills, user_and_environment,
-                many_at_once;
+                many_at_once, a_slow_client_gets_everything;
             attach: output_goes_to_log_and_client, input_goes_in, closing_once, terminal, an_absent_client_stops_nothing;
             limits: memory_limit_kills, pids_limit_holds, cpu_limit_slows, stats_count, pod_limit_holds;
             hostile: much_output, fork_bomb, deaf_to_signals, a_broken_start_leaves_nothing, orphans_end);

@@ -14,7 +14,7 @@ use crate::process::Process;
 use crate::{program, wait};
 
 /// How long anything that a test waits for may take; generous, because the machines are noisy.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One `dunlin server` or `dunlin agent` with its machine and its data folder.
 ///

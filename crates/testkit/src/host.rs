@@ -110,8 +110,9 @@ impl Host {
 
     /// A command that will run on this machine.
     pub fn command(&self, program: &std::path::Path) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.netns]).arg(program);
+        // `ip netns exec` would hide the cgroups under a fresh /sys; only the network is to be another.
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.netns)).arg(program);
         command
     }
 }

@@ -30,8 +30,8 @@ impl Kubectl {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = match &self.netns {
             Some(name) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", name, "kubectl"]);
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net=/run/netns/{name}")).arg("kubectl");
                 command
             }
             None => Command::new("kubectl"),

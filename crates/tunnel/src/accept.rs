@@ -7,11 +7,12 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{broadcast, watch};
 
-use crate::{CONNECTION_WINDOW, STREAM_WINDOW, Settings};
+use crate::tasks::Tasks;
+use crate::{CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW, STREAMS, Settings};
 
 /// Any error a body can end with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -73,13 +74,16 @@ impl Tunnels {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let handshake = http2::Builder::new(TokioExecutor::new())
+        let tasks = Tasks::default();
+        let handshake = http2::Builder::new(tasks.spawner())
             .timer(TokioTimer::new())
             .keep_alive_interval(self.settings.ping)
             .keep_alive_timeout(self.settings.timeout)
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_max_send_streams(STREAMS as usize)
+            .max_send_buf_size(SEND_BUFFER)
             .handshake(TokioIo::new(stream));
         let (sender, connection) = match handshake.await {
             Ok(pair) => pair,
@@ -103,9 +107,11 @@ impl Tunnels {
             ended = connection => if let Err(error) = ended {
                 tracing::debug!(name, error = dunlin_base::error::chain(&error), "tunnel broke");
             },
-            // The sender is dropped when a newer connection replaces ours.
-            _ = replacement.changed() => tracing::debug!(name, "tunnel replaced by a newer one"),
+            // The sender is dropped when a newer connection replaces ours, or nobody wants it any more.
+            _ = replacement.changed() => tracing::debug!(name, "tunnel replaced or closed"),
         }
+        // Here the tasks end, the connection's own among them, with every stream that is still open.
+        drop(tasks);
     }
 
     /// Sends a request through the tunnel of `name`. Both bodies stream.
@@ -122,6 +128,14 @@ impl Tunnels {
         let failed = |source| Error::Call { name: name.to_owned(), source };
         sender.ready().await.map_err(failed)?;
         sender.send_request(request).await.map_err(failed)
+    }
+
+    /// Closes the tunnel of `name`, if there is one: its certificate was revoked, or its node deleted.
+    pub fn disconnect(&self, name: &str) {
+        let closed = self.lock().1.remove(name);
+        if closed.is_some() {
+            let _ = self.events.send(Event::Disconnected(name.to_owned()));
+        }
     }
 
     /// The names of all open tunnels, sorted.

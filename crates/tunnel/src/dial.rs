@@ -8,24 +8,18 @@ use dunlin_base::error::chain;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http2;
 use hyper::service::HttpService;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::net::sockopt;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 
-use crate::{CONNECTION_WINDOW, STREAM_WINDOW};
-
-/// The first and the longest wait between tries. The longest is what a healed link costs at most.
-const FIRST: Duration = Duration::from_millis(500);
-const LONGEST: Duration = Duration::from_secs(30);
-/// A connection that lived this long was a success: the next try comes soon.
-const LIVED: Duration = Duration::from_secs(30);
-/// How long connecting may take.
-const CONNECT: Duration = Duration::from_secs(20);
-/// The dialled side pings; when nothing at all comes for this long, the link is dead though nobody has said so.
-const SILENCE: Duration = Duration::from_secs(40);
+use crate::alive::{Alive, Guarded};
+use crate::tasks::Tasks;
+use crate::{ALPN, CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW, STREAMS};
 
 /// Whom to dial.
 #[derive(Clone)]
@@ -36,6 +30,50 @@ pub struct Target {
     pub port: u16,
     /// Our certificate, their CA, and [`crate::ALPN`].
     pub tls: Arc<ClientConfig>,
+}
+
+/// Whether the tunnel is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// It is.
+    Up,
+    /// It is not; it is being dialled.
+    Down,
+}
+
+/// How to dial, and what to tell.
+#[derive(Clone)]
+pub struct Options {
+    /// The first wait between tries; each further one is twice as long, with jitter.
+    pub first_delay: Duration,
+    /// The longest wait between tries: what a healed link costs at most.
+    pub longest_delay: Duration,
+    /// A connection that lived this long was a success: the next try comes soon. A shorter one counts as a failure, or
+    /// a server that ends each connection at once would be dialled without end.
+    pub lived: Duration,
+    /// How long connecting and the TLS handshake may take together.
+    pub connect: Duration,
+    /// The dialled side pings. When nothing at all has come for this long we ask ourselves, and when no answer comes
+    /// for half as long, the link is dead though nobody has said so. Also how long the kernel tries to send.
+    pub silence: Duration,
+    /// Told whenever the tunnel opens or is lost.
+    pub link: Option<watch::Sender<Link>>,
+    /// Asked before dialling and whenever something arrives; while it says no, there is no tunnel.
+    pub alive: Option<Alive>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            first_delay: Duration::from_millis(500),
+            longest_delay: Duration::from_secs(30),
+            lived: Duration::from_secs(30),
+            connect: Duration::from_secs(20),
+            silence: Duration::from_secs(40),
+            link: None,
+            alive: None,
+        }
+    }
 }
 
 /// Why a connection could not be made.
@@ -52,6 +90,14 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The other side is a server of ours that takes no tunnels.
+    #[error("{host}:{port} does not speak the tunnel protocol")]
+    Protocol {
+        /// The host.
+        host: String,
+        /// The port.
+        port: u16,
+    },
     /// The host's name cannot stand in a certificate.
     #[error("{0:?} is no host name or address")]
     Name(String),
@@ -67,39 +113,86 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let mut backoff = Backoff::new(FIRST, LONGEST);
+    run_with(target, service, Options::default()).await;
+}
+
+/// The same with other than the usual times, and with news of the link.
+pub async fn run_with<S, B>(target: Target, service: S, options: Options)
+where
+    S: HttpService<Incoming, ResBody = B> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut backoff = Backoff::new(options.first_delay, options.longest_delay);
+    let tell = |link| {
+        if let Some(told) = &options.link {
+            told.send_replace(link);
+        }
+    };
     loop {
         let begun = Instant::now();
-        match connect(&target).await {
-            Ok(stream) => {
-                tracing::info!(host = target.host, port = target.port, "tunnel open");
-                serve(stream, service.clone()).await;
-                tracing::info!(host = target.host, port = target.port, "tunnel lost, dialling again");
-                if begun.elapsed() >= LIVED {
-                    backoff.reset();
+        if options.alive.as_ref().is_some_and(|alive| !alive()) {
+            tracing::debug!("tunnel not dialled, this side makes no progress");
+        } else {
+            match connect(&target, &options).await {
+                Ok(stream) => {
+                    tracing::info!(host = target.host, port = target.port, "tunnel open");
+                    tell(Link::Up);
+                    let stream = Guarded { stream, alive: options.alive.clone() };
+                    serve_with(stream, service.clone(), options.silence).await;
+                    tell(Link::Down);
+                    tracing::info!(host = target.host, port = target.port, "tunnel lost, dialling again");
+                    if begun.elapsed() >= options.lived {
+                        backoff.reset();
+                    }
                 }
+                Err(error) if backoff.failures() == 0 => {
+                    tracing::warn!(error = chain(&error), "tunnel not open, trying on");
+                }
+                Err(error) => tracing::debug!(error = chain(&error), "tunnel not open"),
             }
-            Err(error) if backoff.failures() == 0 => {
-                tracing::warn!(error = chain(&error), "tunnel not open, trying on")
-            }
-            Err(error) => tracing::debug!(error = chain(&error), "tunnel not open"),
         }
         tokio::time::sleep(backoff.next_delay()).await;
     }
 }
 
-async fn connect(target: &Target) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Error> {
+/// One TLS connection to `target` that has agreed on the tunnel protocol.
+///
+/// # Errors
+/// When TCP or TLS fails, or the other side takes no tunnels.
+pub async fn connect(
+    target: &Target,
+    options: &Options,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Error> {
     let failed = |source| Error::Connect { host: target.host.clone(), port: target.port, source };
     let name = ServerName::try_from(target.host.clone()).map_err(|_| Error::Name(target.host.clone()))?;
     let attempt = async {
         let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
         tcp.set_nodelay(true)?;
+        watched(&tcp, options.silence)?;
         TlsConnector::from(target.tls.clone()).connect(name, tcp).await
     };
-    match tokio::time::timeout(CONNECT, attempt).await {
-        Ok(result) => result.map_err(failed),
-        Err(_) => Err(failed(std::io::ErrorKind::TimedOut.into())),
+    let stream = match tokio::time::timeout(options.connect, attempt).await {
+        Ok(result) => result.map_err(failed)?,
+        Err(_) => return Err(failed(std::io::ErrorKind::TimedOut.into())),
+    };
+    if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
+        return Err(Error::Protocol { host: target.host.clone(), port: target.port });
     }
+    Ok(stream)
+}
+
+/// Lets the kernel give up on what nobody acknowledges, instead of after a quarter of an hour.
+fn watched(tcp: &TcpStream, silence: Duration) -> std::io::Result<()> {
+    sockopt::set_tcp_user_timeout(tcp, u32::try_from(silence.as_millis()).unwrap_or(u32::MAX))?;
+    sockopt::set_socket_keepalive(tcp, true)?;
+    // Later than our own pings, which are enough while this process runs; whole seconds, one at least.
+    sockopt::set_tcp_keepidle(tcp, (silence * 2).max(Duration::from_secs(1)))?;
+    sockopt::set_tcp_keepintvl(tcp, (silence / 2).max(Duration::from_secs(1)))?;
+    Ok(())
 }
 
 /// Serves `service` on a connection that we have opened, until it ends.
@@ -113,12 +206,29 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let served = http2::Builder::new(TokioExecutor::new())
+    serve_with(stream, service, Options::default().silence).await;
+}
+
+async fn serve_with<S, B, T>(stream: T, service: S, silence: Duration)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: HttpService<Incoming, ResBody = B> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    // Owned here: requests that are still being answered end with their connection.
+    let tasks = Tasks::default();
+    let served = http2::Builder::new(tasks.spawner())
         .timer(TokioTimer::new())
-        .keep_alive_interval(SILENCE)
-        .keep_alive_timeout(SILENCE / 2)
+        .keep_alive_interval(silence)
+        .keep_alive_timeout(silence / 2)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(STREAMS)
+        .max_send_buf_size(SEND_BUFFER)
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {

@@ -5,7 +5,11 @@
 //! and tells both sides that the other lives. Nothing below ever listens.
 
 pub mod accept;
+mod alive;
 pub mod dial;
+mod tasks;
+
+pub use alive::Alive;
 
 use std::time::Duration;
 
@@ -16,6 +20,11 @@ pub const ALPN: &[u8] = b"dunlin-tunnel/1";
 const STREAM_WINDOW: u32 = 64 * 1024;
 /// The flow control window of a whole connection, bytes.
 const CONNECTION_WINDOW: u32 = 256 * 1024;
+
+/// How much of one stream waits to be sent, bytes. Libraries start at several hundred KiB.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Streams at once: followed logs and forwarded ports all stay open.
+const STREAMS: u32 = 1024;
 
 /// How the connection is watched.
 #[derive(Debug, Clone)]

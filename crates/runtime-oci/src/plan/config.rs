@@ -199,3 +199,149 @@ fn device_rules(spec: &ContainerSpec, devices: &[Device]) -> Vec<Value> {
     }));
     rules
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dunlin_runtime::{Resources, SandboxId};
+    use expect_test::expect;
+
+    fn sandbox() -> SandboxSpec {
+        SandboxSpec {
+            id: SandboxId("uid".into()),
+            hostname: "pod".into(),
+            host_network: false,
+            host_pid: false,
+            host_ipc: false,
+            share_process_namespace: false,
+            cgroup: "burstable/poduid".into(),
+            resources: Resources::default(),
+            sysctls: [].into(),
+            memory_volumes: [("cache".to_owned(), 0)].into(),
+        }
+    }
+
+    fn container(text: &str) -> ContainerSpec {
+        let mut whole = json!({
+            "id": "app-0", "layers": ["/l"], "args": ["sh"], "env": [["A", "b"]], "cwd": "/", "uid": 1, "gid": 2,
+            "additionalGids": [3], "readOnlyRootfs": true, "mounts": [], "devices": [], "capabilities": ["CAP_CHOWN"],
+            "privileged": false, "noNewPrivileges": true, "seccompDefault": true, "maskedPaths": ["/proc/kcore"],
+            "readonlyPaths": ["/proc/sys"], "tty": false, "stdin": false, "stdinOnce": false, "resources": {},
+            "logPath": "/log", "logMaxSize": 1, "logMaxFiles": 1,
+        });
+        let changes: serde_json::Map<String, Value> = serde_json::from_str(text).unwrap();
+        changes.into_iter().for_each(|(name, value)| whole[name] = value);
+        serde_json::from_value(whole).unwrap()
+    }
+
+    /// The parts that a case is about, one line each.
+    fn check(
+        sandbox: SandboxSpec,
+        spec: &str,
+        reaper: u32,
+        pick: fn(&Value) -> Vec<&Value>,
+        expected: expect_test::Expect,
+    ) {
+        let layout = crate::paths::Layout { data: "/data".into(), run: "/run/x".into() };
+        let paths = layout.sandbox(&sandbox.id);
+        let context = Context {
+            sandbox: &sandbox,
+            paths: &paths,
+            shim: 12,
+            reaper,
+            cgroup: "/dunlin-x/burstable/poduid/app-0".into(),
+            unified: true,
+            capabilities: &["CAP_CHOWN"],
+            lend_sys_admin: true,
+            devices: &[],
+        };
+        let config = config(&container(spec), &context);
+        let lines: Vec<String> = pick(&config).iter().map(|v| v.to_string()).collect();
+        expected.assert_eq(&lines.join("\n"));
+    }
+
+    fn namespaces(config: &Value) -> Vec<&Value> {
+        config["linux"]["namespaces"].as_array().unwrap().iter().collect()
+    }
+
+    #[test]
+    fn a_pod_of_its_own() {
+        check(
+            sandbox(),
+            "{}",
+            0,
+            namespaces,
+            expect![[r#"
+            {"type":"mount"}
+            {"type":"pid"}
+            {"path":"/proc/12/ns/net","type":"network"}
+            {"path":"/proc/12/ns/uts","type":"uts"}
+            {"path":"/proc/12/ns/ipc","type":"ipc"}
+            {"type":"cgroup"}"#]],
+        );
+    }
+
+    #[test]
+    fn a_pod_of_the_host() {
+        let host = SandboxSpec { host_network: true, host_pid: true, host_ipc: true, ..sandbox() };
+        check(
+            host,
+            "{}",
+            0,
+            namespaces,
+            expect![[r#"
+            {"type":"mount"}
+            {"type":"cgroup"}"#]],
+        );
+        check(
+            sandbox(),
+            "{}",
+            13,
+            |c| vec![&c["linux"]["namespaces"][1]],
+            expect![[r#"
+            {"path":"/proc/13/ns/pid","type":"pid"}"#]],
+        );
+    }
+
+    #[test]
+    fn a_mount_takes_a_defaults_place() {
+        let spec = r#"{ "mounts": [
+            { "source": "tmpfs:cache", "target": "/dev/shm", "readOnly": false, "propagation": null },
+            { "source": "/h", "target": "/m", "readOnly": true, "propagation": "rslave" }] }"#;
+        fn pick(config: &Value) -> Vec<&Value> {
+            config["mounts"].as_array().unwrap().iter().skip(6).collect()
+        }
+        check(
+            sandbox(),
+            spec,
+            0,
+            pick,
+            expect![[r#"
+            {"destination":"/dev/shm","options":["rbind","rprivate","rw"],"source":"/run/x/sandboxes/uid/volumes/cache","type":"bind"}
+            {"destination":"/m","options":["rbind","rslave","ro"],"source":"/h","type":"bind"}"#]],
+        );
+    }
+
+    #[test]
+    fn privilege() {
+        check(
+            sandbox(),
+            r#"{ "privileged": true }"#,
+            0,
+            |c| vec![&c["linux"]["resources"], &c["linux"]["maskedPaths"], &c["linux"]["readonlyPaths"]],
+            expect![[r#"
+            {"devices":[{"access":"rwm","allow":true}]}
+            []
+            []"#]],
+        );
+        check(
+            sandbox(),
+            "{}",
+            0,
+            |c| vec![&c["process"]["capabilities"], &c["process"]["env"]],
+            expect![[r#"
+            {"ambient":[],"bounding":["CAP_CHOWN"],"effective":["CAP_CHOWN","CAP_SYS_ADMIN"],"inheritable":[],"permitted":["CAP_CHOWN","CAP_SYS_ADMIN"]}
+            ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","A=b"]"#]],
+        );
+    }
+}

@@ -130,27 +130,38 @@ fn executable() -> PathBuf {
     path
 }
 
-/// A root file system with busybox; made once, shared by all tests.
+/// A root file system with busybox; made once, shared by all tests and by later runs.
 pub fn rootfs() -> PathBuf {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     MADE.get_or_init(|| {
-        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("busybox-{}", std::process::id()));
-        for directory in ["bin", "etc", "tmp", "proc", "sys", "dev", "root"] {
-            fs::create_dir_all(root.join(directory)).unwrap();
+        let whole = Path::new(env!("CARGO_TARGET_TMPDIR")).join("busybox");
+        if !whole.exists() {
+            let part = whole.with_file_name(format!("busybox-{}", std::process::id()));
+            make_rootfs(&part);
+            // Another run may have been faster.
+            if fs::rename(&part, &whole).is_err() {
+                fs::remove_dir_all(&part).unwrap();
+            }
         }
-        fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
-        fs::copy("/usr/bin/busybox", root.join("bin/busybox")).expect("busybox-static is installed");
-        let list = Command::new("/usr/bin/busybox").arg("--list").output().unwrap();
-        for applet in String::from_utf8(list.stdout).unwrap().lines().filter(|a| *a != "busybox") {
-            symlink("busybox", root.join("bin").join(applet)).unwrap();
-        }
-        fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1001::/tmp:/bin/sh\n")
-            .unwrap();
-        fs::write(root.join("etc/group"), "root:x:0:\nuser:x:1001:\n").unwrap();
-        let script = root.join("bin/script-without-interpreter");
-        fs::write(&script, "#!/no/such/interpreter\n").unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-        root
+        whole
     })
     .clone()
+}
+
+fn make_rootfs(root: &Path) {
+    for directory in ["bin", "etc", "tmp", "proc", "sys", "dev", "root"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
+    fs::copy("/usr/bin/busybox", root.join("bin/busybox")).expect("busybox-static is installed");
+    let list = Command::new("/usr/bin/busybox").arg("--list").output().unwrap();
+    for applet in String::from_utf8(list.stdout).unwrap().lines().filter(|a| *a != "busybox") {
+        symlink("busybox", root.join("bin").join(applet)).unwrap();
+    }
+    fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1001::/tmp:/bin/sh\n")
+        .unwrap();
+    fs::write(root.join("etc/group"), "root:x:0:\nuser:x:1001:\n").unwrap();
+    let script = root.join("bin/script-without-interpreter");
+    fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
 }

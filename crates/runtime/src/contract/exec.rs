@@ -129,3 +129,16 @@ pub async fn many_at_once(bench: &mut Bench<'_>) {
     });
     futures_util::future::join_all(all).await;
 }
+
+/// A client that begins to read after the process has ended gets all of its output.
+pub async fn a_slow_client_gets_everything(bench: &mut Bench<'_>) {
+    let (sandbox, id) = sleeper(bench).await;
+    let mut session = begin(bench, &sandbox, &id, script("seq 1 100000; echo end >&2")).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let heard = listen(&mut session).await;
+    assert_eq!((heard.out.lines().last(), heard.err.as_str()), (Some("100000"), "end\n"));
+    // One that left a background process holding its pipes does not keep the client waiting.
+    let mut session = begin(bench, &sandbox, &id, script("sleep 777777 & echo up")).await;
+    let heard = listen(&mut session).await;
+    assert_eq!((heard.out.as_str(), heard.status.map(|s| s.code)), ("up\n", Some(0)));
+}
