@@ -2,7 +2,7 @@
 //!
 //! It is compiled by `rustc` alone, without dependencies, and linked statically, so that an image of it needs nothing
 //! else. Usage: `hello serve [PORT]`, `hello sleep`, `hello exit CODE [AFTER_MS]`, `hello hog MIB`, `hello print LINES`,
-//! `hello stubborn` (ignores SIGTERM), `hello cat` (copies its input), `hello env`, `hello read FILE`.
+//! `hello stubborn` (ignores SIGTERM), `hello cat` (copies its input), `hello env`, `hello read FILE`, `hello get HOST:PORT PATH`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -62,6 +62,13 @@ fn main() {
             let _ = std::io::stdout().write_all(&input);
         }
         "env" => std::env::vars().for_each(|(name, value)| println!("{name}={value}")),
+        "get" => match get(word(2).unwrap_or_default(), word(3).unwrap_or("/")) {
+            Ok(body) => print!("{body}"),
+            Err(error) => {
+                eprintln!("{error}");
+                std::process::exit(1);
+            }
+        },
         "read" => match std::fs::read_to_string(word(2).unwrap_or_default()) {
             Ok(text) => print!("{text}"),
             Err(error) => {
@@ -73,6 +80,19 @@ fn main() {
             eprintln!("hello: no such command: {other}");
             std::process::exit(2);
         }
+    }
+}
+
+/// The body of `http://address/path`, if it is answered with 200.
+fn get(address: &str, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
+        _ => Err(std::io::Error::other(format!("answered {answer:?}"))),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A server and agents as processes, started as a user starts them, on a machine of the test's own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -149,8 +149,8 @@ impl Dunlin {
     /// # Errors
     /// When it is not answered with 200.
     pub fn http(&self, address: &str, port: u16, path: &str) -> Result<String> {
-        let mut command = self.host.command(Path::new("/bin/busybox"));
-        command.args(["wget", "-q", "-T", "5", "-O", "-", &format!("http://{address}:{port}{path}")]);
+        let mut command = self.host.command(&program::hello()?);
+        command.args(["get", &format!("{address}:{port}"), path]);
         run(command)
     }
 }

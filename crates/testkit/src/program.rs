@@ -41,6 +41,8 @@ pub fn target() -> PathBuf {
 /// # Errors
 /// When `rustc` fails.
 pub fn hello() -> Result<PathBuf> {
+    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one = ONE.lock();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/hello.rs");
     let folder = target().join("testkit");
     let program = folder.join("hello");
