@@ -42,7 +42,7 @@ pub fn lint() -> Result<()> {
     ])?;
     // SAFETY: this program is single-threaded.
     unsafe { std::env::set_var("RUSTDOCFLAGS", "-D warnings") };
-    cargo(&["doc", "--release", "--workspace", "--no-deps", "--all-features"])
+    cargo(&["doc", "--workspace", "--no-deps", "--all-features"])
 }
 
 /// What needs a real Kubernetes. Nothing does yet: the agent joins our own server only.

@@ -106,7 +106,7 @@ pub(crate) async fn start(
     let run_dir = layout::run_dir(&id);
     layout::private_folder(&run_dir)?;
     let runtime = OciRuntime::open(oci_config(layout, &id)?).await.doing("starting the container runtime")?;
-    let images = ImageStore::open(&layout.images()).doing("opening the image store")?;
+    let images = ImageStore::open(layout.images()).doing("opening the image store")?;
     let labels = settings
         .labels
         .iter()

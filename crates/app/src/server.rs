@@ -45,7 +45,7 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
     );
     let issuer =
         Arc::new(jwt::Issuer::open_or_create(&layout.keys(), ISSUER).doing("opening the token issuer")?);
-    let store = SqliteStore::open(&layout.database(), Default::default())
+    let store = SqliteStore::open(layout.database(), Default::default())
         .doing(format!("opening the store {}", layout.database().display()))?;
 
     let tunnels = Arc::new(Tunnels::new(Default::default()));
