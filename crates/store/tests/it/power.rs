@@ -198,6 +198,10 @@ fn image(shadow: Option<Vec<u8>>, written: Vec<u8>, numbers: &mut Numbers) -> Op
 }
 
 async fn check(folder: &Path, seed: u64, acknowledged: &Acknowledged) {
+    // A cut while the file is being made, before anything was promised, may leave half a header: docs/limits.md.
+    if acknowledged.lines == 0 {
+        return;
+    }
     let store = SqliteStore::open(folder.join(FILES[0]), options()).expect("the file opens");
     assert!(store.revision() >= acknowledged.revision, "{} >= {}", store.revision(), acknowledged.revision);
     for writer in 0..WRITERS {
