@@ -9,7 +9,6 @@ pub mod namespace;
 pub mod node;
 pub mod pod;
 pub mod priority;
-pub mod qos;
 pub mod runtime_class;
 pub mod secret;
 pub mod service;
