@@ -54,8 +54,14 @@ pub mod label {
     pub const VIRTUAL_NODE: &str = "dunlin.io/virtual-node";
     /// The area a node is in, by name.
     pub const AREA: &str = "dunlin.io/area";
-    /// On a mirrored pod: the uid of the pod in its home API.
-    pub const HOME_UID: &str = "dunlin.io/home-uid";
+    /// The cluster that a node stands for, or that a machine belongs to: a pod that selects it is pinned to that cluster.
+    pub const CLUSTER: &str = "dunlin.io/cluster";
+    /// On everything that an uplink made below: the name of the parent it was made for.
+    pub const MIRROR: &str = "dunlin.io/mirror";
+    /// On the pods and objects of a job: what `dunlin jobs` groups by.
+    pub const JOB: &str = "dunlin.io/job";
+    /// On a pod: the pods with the same value in one namespace are placed together or not at all (policy `group`).
+    pub const GROUP: &str = "dunlin.io/group";
 }
 
 /// Well-known annotations.
@@ -89,6 +95,40 @@ pub mod annotation {
     pub const RBAC_AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
     /// How long a side that lost contact waits before it stops the pod itself.
     pub const FENCE_AFTER: &str = "dunlin.io/fence-after";
+    /// On a mirror: the uid of the object one level above that it stands for.
+    pub const MIRROR_OF: &str = "dunlin.io/mirror-of";
+    /// On a mirror: uid of the object in its home API, however many levels above.
+    pub const HOME_UID: &str = "dunlin.io/home-uid";
+    /// On a mirror: namespace of the object in its home API.
+    pub const HOME_NAMESPACE: &str = "dunlin.io/home-namespace";
+    /// On a mirrored pod: the node that it is bound to in its home API.
+    pub const HOME_NODE: &str = "dunlin.io/home-node";
+    /// On a pod: the scheduling policy it asks for instead of its cluster's.
+    pub const SCHEDULER_POLICY: &str = "dunlin.io/scheduler-policy";
+    /// On a pod: how many pods its group has; none is placed before all can be (policy `group`).
+    pub const GROUP_SIZE: &str = "dunlin.io/group-size";
+    /// On a pod: where it wants to be near, an area's name or `LAT,LON` in degrees (policy `nearest`).
+    pub const NEAR: &str = "dunlin.io/near";
+    /// On a node: its position, `LAT,LON` in degrees.
+    pub const POSITION: &str = "dunlin.io/position";
+    /// On a pod: the uid of the pod that it takes the place of in a migration.
+    pub const REPLACES: &str = "dunlin.io/replaces";
+    /// On a pod: the machine, by path below its cluster's node, that it must run on.
+    pub const MACHINE: &str = "dunlin.io/machine";
+}
+
+/// Well-known conditions of pods, beyond Kubernetes' own.
+pub mod condition {
+    /// The pod's machine is out of reach for longer than the pod tolerates; it may still run there.
+    pub const DANGLING: &str = "dunlin.io/Dangling";
+    /// The pod has a place below the node it is bound to; the message is the path from there, as in `site/board`.
+    pub const PLACED: &str = "dunlin.io/Placed";
+}
+
+/// Reasons of failed pods.
+pub mod reason {
+    /// A child cluster has no place, or no place any more, for a pod that was bound to it.
+    pub const CLUSTER_REFUSED: &str = "ClusterRefused";
 }
 
 /// Well-known taints.

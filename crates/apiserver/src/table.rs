@@ -6,6 +6,7 @@
 mod apps;
 mod cluster;
 mod core;
+mod dunlin;
 mod more;
 mod pod;
 
@@ -84,6 +85,8 @@ fn printer(resource: &Resource) -> Printer {
         "rolebindings.rbac.authorization.k8s.io" | "clusterrolebindings.rbac.authorization.k8s.io" => {
             more::BINDING
         }
+        "clusters.dunlin.io" => dunlin::CLUSTER,
+        "migrations.dunlin.io" => dunlin::MIGRATION,
         _ => PLAIN,
     }
 }

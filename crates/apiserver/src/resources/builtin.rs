@@ -1,4 +1,4 @@
-//! The built-in resources of Kubernetes 1.36 that this server serves, a row each.
+//! The built-in resources of Kubernetes 1.36 that this server serves, and our own, a row each.
 //!
 //! Order matters: groups and versions are listed to clients in the order in which they first appear here.
 
@@ -454,5 +454,17 @@ pub static BUILTIN: &[Resource] = &[
             "endpointslice",
             "endpointslices.discovery.k8s.io",
         )
+    },
+    Resource {
+        categories: &["dunlin"],
+        subs: &[sub("status", "dunlin.io", "v1alpha1", "Cluster", GPU)],
+        generation: true,
+        ..cluster("dunlin.io", "v1alpha1", "Cluster", "clusters", "cluster", "clusters.dunlin.io")
+    },
+    Resource {
+        categories: &["dunlin"],
+        subs: &[sub("status", "dunlin.io", "v1alpha1", "Migration", GPU)],
+        generation: true,
+        ..row("dunlin.io", "v1alpha1", "Migration", "migrations", "migration", "migrations.dunlin.io")
     },
 ];

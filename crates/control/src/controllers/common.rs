@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use dunlin_api::names::condition::DANGLING;
+
 use crate::labels;
 use crate::model::{Condition, Held, Key, Meta, Pod, Time};
 use crate::plan::{Action, Plan, Precondition, Propagation};
 use crate::view::View;
 
-/// The condition of a pod whose node has been silent for longer than the pod tolerates. It is not counted as a copy,
-/// and never deleted for that reason: what cannot be reached may still run.
-pub const DANGLING: &str = "dunlin.io/Dangling";
 /// How many pods one decision makes or deletes at most, so that a wrong template cannot flood the API.
 pub const BURST: usize = 500;
 
-/// Whether the pod's node is out of reach for longer than the pod tolerates.
+/// Whether the pod's node is out of reach for longer than the pod tolerates. Such a pod is not counted as a copy, and
+/// never deleted for that reason: what cannot be reached may still run.
 pub fn is_dangling(pod: &Pod) -> bool {
     pod.is(DANGLING)
 }

@@ -4,9 +4,10 @@
 //! that a pod tolerates it gets the condition `dunlin.io/Dangling`; its controller then makes another, and when the
 //! machine is back the condition goes and the surplus is deleted. Taints that a person sets evict as in Kubernetes.
 
+use dunlin_api::names::condition::DANGLING;
 use serde_json::{Value, json};
 
-use super::common::{self, Conditions, DANGLING};
+use super::common::{self, Conditions};
 use crate::model::{Held, Key, Node, Pod, Taint, Time};
 use crate::plan::{Action, Plan, Precondition, Report};
 use crate::scheduler::filter::tolerates;
