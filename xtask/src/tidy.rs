@@ -23,6 +23,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("node", 3),
     ("net", 3),
     ("agent", 4),
+    ("uplink", 4),
     ("app", 5),
     ("dunlin", 6),
     ("testkit", 7),

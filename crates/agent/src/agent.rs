@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
+use dunlin_api::names::annotation;
 use dunlin_base::task::Task;
 use dunlin_net::{HostPort, NetConfig, Network, Protocol, Relay};
 use dunlin_node::admit::{admit, milli};
@@ -257,7 +258,7 @@ impl Agent {
             tasks.push(Task::spawn(
                 "network",
                 bring_up(
-                    shared.clone(),
+                    pods.clone(),
                     registration.assigned.clone(),
                     network_tx,
                     endpoint_rx,
@@ -282,12 +283,13 @@ impl Agent {
 
 /// Makes the pod network as soon as the range is known: from disk, from the API, or from the configuration.
 async fn bring_up(
-    shared: Arc<Shared>,
+    pods: Arc<Pods>,
     mut assigned: watch::Receiver<Option<dunlin_node::Assigned>>,
     network: watch::Sender<Option<Arc<Network>>>,
     endpoint: watch::Receiver<String>,
     info: watch::Sender<NodeInfo>,
 ) {
+    let shared = pods.shared.clone();
     let file = shared.config.data_dir.join("network").join("node.json");
     let mut known: Option<(String, String)> = crate::disk::read(&file);
     let mut backoff = dunlin_base::backoff::Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
@@ -323,7 +325,7 @@ async fn bring_up(
                 state_dir: shared.config.data_dir.join("network"),
             };
             let made = Network::start(config).await?;
-            let relay = Relay::on_bridge(&made.bridge(), endpoint.clone())?;
+            let relay = Relay::on_bridge(&made.bridge(), endpoint.clone(), detour(&pods))?;
             Ok::<_, dunlin_net::Error>((made, relay))
         }
         .await;
@@ -344,6 +346,13 @@ async fn bring_up(
         }
     };
     std::future::pending::<()>().await;
+}
+
+/// Sends API connections of pods whose home is above this node's server there.
+fn detour(pods: &Arc<Pods>) -> Option<dunlin_net::relay::Detour> {
+    let home = pods.shared.config.home.clone()?;
+    let pods = pods.clone();
+    Some(Arc::new(move |address| pods.from_above(&address.to_string()).map(|uid| home(uid))))
 }
 
 /// Eight hexadecimal digits of a node's uid.
@@ -400,6 +409,17 @@ impl Pods {
         if let Some(worker) = lock(&self.workers).get(uid) {
             worker.tell(change);
         }
+    }
+
+    /// The uid of the pod with this address, if its home is above this node's server.
+    fn from_above(&self, address: &str) -> Option<String> {
+        let workers = lock(&self.workers);
+        workers.iter().find_map(|(uid, worker)| {
+            let view = worker.view.borrow();
+            let annotations = view.pod.metadata.annotations.as_ref();
+            let above = annotations.is_some_and(|all| all.contains_key(annotation::HOME_NAMESPACE));
+            (above && view.record.ip.as_deref() == Some(address)).then(|| uid.clone())
+        })
     }
 
     fn applied(&self, pod: Arc<Pod>) {

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_node::RegistrationOptions;
 
+/// Makes a connection to the home API of the pod with this uid.
+pub type HomeDial = Arc<dyn Fn(String) -> dunlin_net::relay::Connecting + Send + Sync>;
+
 /// The agent's configuration.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct AgentConfig {
     /// The Node's name.
     pub node_name: String,
@@ -38,6 +42,8 @@ pub struct AgentConfig {
     pub max_pods: u32,
     /// Amounts by resource that replace what was measured.
     pub capacity: BTreeMap<String, String>,
+    /// The way to the API of pods that were made above this node's server.
+    pub home: Option<HomeDial>,
     /// Lease and status intervals.
     pub registration: RegistrationOptions,
     /// First delay of a crash loop.
@@ -82,6 +88,7 @@ impl AgentConfig {
             cluster_dns: Vec::new(),
             max_pods: 110,
             capacity: BTreeMap::new(),
+            home: None,
             registration: RegistrationOptions::default(),
             crash_backoff_first: Duration::from_secs(10),
             crash_backoff_most: Duration::from_secs(300),

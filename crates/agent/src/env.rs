@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use dunlin_api::names::annotation;
 use dunlin_node::admit::milli;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceFieldSelector, Service};
 
@@ -59,13 +60,19 @@ pub fn field(pod: &Pod, path: &str, node: &NodeFacts<'_>) -> Option<String> {
     let lines = |map: &Option<BTreeMap<String, String>>| {
         map.iter().flatten().map(|(k, v)| format!("{k}={v:?}")).collect::<Vec<_>>().join("\n")
     };
+    // A mirror is at home above, and its program is to see what it would see there.
+    let home = |name: &str| m.annotations.as_ref().and_then(|all| all.get(name)).cloned();
     Some(match path {
         "metadata.name" => m.name.clone().unwrap_or_default(),
-        "metadata.namespace" => m.namespace.clone().unwrap_or_default(),
-        "metadata.uid" => m.uid.clone().unwrap_or_default(),
+        "metadata.namespace" => {
+            home(annotation::HOME_NAMESPACE).or_else(|| m.namespace.clone()).unwrap_or_default()
+        }
+        "metadata.uid" => home(annotation::HOME_UID).or_else(|| m.uid.clone()).unwrap_or_default(),
         "metadata.labels" => lines(&m.labels),
         "metadata.annotations" => lines(&m.annotations),
-        "spec.nodeName" => spec.node_name.clone().unwrap_or_else(|| node.name.to_owned()),
+        "spec.nodeName" => home(annotation::HOME_NODE)
+            .or_else(|| spec.node_name.clone())
+            .unwrap_or_else(|| node.name.to_owned()),
         "spec.serviceAccountName" => spec.service_account_name.clone().unwrap_or_else(|| "default".into()),
         "status.hostIP" | "status.hostIPs" => node.host_ip.to_owned(),
         "status.podIP" | "status.podIPs" => node.pod_ip.to_owned(),
@@ -186,6 +193,12 @@ mod tests {
         assert_eq!(field(&pod, "metadata.labels['a']", &node).as_deref(), Some("b"));
         assert_eq!(field(&pod, "status.podIP", &node).as_deref(), Some("10.0.0.2"));
         assert_eq!(field(&pod, "spec.nothing", &node), None);
+        let mirror: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "a--root", "uid": "m",
+            "annotations": {"dunlin.io/home-uid": "u", "dunlin.io/home-namespace": "a", "dunlin.io/home-node": "site"}}}))
+        .expect("pod");
+        for (path, want) in [("metadata.uid", "u"), ("metadata.namespace", "a"), ("spec.nodeName", "site")] {
+            assert_eq!(field(&mirror, path, &node).as_deref(), Some(want), "{path}");
+        }
         let selector = |r: &str| ResourceFieldSelector { resource: r.into(), ..Default::default() };
         let own = Some(&crate::model::spec(&pod).containers[0]);
         assert_eq!(resource(&pod, own, &selector("limits.cpu"), &node).as_deref(), Some("2"));

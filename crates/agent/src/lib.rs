@@ -22,5 +22,5 @@ mod volumes;
 mod worker;
 
 pub use agent::{Agent, AgentHandle, Error};
-pub use config::AgentConfig;
+pub use config::{AgentConfig, HomeDial};
 pub use dunlin_node::{NodeService, RegistrationOptions};

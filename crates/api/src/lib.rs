@@ -11,6 +11,7 @@ pub mod decode;
 pub mod defaults;
 pub mod gvk;
 pub mod names;
+pub mod offer;
 pub mod patch;
 pub mod quantity;
 pub mod schema;

@@ -58,6 +58,8 @@ pub mod label {
     pub const CLUSTER: &str = "dunlin.io/cluster";
     /// On everything that an uplink made below: the name of the parent it was made for.
     pub const MIRROR: &str = "dunlin.io/mirror";
+    /// On a DaemonSet that an uplink made, and on its pods: the uid of the DaemonSet one level above.
+    pub const DAEMON_OF: &str = "dunlin.io/daemon-of";
     /// On the pods and objects of a job: what `dunlin jobs` groups by.
     pub const JOB: &str = "dunlin.io/job";
     /// On a pod: the pods with the same value in one namespace are placed together or not at all (policy `group`).

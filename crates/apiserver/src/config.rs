@@ -160,6 +160,8 @@ pub struct Config {
     pub tokens: Vec<StaticToken>,
     /// Takes connections that speak the tunnel protocol.
     pub tunnel: Option<TunnelHook>,
+    /// Takes connections of pods to an API above.
+    pub home: Option<TunnelHook>,
     /// The first 16 bits of service addresses: `a.b.0.0/16`.
     pub service_network: Ipv4Addr,
     /// The port that the service `kubernetes` leads to.
@@ -185,6 +187,7 @@ impl Config {
             dialer,
             tokens: Vec::new(),
             tunnel: None,
+            home: None,
             service_network: Ipv4Addr::new(10, 43, 0, 0),
             api_port: 6443,
             limits: Limits::default(),

@@ -30,5 +30,5 @@ pub use config::{
     BoxBody, BoxError, Config, DialError, Limits, NoNodes, NodeDialer, StaticToken, TunnelHook, TunnelStream,
     User,
 };
-pub use listen::{Listener, ServeError, TUNNEL_ALPN, serve};
+pub use listen::{HOME_ALPN, Listener, ServeError, TUNNEL_ALPN, serve};
 pub use server::ApiServer;

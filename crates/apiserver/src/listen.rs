@@ -23,6 +23,8 @@ use crate::server::ApiServer;
 
 /// The ALPN name of the tunnel protocol.
 pub const TUNNEL_ALPN: &[u8] = b"dunlin-tunnel/1";
+/// The ALPN name of connections that pods make to their home API through this server.
+pub const HOME_ALPN: &[u8] = b"dunlin-home/1";
 /// Headers that are larger are refused.
 const HEADERS: usize = 64 << 10;
 /// How long open requests may take once the listener is told to stop.
@@ -60,7 +62,7 @@ impl Listener {
 }
 
 /// Serves the API on `listener`. The ALPN list of `tls` decides what is spoken: `h2`, `http/1.1`, and
-/// `dunlin-tunnel/1`, which goes to the configured hook.
+/// `dunlin-tunnel/1` and `dunlin-home/1`, which go to the configured hooks.
 ///
 /// # Errors
 /// When the listener has no address.
@@ -125,10 +127,15 @@ async fn connection(
             .inspect_err(|error| tracing::warn!(%peer, %error, "a client certificate has no usable subject"))
             .ok()
     });
-    if session.alpn_protocol() == Some(TUNNEL_ALPN) {
-        match (subject, &api.inner().config.tunnel) {
+    let hook = match session.alpn_protocol() {
+        Some(TUNNEL_ALPN) => Some(&api.inner().config.tunnel),
+        Some(HOME_ALPN) => Some(&api.inner().config.home),
+        _ => None,
+    };
+    if let Some(hook) = hook {
+        match (subject, hook) {
             (Some(subject), Some(hook)) => hook(subject, stream, peer).await,
-            _ => tracing::warn!(%peer, "a tunnel without a client certificate was refused"),
+            _ => tracing::warn!(%peer, "a stream without a client certificate was refused"),
         }
         return;
     }

@@ -228,7 +228,7 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
         headers: HeaderMap::new(),
         warnings: Vec::new(),
     };
-    if let Some("exec" | "attach" | "portforward") = asked.sub.as_deref() {
+    if let Some("exec" | "attach" | "portforward" | "proxy") = asked.sub.as_deref() {
         call.headers = request.headers().clone();
         return subresource::stream(call, request).await;
     }

@@ -6,6 +6,7 @@ pub mod eviction;
 pub mod exec;
 pub mod finalize;
 pub mod log;
+pub mod proxy;
 pub mod scale;
 pub mod target;
 pub mod token;
@@ -48,6 +49,7 @@ pub async fn answer(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
 /// Answers a request that becomes a stream.
 pub async fn stream(call: Call, request: Request<BoxBody>) -> Result<Reply> {
     match call.sub.as_deref() {
+        Some("proxy") => proxy::start(call, request).await,
         Some("portforward") => Err(Failure::bad_request(
             "port forwarding is not available yet: the SPDY/3.1 and SPDY-over-WebSocket protocols are not implemented",
         )),

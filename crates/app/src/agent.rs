@@ -15,6 +15,7 @@ use dunlin_tunnel::dial;
 use http_body_util::BodyExt;
 
 use crate::error::{Doing, Error};
+use crate::home::Up;
 use crate::join::{self, Membership};
 use crate::layout::{self, Layout};
 use crate::options::AgentOptions;
@@ -24,6 +25,8 @@ pub(crate) struct Settings {
     pub node_name: String,
     pub labels: Vec<String>,
     pub area: Option<String>,
+    /// The way to the API of pods that were made above.
+    pub home: Option<dunlin_agent::HomeDial>,
 }
 
 /// Runs an agent until it is asked to end. Its pods go on running.
@@ -39,9 +42,21 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
     let server = server.trim_end_matches('/').to_owned();
     let (host, port) = join::endpoint(&server)?;
 
-    let membership = membership(&layout, &options, &server, &node_name).await?;
+    let membership = membership(&layout.agent(), options.token.as_deref(), &server, &node_name).await?;
     let client = join::client(&server, &membership.ca_pem, Some(&membership), None)?;
-    let settings = Settings { node_name, labels: options.label.clone(), area: options.area.clone() };
+    let home_tls = dunlin_pki::tls::client_config(
+        &membership.ca_pem,
+        Some(&membership.identity()),
+        &[dunlin_apiserver::HOME_ALPN],
+    )
+    .doing("setting up TLS")?;
+    let up = Up { host: host.clone(), port, tls: Arc::new(home_tls) };
+    let home: dunlin_agent::HomeDial = Arc::new(move |uid| {
+        let up = up.clone();
+        Box::pin(async move { up.dial(uid).await })
+    });
+    let settings =
+        Settings { node_name, labels: options.label.clone(), area: options.area.clone(), home: Some(home) };
     let (_handle, service) = start(&layout, settings, client, format!("{host}:{port}")).await?;
 
     let tls = dunlin_pki::tls::client_config(
@@ -64,18 +79,18 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
 
 /// What an earlier join left, renewed when it is due; else a new join. A server out of reach does not keep an agent
 /// that has joined once from starting: its pods come first.
-async fn membership(
-    layout: &Layout,
-    options: &AgentOptions,
+pub(crate) async fn membership(
+    folder: &Path,
+    token: Option<&str>,
     server: &str,
     node_name: &str,
 ) -> Result<Membership, Error> {
-    if let Some(kept) = Membership::load(layout, server, node_name) {
+    if let Some(kept) = Membership::load(folder, server, node_name) {
         let due = kept.identity().renew_at().map(|at| at <= std::time::SystemTime::now()).unwrap_or(true);
         if !due {
             return Ok(kept);
         }
-        return match tokio::time::timeout(Duration::from_secs(20), join::renew(layout, &kept)).await {
+        return match tokio::time::timeout(Duration::from_secs(20), join::renew(folder, &kept)).await {
             Ok(Ok(renewed)) => Ok(renewed),
             Ok(Err(error)) => {
                 tracing::warn!(
@@ -87,12 +102,12 @@ async fn membership(
             Err(_) => Ok(kept),
         };
     }
-    let token = options.token.as_deref().ok_or_else(|| {
+    let token = token.ok_or_else(|| {
         Error::Input(format!(
             "this machine has not joined {server} yet: give --token (see `dunlin token create` there)"
         ))
     })?;
-    join::join(layout, server, token, node_name).await
+    join::join(folder, server, token, node_name).await
 }
 
 /// Starts the node half on this machine.
@@ -121,6 +136,7 @@ pub(crate) async fn start(
     config.node_id = id;
     config.labels = labels;
     config.area = settings.area;
+    config.home = settings.home;
     // The server renews the Lease while it hears from the node (`server::heartbeat`), so an idle node writes nothing.
     config.registration =
         RegistrationOptions { renew_lease: false, status_interval: None, ..Default::default() };

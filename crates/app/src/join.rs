@@ -1,16 +1,18 @@
-//! How an agent joins: it pins the server's CA by the token, asks for a certificate, and keeps it.
+//! How an agent, or a server below another, joins: it pins the server's CA by the token, asks for a certificate, and keeps it.
 //!
 //! The key is made here and never leaves the machine.
+
+use std::path::Path;
 
 use dunlin_api::token::JoinToken;
 use dunlin_pki::Identity;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Doing, Error};
-use crate::layout::{Layout, write_atomically};
+use crate::layout::{private_folder, write_atomically};
 use crate::server::signer;
 
-/// What an agent keeps of its server: the CA, and the certificate that makes it a node there.
+/// What is kept of the server above: the CA, and the certificate that makes it a node there.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Membership {
@@ -32,20 +34,21 @@ impl Membership {
         Identity { cert_pem: self.cert_pem.clone(), key_pem: self.key_pem.clone() }
     }
 
-    fn file(layout: &Layout) -> std::path::PathBuf {
-        layout.agent().join("membership.json")
+    fn file(folder: &Path) -> std::path::PathBuf {
+        folder.join("membership.json")
     }
 
-    /// What an earlier join left, if it is for this server and node.
-    pub fn load(layout: &Layout, server: &str, node_name: &str) -> Option<Self> {
-        let bytes = std::fs::read(Self::file(layout)).ok()?;
+    /// What an earlier join left in `folder`, if it is for this server and node.
+    pub fn load(folder: &Path, server: &str, node_name: &str) -> Option<Self> {
+        let bytes = std::fs::read(Self::file(folder)).ok()?;
         let kept: Self = serde_json::from_slice(&bytes).ok()?;
         (kept.server == server && kept.node_name == node_name).then_some(kept)
     }
 
-    fn save(&self, layout: &Layout) -> Result<(), Error> {
+    fn save(&self, folder: &Path) -> Result<(), Error> {
+        private_folder(folder)?;
         let bytes = serde_json::to_vec(self).doing("writing the node's certificate")?;
-        write_atomically(&Self::file(layout), &bytes, 0o600)
+        write_atomically(&Self::file(folder), &bytes, 0o600)
     }
 }
 
@@ -53,7 +56,7 @@ impl Membership {
 ///
 /// # Errors
 /// When the token is malformed, pins another CA, or is refused; when the server cannot be reached.
-pub async fn join(layout: &Layout, server: &str, token: &str, node_name: &str) -> Result<Membership, Error> {
+pub async fn join(folder: &Path, server: &str, token: &str, node_name: &str) -> Result<Membership, Error> {
     let token: JoinToken = token.parse().map_err(|e| {
         Error::Input(format!(
             "the join token is malformed: {e}; `dunlin token create` on the server prints one"
@@ -63,22 +66,21 @@ pub async fn join(layout: &Layout, server: &str, token: &str, node_name: &str) -
     let (key_pem, csr) = Identity::new_csr(&format!("system:node:{node_name}"), &["system:nodes".to_owned()])
         .doing("making the node's key")?;
     let client = client(server, &ca_pem, None, Some(token.bearer()))?;
-    let name = format!("node-{node_name}-{}", layout.node_id()?);
     // The name carries the time, because a request of an earlier try stays on the server for a while.
-    let name = format!("{name}-{}", std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_millis()));
+    let name = format!("node-{node_name}-{}", std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_millis()));
     let cert_pem = signer::request(client, &name, &csr).await.map_err(|error| match error {
         kube::Error::Api(status) if status.code == 401 => Error::Token { server: server.to_owned() },
         other => Error::Step { doing: format!("joining {server} as {node_name}"), source: other.into() },
     })?;
     let membership =
         Membership { server: server.to_owned(), node_name: node_name.to_owned(), ca_pem, cert_pem, key_pem };
-    membership.save(layout)?;
+    membership.save(folder)?;
     tracing::info!(server, node_name, "joined");
     Ok(membership)
 }
 
 /// Renews the certificate when 70 % of its life have passed; a failure leaves the old one in use.
-pub async fn renew(layout: &Layout, membership: &Membership) -> Result<Membership, Error> {
+pub async fn renew(folder: &Path, membership: &Membership) -> Result<Membership, Error> {
     let user = format!("system:node:{}", membership.node_name);
     let (key_pem, csr) =
         Identity::new_csr(&user, &["system:nodes".to_owned()]).doing("making the node's key")?;
@@ -87,7 +89,7 @@ pub async fn renew(layout: &Layout, membership: &Membership) -> Result<Membershi
     let name = format!("renew-{}-{millis}", membership.node_name);
     let cert_pem = signer::request(client, &name, &csr).await.doing("renewing the node's certificate")?;
     let renewed = Membership { cert_pem, key_pem, ..membership.clone() };
-    renewed.save(layout)?;
+    renewed.save(folder)?;
     Ok(renewed)
 }
 

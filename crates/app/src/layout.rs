@@ -70,6 +70,11 @@ impl Layout {
         self.root.join("agent")
     }
 
+    /// What the uplink keeps: its identity in the parent's cluster.
+    pub fn uplink(&self) -> PathBuf {
+        self.root.join("uplink")
+    }
+
     /// The image store.
     pub fn images(&self) -> PathBuf {
         self.root.join("images")

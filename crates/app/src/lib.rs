@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod error;
+pub mod home;
 pub mod images;
 pub mod join;
 pub mod layout;

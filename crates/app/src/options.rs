@@ -35,6 +35,10 @@ pub struct Choices {
     pub scheduler: Option<String>,
     /// Where this machine is.
     pub area: Option<String>,
+    /// URL of the server above this one.
+    pub parent: Option<String>,
+    /// What the parent sees of this cluster.
+    pub expose: Option<String>,
     /// URL of the server to join.
     pub server: Option<String>,
     /// Join token.
@@ -78,6 +82,8 @@ impl Choices {
             node_name: self.node_name.or(below.node_name),
             scheduler: self.scheduler.or(below.scheduler),
             area: self.area.or(below.area),
+            parent: self.parent.or(below.parent),
+            expose: self.expose.or(below.expose),
             server: self.server.or(below.server),
             token: self.token.or(below.token),
             label: list(self.label, below.label),
@@ -112,6 +118,12 @@ pub struct ServerOptions {
     pub area: Option<String>,
     /// Labels of the own node.
     pub label: Vec<String>,
+    /// URL of the server above this one.
+    pub parent: Option<String>,
+    /// What the parent sees of this cluster: `cluster`.
+    pub expose: Option<String>,
+    /// Join token of the parent; needed once.
+    pub token: Option<String>,
 }
 
 impl From<Choices> for ServerOptions {
@@ -126,6 +138,9 @@ impl From<Choices> for ServerOptions {
             scheduler: choices.scheduler,
             area: choices.area,
             label: choices.label,
+            parent: choices.parent,
+            expose: choices.expose,
+            token: choices.token,
         }
     }
 }

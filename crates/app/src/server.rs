@@ -7,6 +7,7 @@ mod access;
 mod dialer;
 mod heartbeat;
 pub mod signer;
+mod uplink;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -21,6 +22,7 @@ use tokio::net::TcpListener;
 
 use crate::agent;
 use crate::error::{Doing, Error};
+use crate::home::Carrier;
 use crate::layout::Layout;
 use crate::options::ServerOptions;
 
@@ -38,7 +40,16 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
         .map_err(|source| Error::Listen { address: options.listen.clone(), source })?;
     let address = listener.local_addr().doing("asking for the listener's address")?;
     let node_name = options.node_name.clone().unwrap_or_else(agent::hostname);
-    let cluster = options.name.clone().unwrap_or_else(|| "dunlin".to_owned());
+    // Below a parent the name tells this cluster from its siblings.
+    let cluster = options.name.clone().unwrap_or_else(|| match &options.parent {
+        Some(_) => agent::hostname(),
+        None => "dunlin".to_owned(),
+    });
+    if let Some(other) = options.expose.as_deref().filter(|expose| *expose != "cluster") {
+        return Err(Error::Input(format!(
+            "--expose {other} is not available: a child shows itself as one node (--expose cluster)"
+        )));
+    }
 
     let authority = Arc::new(
         Authority::open_or_create(&layout.keys(), &cluster).doing("opening the certificate authority")?,
@@ -51,16 +62,18 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
     let tunnels = Arc::new(Tunnels::new(Default::default()));
     let local: dialer::LocalNode = Arc::new(OnceLock::new());
     let dialer = Arc::new(dialer::Dialer { tunnels: tunnels.clone(), local: local.clone() });
-    let mut config = Config::new(Arc::new(store), issuer, ISSUER, authority.ca_pem(), dialer);
+    let mut config = Config::new(Arc::new(store), issuer, ISSUER, authority.ca_pem(), dialer.clone());
     config.api_port = address.port();
     config.tunnel = Some(tunnel_hook(tunnels.clone()));
+    let carrier: Arc<OnceLock<Arc<Carrier>>> = Arc::default();
+    config.home = Some(home_hook(carrier.clone()));
     let api = ApiServer::new(config);
     api.bootstrap().await.doing("preparing the API's first objects")?;
 
     let identity = authority
         .issue_server(&names(address, &options, &node_name))
         .doing("issuing the server's certificate")?;
-    let alpn: &[&[u8]] = &[b"h2", b"http/1.1", dunlin_tunnel::ALPN];
+    let alpn: &[&[u8]] = &[b"h2", b"http/1.1", dunlin_tunnel::ALPN, dunlin_apiserver::HOME_ALPN];
     let tls = dunlin_pki::tls::server_config(authority.ca_pem(), &identity, alpn).doing("setting up TLS")?;
     access::write_kubeconfig(&layout, &authority, &access::url(address, &options.advertise), &cluster)?;
 
@@ -78,7 +91,28 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
     if let Some(policy) = &options.scheduler {
         plans.scheduler = policy.parse().map_err(|e| Error::Input(format!("--scheduler {policy}: {e}")))?;
     }
-    let _driver = dunlin_driver::run(as_user("dunlin:driver"), plans);
+    let driver = dunlin_driver::run(as_user("dunlin:driver"), plans);
+
+    let home = Arc::new(Carrier {
+        client: as_user("dunlin:home"),
+        listener: relay_target(address),
+        up: OnceLock::new(),
+    });
+    if carrier.set(home.clone()).is_err() {
+        tracing::error!("the way home was set twice");
+    }
+    let mut _uplink = None;
+    if let Some(parent) = &options.parent {
+        let server = parent.trim_end_matches('/').to_owned();
+        let membership =
+            agent::membership(&layout.uplink(), options.token.as_deref(), &server, &cluster).await?;
+        let parent = uplink::Parent { membership, area: options.area.clone() };
+        let running = uplink::start(parent, as_user("dunlin:uplink"), driver.scheduler(), dialer)?;
+        if home.up.set((running.handle.clone(), running.up.clone())).is_err() {
+            tracing::error!("the uplink was started twice");
+        }
+        _uplink = Some(running);
+    }
 
     let mut _agent = None;
     if let Some(name) = own_node {
@@ -88,6 +122,7 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
             node_name: name.clone(),
             labels: options.label.clone(),
             area: options.area.clone(),
+            home: Some(home.local(&name)),
         };
         let (handle, service) = agent::start(&layout, settings, client, relay_target(address)).await?;
         if local.set((name, service)).is_err() {
@@ -124,6 +159,24 @@ fn tunnel_hook(tunnels: Arc<Tunnels>) -> dunlin_apiserver::TunnelHook {
                     tracing::info!(node, %peer, "node disconnected");
                 }
                 _ => tracing::warn!(user = subject.user, %peer, "tunnel refused: not a node's certificate"),
+            }
+        })
+    })
+}
+
+/// Carries connections of pods to their home API; whoever is no node is turned away.
+fn home_hook(carrier: Arc<OnceLock<Arc<Carrier>>>) -> dunlin_apiserver::TunnelHook {
+    Arc::new(move |subject, stream, peer| {
+        let carrier = carrier.get().cloned();
+        Box::pin(async move {
+            let node = subject.user.strip_prefix("system:node:");
+            match (node, carrier) {
+                (Some(node), Some(carrier)) if subject.groups.iter().any(|g| g == "system:nodes") => {
+                    carrier.carry(node, stream).await;
+                }
+                _ => {
+                    tracing::warn!(user = subject.user, %peer, "a way home was refused: not a node's certificate")
+                }
             }
         })
     })

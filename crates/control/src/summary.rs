@@ -107,38 +107,45 @@ fn merge(into: &mut ClusterPool, pool: &ClusterPool) {
 
 #[derive(Default)]
 struct LabelSets {
-    machines: usize,
-    /// Key to its values and the number of hosts that have it on all of their machines.
-    sets: BTreeMap<Arc<str>, (BTreeSet<Arc<str>>, usize, bool)>,
+    hosts: usize,
+    sets: BTreeMap<Arc<str>, LabelSet>,
+    truncated: bool,
+}
+
+#[derive(Default)]
+struct LabelSet {
+    values: BTreeSet<Arc<str>>,
+    /// Hosts that have the key on all of their machines.
+    having: usize,
     truncated: bool,
 }
 
 impl LabelSets {
     fn add_machine(&mut self, labels: &Labels) {
-        self.machines += 1;
+        self.hosts += 1;
         for (key, value) in labels.iter().filter(|(key, _)| !OWN.contains(&&***key)) {
             let set = self.sets.entry(key.clone()).or_default();
-            set.0.insert(value.clone());
-            set.1 += 1;
+            set.values.insert(value.clone());
+            set.having += 1;
         }
     }
 
     fn add_child(&mut self, labels: &[ClusterLabel], truncated: bool) {
-        self.machines += 1;
+        self.hosts += 1;
         self.truncated |= truncated;
         for known in labels {
             let set = self.sets.entry(known.key.clone()).or_default();
-            set.0.extend(known.values.iter().cloned());
-            set.1 += usize::from(known.everywhere);
-            set.2 |= known.truncated;
+            set.values.extend(known.values.iter().cloned());
+            set.having += usize::from(known.everywhere);
+            set.truncated |= known.truncated;
         }
     }
 
     fn tell(self, summary: &mut Summary) {
-        let machines = self.machines;
+        let hosts = self.hosts;
         summary.status.labels_truncated = self.truncated || self.sets.len() > KEYS;
-        for (key, (values, having, truncated)) in self.sets.into_iter().take(KEYS) {
-            let everywhere = having == machines;
+        for (key, LabelSet { values, having, truncated }) in self.sets.into_iter().take(KEYS) {
+            let everywhere = having == hosts;
             if everywhere && values.len() == 1 && !truncated && &*key != label::HOSTNAME {
                 summary.common.extend(values.iter().map(|value| (key.clone(), value.clone())));
             }

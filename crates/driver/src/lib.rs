@@ -10,11 +10,14 @@ mod controllers;
 mod discovery;
 mod events;
 mod execute;
+mod handle;
 mod informer;
 mod kinds;
+mod offers;
 mod options;
 mod run;
 mod work;
 
+pub use handle::SchedulerHandle;
 pub use options::Options;
 pub use run::{Driver, run};

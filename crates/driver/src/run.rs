@@ -1,24 +1,30 @@
 //! The one task that owns all state, and its loop over one closed enum of events.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use dunlin_api::names::annotation;
+use dunlin_api::offer::Answer;
 use dunlin_base::error::chain;
 use dunlin_base::task::Task;
-use dunlin_control::model::Key;
+use dunlin_control::model::{Key, Pod};
 use dunlin_control::plan::{Action, Plan};
 use dunlin_control::resource::{Resource, Resources};
 use dunlin_control::scheduler::{self, Policy};
+use dunlin_control::summary::summarise;
 use kube::Client;
+use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::cluster::Cluster;
 use crate::controllers::{GC, TABLE, concerned, needs_graph, patience};
 use crate::execute::{Absent, Executor, Outcome};
+use crate::handle::{self, Request, SchedulerHandle};
 use crate::informer::{self, Change, News};
 use crate::kinds::{self, Watched};
+use crate::offers::{self, Answered, Asked, Question, Then};
 use crate::options::Options;
 use crate::work::{Id, Work};
 use crate::{discovery, execute};
@@ -38,11 +44,24 @@ const GRAPH_PATIENCE: u64 = 30_000;
 #[derive(Debug)]
 pub struct Driver {
     _task: Task,
+    scheduler: SchedulerHandle,
+}
+
+impl Driver {
+    /// The way to ask for places and for the sum of the cluster.
+    pub fn scheduler(&self) -> SchedulerHandle {
+        self.scheduler.clone()
+    }
 }
 
 /// Starts everything on the current runtime.
 pub fn run(client: Client, options: Options) -> Driver {
-    Driver { _task: Task::spawn("driver", async move { Loop::new(client, options).run().await }) }
+    let (requests, requested) = mpsc::channel(handle::WAITING);
+    let (changed, changes) = watch::channel(0);
+    let task = Task::spawn("driver", async move {
+        Loop::new(client, options, requested, changed).run().await;
+    });
+    Driver { _task: task, scheduler: SchedulerHandle { requests, changes } }
 }
 
 /// All that the loop reacts to.
@@ -50,6 +69,8 @@ enum Event {
     Changes,
     Done(Purpose, Outcome),
     Discovered(Vec<Resource>),
+    Answered(Answered),
+    Requested(Request),
     Timer,
 }
 
@@ -81,6 +102,13 @@ struct Loop {
     plans_under_way: usize,
     bindings_under_way: usize,
     writing: JoinSet<Outcome>,
+    asking: JoinSet<Answered>,
+    /// Places kept for pods that a parent offered: by home uid, until when (milliseconds).
+    kept: HashMap<Arc<str>, u64>,
+    /// When refusals of child clusters are looked at again (milliseconds).
+    forgive_at: Option<u64>,
+    requested: mpsc::Receiver<Request>,
+    changed: watch::Sender<u64>,
     purposes: HashMap<tokio::task::Id, Purpose>,
     changes_to: mpsc::Sender<Change>,
     changes: mpsc::Receiver<Change>,
@@ -90,7 +118,12 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(client: Client, options: Options) -> Self {
+    fn new(
+        client: Client,
+        options: Options,
+        requested: mpsc::Receiver<Request>,
+        changed: watch::Sender<u64>,
+    ) -> Self {
         let mut cluster = Cluster::default();
         cluster.view.settings = Arc::new(options.settings(seconds()));
         let resources = Arc::new(cluster.view.resources.clone());
@@ -114,6 +147,11 @@ impl Loop {
             plans_under_way: 0,
             bindings_under_way: 0,
             writing: JoinSet::new(),
+            asking: JoinSet::new(),
+            kept: HashMap::new(),
+            forgive_at: None,
+            requested,
+            changed,
             purposes: HashMap::new(),
             changes_to,
             changes,
@@ -138,6 +176,7 @@ impl Loop {
             self.work.wake(now, |awaits| awaits.seen(versions, view));
             if self.typed.iter().all(|informer| self.cluster.listed.contains(informer)) {
                 self.look_at_graph(now);
+                self.expire(now);
                 // Pods first: a pod that can start is worth more than a status that is right.
                 self.place();
                 self.plan();
@@ -146,6 +185,8 @@ impl Loop {
                 Event::Changes => self.take_changes(),
                 Event::Done(purpose, outcome) => self.take_done(purpose, outcome),
                 Event::Discovered(found) => self.take_discovered(found),
+                Event::Answered(answered) => self.take_answers(answered),
+                Event::Requested(request) => self.take_request(request),
                 Event::Timer => {}
             }
         }
@@ -162,6 +203,8 @@ impl Loop {
                 };
                 self.purposes.remove(&task).map_or(Event::Timer, |purpose| Event::Done(purpose, outcome))
             }
+            Some(Ok(answered)) = self.asking.join_next() => Event::Answered(answered),
+            Some(request) = self.requested.recv() => Event::Requested(request),
             Some(found) = self.discoveries.recv() => Event::Discovered(found),
             _ = self.changes.recv_many(&mut self.batch, BATCH) => Event::Changes,
             () = tokio::time::sleep_until(wake.into()) => Event::Timer,
@@ -178,7 +221,8 @@ impl Loop {
         let plan = (self.work.is_ready() && self.plans_under_way < UNDER_WAY).then_some(now);
         let place = self.cluster.pending.next_at().filter(|_| self.bindings_under_way < UNDER_WAY);
         let graph = (!self.graph_known).then_some(now + 1_000);
-        let at = [plan, place, graph, self.work.next_at()].into_iter().flatten().min();
+        let kept = self.kept.values().min().copied();
+        let at = [plan, place, graph, self.work.next_at(), kept, self.forgive_at].into_iter().flatten().min();
         // An hour is as good as never, and no clock overflows.
         self.began + Duration::from_millis(at.unwrap_or(now + 3_600_000))
     }
@@ -201,6 +245,7 @@ impl Loop {
                 self.resources = Arc::new(self.cluster.view.resources.clone());
             }
         }
+        self.changed.send_modify(|count| *count += 1);
         for id in ids {
             if needs_graph(id.0) && !self.graph_known {
                 self.held.insert(id);
@@ -334,25 +379,30 @@ impl Loop {
     }
 
     fn place(&mut self) {
+        let mut offers: BTreeMap<Arc<str>, Vec<Asked>> = BTreeMap::new();
         for _ in 0..TURN {
             let now = self.now();
             if self.bindings_under_way >= UNDER_WAY {
-                return;
+                break;
             }
-            let Some(key) = self.cluster.pending.pop(now) else { return };
+            let Some(key) = self.cluster.pending.pop(now) else { break };
             let Some(pod) = self.cluster.view.pods.by_key(&key).cloned() else {
                 self.cluster.pending.remove(&key);
                 continue;
             };
+            // A place that was kept for the pod is free for it now.
+            self.give_up(&home_uid(&pod));
             let at = seconds();
             match scheduler::place(&self.cluster.snapshot, &pod, self.policy, seed()) {
                 Ok(node) => {
                     self.cluster.snapshot.assume(&pod, &node);
-                    let actions = scheduler::bind(&pod, &node);
-                    let uid = pod.metadata.uid.clone();
                     self.bindings_under_way += 1;
-                    let purpose = Purpose::Bind { pod: key, uid };
-                    self.write(self.bindings.clone(), purpose, actions, Absent::new(), at);
+                    if self.cluster.snapshot.is_child(&node) {
+                        let asked = Asked { pod, raw: None, then: Then::Bind(key) };
+                        offers.entry(node).or_default().push(asked);
+                    } else {
+                        self.bind(key, &pod, &node);
+                    }
                 }
                 Err(why) => {
                     self.cluster.pending.failed(&key, now, false);
@@ -365,6 +415,141 @@ impl Loop {
                     self.write(self.bindings.clone(), purpose, actions, Absent::new(), at);
                 }
             }
+        }
+        self.offer(offers);
+    }
+
+    fn bind(&mut self, key: Key, pod: &Arc<Pod>, node: &Arc<str>) {
+        let actions = scheduler::bind(pod, node);
+        let purpose = Purpose::Bind { pod: key, uid: pod.metadata.uid.clone() };
+        self.write(self.bindings.clone(), purpose, actions, Absent::new(), seconds());
+    }
+
+    fn offer(&mut self, offers: BTreeMap<Arc<str>, Vec<Asked>>) {
+        for (node, asked) in offers {
+            self.asking.spawn(offers::ask(self.client.clone(), node, asked));
+        }
+    }
+
+    /// A child cluster has answered: accepted pods are bound, refused ones try elsewhere at once.
+    fn take_answers(&mut self, Answered { node, pods }: Answered) {
+        let now = self.now();
+        let mut again = Vec::new();
+        for (asked, answer) in pods {
+            let uid = asked.pod.metadata.uid.clone();
+            if let Answer::Refused { reason } = &answer {
+                tracing::debug!(node = %node, pod = %asked.pod.metadata.name, reason, "a child cluster refused a pod");
+                self.cluster.snapshot.forget(&uid);
+                let until = self.cluster.snapshot.refuse(&asked.pod, &node, reason, seconds());
+                let wake = now + u64::try_from(until - seconds()).unwrap_or(0).max(1) * 1000;
+                self.forgive_at = Some(self.forgive_at.map_or(wake, |at| at.min(wake)));
+            }
+            match (asked.then, answer) {
+                (Then::Bind(key), Answer::Reserved { .. }) => self.bind(key, &asked.pod, &node),
+                (Then::Bind(key), Answer::Refused { .. }) => {
+                    self.bindings_under_way -= 1;
+                    let created = asked.pod.metadata.creation_timestamp.map_or(0, |at| at.0);
+                    self.cluster.pending.remove(&key);
+                    self.cluster.pending.add(key, asked.pod.spec.priority, created);
+                }
+                (Then::Answer(question, at), Answer::Reserved { machine }) => {
+                    question.answer(at, Answer::Reserved { machine: format!("{node}/{machine}") });
+                }
+                (Then::Answer(question, at), Answer::Refused { .. }) => {
+                    again.push((question, at, asked.pod, asked.raw));
+                }
+            }
+        }
+        let mut offers = BTreeMap::new();
+        for (question, at, pod, raw) in again {
+            self.keep(&question, at, pod, raw, &mut offers);
+        }
+        self.offer(offers);
+    }
+
+    fn take_request(&mut self, request: Request) {
+        match request {
+            Request::Summary { parent, reply } => {
+                let _ = reply.send(summarise(&self.cluster.snapshot, &parent));
+            }
+            Request::Reserve { pods, seconds, reply } => {
+                let question = Question::new(pods.len(), reply);
+                let until = self.now() + u64::from(seconds) * 1000;
+                let mut offers = BTreeMap::new();
+                for (at, mut raw) in pods.into_iter().enumerate() {
+                    let home = &raw["metadata"]["annotations"][annotation::HOME_UID];
+                    // It has no uid of its own before it exists.
+                    raw["metadata"]["uid"] = offered_uid(home.as_str().unwrap_or_default()).into();
+                    match serde_json::from_value::<Pod>(raw.clone()) {
+                        Ok(pod) => {
+                            let pod = Arc::new(pod);
+                            self.give_up(&home_uid(&pod));
+                            self.kept.insert(home_uid(&pod), until);
+                            self.keep(&question, at, pod, Some(raw), &mut offers);
+                        }
+                        Err(error) => {
+                            question.answer(
+                                at,
+                                Answer::Refused { reason: format!("it cannot read the pod: {error}") },
+                            );
+                        }
+                    }
+                }
+                self.offer(offers);
+            }
+        }
+    }
+
+    /// Finds a place for an offered pod and keeps it, or asks the child of ours that may have one.
+    fn keep(
+        &mut self,
+        question: &Arc<Question>,
+        at: usize,
+        pod: Arc<Pod>,
+        raw: Option<Value>,
+        offers: &mut BTreeMap<Arc<str>, Vec<Asked>>,
+    ) {
+        match scheduler::place(&self.cluster.snapshot, &pod, self.policy, seed()) {
+            Ok(node) => {
+                self.cluster.snapshot.assume(&pod, &node);
+                if self.cluster.snapshot.is_child(&node) {
+                    let asked = Asked { pod, raw, then: Then::Answer(question.clone(), at) };
+                    offers.entry(node).or_default().push(asked);
+                } else {
+                    question.answer(at, Answer::Reserved { machine: node.to_string() });
+                }
+            }
+            Err(why) => {
+                self.kept.remove(&home_uid(&pod));
+                question.answer(at, Answer::Refused { reason: why.to_string() });
+            }
+        }
+    }
+
+    /// Frees the place that was kept for an offered pod.
+    fn give_up(&mut self, home: &Arc<str>) {
+        if self.kept.remove(home).is_some() {
+            self.cluster.snapshot.forget(&offered_uid(home));
+        }
+    }
+
+    /// Ends what holds for a time only: kept places and refusals.
+    fn expire(&mut self, now: u64) {
+        let over: Vec<Arc<str>> =
+            self.kept.iter().filter(|(_, until)| **until <= now).map(|(home, _)| home.clone()).collect();
+        for home in &over {
+            self.give_up(home);
+        }
+        let forgive = self.forgive_at.is_some_and(|at| at <= now);
+        if forgive {
+            self.forgive_at = self
+                .cluster
+                .snapshot
+                .forgive(seconds())
+                .map(|until| now + u64::try_from(until - seconds()).unwrap_or(0).max(1) * 1000);
+        }
+        if forgive || !over.is_empty() {
+            self.cluster.pending.wake();
         }
     }
 
@@ -399,4 +584,15 @@ fn seconds() -> i64 {
 /// Different each time; nothing secret depends on it.
 fn seed() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64)
+}
+
+/// The uid of the pod in its home API, by which kept places are known.
+fn home_uid(pod: &Pod) -> Arc<str> {
+    let meta = &pod.metadata;
+    meta.annotations.get(annotation::HOME_UID).unwrap_or(&meta.uid).clone()
+}
+
+/// The uid that an offered pod has before it exists here.
+fn offered_uid(home: &str) -> String {
+    format!("offered-{home}")
 }

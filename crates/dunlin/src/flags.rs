@@ -200,6 +200,15 @@ pub struct Server {
     /// Scheduling policy: balanced or first-fit
     #[arg(long, value_name = "POLICY")]
     pub scheduler: Option<String>,
+    /// URL of the server above this one: this cluster becomes a node there
+    #[arg(long, value_name = "URL")]
+    pub parent: Option<String>,
+    /// Join token of the parent; needed once
+    #[arg(long, value_name = "T", requires = "parent")]
+    pub token: Option<String>,
+    /// What the parent sees of this cluster
+    #[arg(long, value_name = "cluster", requires = "parent")]
+    pub expose: Option<String>,
     #[command(flatten)]
     pub node: Node,
 }
@@ -223,8 +232,8 @@ pub enum Token {
         /// How long it is valid: 30m, 24h, 7d
         #[arg(long, default_value = "24h")]
         ttl: String,
-        /// For what (clusters join with a later version)
-        #[arg(long = "for", default_value = "node", value_parser = ["node"])]
+        /// For what
+        #[arg(long = "for", default_value = "node", value_parser = ["node", "cluster"])]
         purpose: String,
     },
     /// List tokens

@@ -3,11 +3,14 @@
 //! TLS ends at the server, so nothing is read here. The listener belongs to the bridge alone: several nodes on one
 //! machine each have their own, and nothing outside the pods reaches it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_base::task::Task;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -18,6 +21,16 @@ use crate::error::Error;
 const MOST: usize = 256;
 /// A buffer per direction.
 const BUFFER: usize = 8 * 1024;
+
+/// A byte stream in both directions.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// A connection that is being made.
+pub type Connecting = Pin<Box<dyn Future<Output = std::io::Result<Box<dyn Stream>>> + Send>>;
+
+/// Another way than the usual target for connections of the pod with this address; `None`: the usual one.
+pub type Detour = Arc<dyn Fn(IpAddr) -> Option<Connecting> + Send + Sync>;
 
 /// A running relay.
 pub struct Relay {
@@ -33,6 +46,7 @@ impl Relay {
         bridge: Option<&str>,
         address: SocketAddr,
         target: watch::Receiver<String>,
+        detour: Option<Detour>,
     ) -> Result<Self, Error> {
         let failed = |e| Error::io("listening on", address.to_string(), e);
         let socket = TcpSocket::new_v4().map_err(failed)?;
@@ -42,30 +56,35 @@ impl Relay {
         }
         socket.bind(address).map_err(failed)?;
         let listener = socket.listen(64).map_err(failed)?;
-        Ok(Self { _task: Task::spawn("api-relay", accept(listener, target)) })
+        Ok(Self { _task: Task::spawn("api-relay", accept(listener, target, detour)) })
     }
 
     /// The relay at its fixed address on `bridge`.
     ///
     /// # Errors
     /// When the address cannot be bound.
-    pub fn on_bridge(bridge: &str, target: watch::Receiver<String>) -> Result<Self, Error> {
+    pub fn on_bridge(
+        bridge: &str,
+        target: watch::Receiver<String>,
+        detour: Option<Detour>,
+    ) -> Result<Self, Error> {
         let address: Ipv4Addr = crate::network::API_ADDRESS;
-        Self::start(Some(bridge), SocketAddr::from((address, crate::network::API_PORT)), target)
+        Self::start(Some(bridge), SocketAddr::from((address, crate::network::API_PORT)), target, detour)
     }
 }
 
-async fn accept(listener: TcpListener, target: watch::Receiver<String>) {
+async fn accept(listener: TcpListener, target: watch::Receiver<String>, detour: Option<Detour>) {
     let room = Arc::new(Semaphore::new(MOST));
     let mut connections = JoinSet::new();
     loop {
         let Ok(permit) = room.clone().acquire_owned().await else { return };
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     let target = target.borrow().clone();
+                    let other = detour.as_ref().and_then(|detour| detour(peer.ip()));
                     connections.spawn(async move {
-                        copy(stream, &target).await;
+                        copy(stream, &target, other).await;
                         drop(permit);
                     });
                 }
@@ -80,8 +99,18 @@ async fn accept(listener: TcpListener, target: watch::Receiver<String>) {
     }
 }
 
-async fn copy(mut inside: TcpStream, target: &str) {
-    let connected = tokio::time::timeout(Duration::from_secs(10), TcpStream::connect(target)).await;
+async fn copy(mut inside: TcpStream, target: &str, detour: Option<Connecting>) {
+    let connecting = async {
+        match detour {
+            Some(detour) => detour.await,
+            None => {
+                let stream = TcpStream::connect(target).await?;
+                stream.set_nodelay(true)?;
+                Ok(Box::new(stream) as Box<dyn Stream>)
+            }
+        }
+    };
+    let connected = tokio::time::timeout(Duration::from_secs(10), connecting).await;
     let mut outside = match connected {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -91,7 +120,6 @@ async fn copy(mut inside: TcpStream, target: &str) {
         Err(_) => return,
     };
     let _ = inside.set_nodelay(true);
-    let _ = outside.set_nodelay(true);
     // How a connection ends is its peers' business.
     let _ = tokio::io::copy_bidirectional_with_sizes(&mut inside, &mut outside, BUFFER, BUFFER).await;
 }
@@ -107,7 +135,7 @@ mod tests {
         let target = server.local_addr().expect("address").to_string();
         let (_keep, receiver) = watch::channel(target);
         let free = TcpListener::bind("127.0.0.1:0").await.expect("listen").local_addr().expect("address");
-        let _relay = Relay::start(None, free, receiver).expect("relay");
+        let _relay = Relay::start(None, free, receiver, None).expect("relay");
         let mut client = TcpStream::connect(free).await.expect("connect");
         let (mut peer, _) = server.accept().await.expect("accept");
         client.write_all(b"ping").await.expect("write");

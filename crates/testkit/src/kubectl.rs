@@ -12,18 +12,24 @@ use serde_json::Value;
 pub struct Kubectl {
     kubeconfig: PathBuf,
     netns: Option<String>,
+    namespace: Option<String>,
 }
 
 impl Kubectl {
     /// One that talks to the cluster of `kubeconfig`.
     pub fn new(kubeconfig: &Path) -> Self {
-        Self { kubeconfig: kubeconfig.to_owned(), netns: None }
+        Self { kubeconfig: kubeconfig.to_owned(), netns: None, namespace: None }
     }
 
     /// The same, run inside a network namespace.
     pub fn inside(mut self, netns: &str) -> Self {
         self.netns = Some(netns.to_owned());
         self
+    }
+
+    /// The same, in another namespace of the API than `default`.
+    pub fn in_namespace(&self, namespace: &str) -> Self {
+        Self { namespace: Some(namespace.to_owned()), ..self.clone() }
     }
 
     /// The command with its arguments, not yet started.
@@ -37,7 +43,11 @@ impl Kubectl {
             None => Command::new("kubectl"),
         };
         command.env("KUBECONFIG", &self.kubeconfig).env("NO_COLOR", "1");
-        command.arg("--cache-dir").arg(self.kubeconfig.with_extension("kubectl-cache")).args(args);
+        command.arg("--cache-dir").arg(self.kubeconfig.with_extension("kubectl-cache"));
+        if let Some(namespace) = &self.namespace {
+            command.arg("--namespace").arg(namespace);
+        }
+        command.args(args);
         command
     }
 

@@ -9,6 +9,7 @@ const CREATE: &[&str] = &["create"];
 const GET: &[&str] = &["get"];
 const UPDATE: &[&str] = &["update"];
 const GPU: &[&str] = &["get", "patch", "update"];
+const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
 const STREAM: &[&str] = &["create", "get"];
 
 const fn sub(
@@ -90,7 +91,7 @@ pub static BUILTIN: &[Resource] = &[
     },
     Resource {
         short: &["no"],
-        subs: &[sub("status", "", "v1", "Node", GPU)],
+        subs: &[sub("proxy", "", "v1", "NodeProxyOptions", PROXY), sub("status", "", "v1", "Node", GPU)],
         ..cluster("", "v1", "Node", "nodes", "node", "nodes")
     },
     Resource { short: &["cm"], ..row("", "v1", "ConfigMap", "configmaps", "configmap", "configmaps") },

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use dunlin_api::names::label;
+
 use crate::model::{Cluster, Labels, Node, Pod, Quantities};
 
 /// How long a refusal of a child cluster holds at first, and at most, in seconds; each further one doubles it.
@@ -161,8 +163,9 @@ impl Snapshot {
         until
     }
 
-    /// Lets refusals go whose time is over; they are forgotten once they were not repeated for long.
-    pub fn forgive(&mut self, now: i64) {
+    /// Lets refusals go whose time is over, and returns when the next one's is; they are forgotten once they were not
+    /// repeated for long.
+    pub fn forgive(&mut self, now: i64) -> Option<i64> {
         for refusals in self.refused.values_mut() {
             refusals.retain(|_, refusal| now < refusal.until + REFUSED.1);
             for refusal in refusals.values_mut().filter(|refusal| refusal.until <= now) {
@@ -170,6 +173,19 @@ impl Snapshot {
             }
         }
         self.refused.retain(|_, refusals| !refusals.is_empty());
+        let all = self.refused.values().flat_map(HashMap::values);
+        all.map(|refusal| refusal.until).filter(|until| *until > now).min()
+    }
+
+    /// Whether the node stands for a child cluster, which has to be asked before a pod is bound to it.
+    pub fn is_child(&self, node: &str) -> bool {
+        self.hosts.get(node).is_some_and(|host| {
+            host.child.is_some()
+                || host
+                    .node
+                    .as_ref()
+                    .is_some_and(|node| node.metadata.labels.contains_key(label::VIRTUAL_NODE))
+        })
     }
 
     /// Why the cluster behind `node` refused pods like this one, while that holds.

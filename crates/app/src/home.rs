@@ -1,0 +1,148 @@
+//! The way home: API connections of pods that were made above, carried up level by level to the server they were made
+//! in. Inside is the pod's own TLS, which nobody on the way can read.
+//!
+//! A connection opens with one line that names the pod; whoever may not speak for that pod is not carried.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use dunlin_base::error::chain;
+use dunlin_net::relay::{Connecting, Stream};
+use dunlin_uplink::UplinkHandle;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams};
+use rustls::pki_types::ServerName;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// The longest opening line, bytes.
+const LONGEST: usize = 256;
+/// How long opening may take on each level.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A buffer per direction.
+const BUFFER: usize = 8 * 1024;
+
+/// The opening line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Opening {
+    /// The pod's uid in the API of the server that is dialled.
+    pod: String,
+}
+
+/// Whom to dial for connections upwards.
+#[derive(Clone)]
+pub struct Up {
+    /// Host and port of the server above.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Our certificate, its CA.
+    pub tls: Arc<rustls::ClientConfig>,
+}
+
+impl Up {
+    /// Opens a connection to the home of the pod that is called `uid` above.
+    pub async fn dial(&self, uid: String) -> io::Result<Box<dyn Stream>> {
+        let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
+        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        tcp.set_nodelay(true)?;
+        let mut stream = TlsConnector::from(self.tls.clone()).connect(name, tcp).await?;
+        if stream.get_ref().1.alpn_protocol() != Some(dunlin_apiserver::HOME_ALPN) {
+            return Err(io::Error::other("the server above carries no connections home"));
+        }
+        let mut line = serde_json::to_vec(&Opening { pod: uid })?;
+        line.push(b'\n');
+        stream.write_all(&line).await?;
+        Ok(Box::new(stream))
+    }
+}
+
+/// What the server does with connections home.
+pub struct Carrier {
+    /// The own API, to see whose pod it is.
+    pub client: kube::Client,
+    /// The own API's listener, for pods whose home it is.
+    pub listener: String,
+    /// The uplink and the way up, once there are any.
+    pub up: OnceLock<(Arc<UplinkHandle>, Up)>,
+}
+
+impl Carrier {
+    /// Takes a connection that `node` has opened.
+    pub async fn carry(&self, node: &str, mut stream: impl Stream) {
+        let opened = async {
+            let uid = opening(&mut stream).await?;
+            self.connect(node, &uid).await
+        };
+        match tokio::time::timeout(PATIENCE, opened).await {
+            Ok(Ok(mut onward)) => {
+                // How a connection ends is its peers' business.
+                let _ =
+                    tokio::io::copy_bidirectional_with_sizes(&mut stream, &mut onward, BUFFER, BUFFER).await;
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(node, error = chain(&error), "a pod's connection home was not carried")
+            }
+            Err(_) => tracing::debug!(node, "a pod's connection home was not opened in time"),
+        }
+    }
+
+    /// Opens the next part of the way for the pod `uid` of this server's API, which must be bound to `node`.
+    pub async fn connect(&self, node: &str, uid: &str) -> io::Result<Box<dyn Stream>> {
+        let pods: Api<Pod> = Api::all(self.client.clone());
+        let bound = pods.list(&ListParams::default().fields(&format!("spec.nodeName={node}"))).await;
+        let bound = bound.map_err(io::Error::other)?.items;
+        let pod = bound.iter().find(|pod| pod.metadata.uid.as_deref() == Some(uid));
+        let pod =
+            pod.ok_or_else(|| io::Error::other(format!("no pod of uid {uid:?} is bound to node {node:?}")))?;
+        if let Some((uplink, up)) = self.up.get()
+            && let Some(upper) = uplink.upper_of(pod)
+        {
+            return up.dial(upper).await;
+        }
+        let stream = TcpStream::connect(&self.listener).await?;
+        stream.set_nodelay(true)?;
+        Ok(Box::new(stream))
+    }
+
+    /// The same for the node in this process.
+    pub fn local(self: &Arc<Self>, node: &str) -> dunlin_agent::HomeDial {
+        let (carrier, node) = (self.clone(), node.to_owned());
+        Arc::new(move |uid| -> Connecting {
+            let (carrier, node) = (carrier.clone(), node.clone());
+            Box::pin(async move { carrier.connect(&node, &uid).await })
+        })
+    }
+}
+
+/// Reads the opening line, byte by byte: what follows it is not ours.
+async fn opening(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<String> {
+    let mut line = Vec::new();
+    loop {
+        match stream.read_u8().await? {
+            b'\n' => break,
+            _ if line.len() >= LONGEST => return Err(io::Error::other("the opening line is too long")),
+            byte => line.push(byte),
+        }
+    }
+    let opening: Opening = serde_json::from_slice(&line)?;
+    Ok(opening.pod)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_opening_is_one_short_line() {
+        let read = |bytes: &'static [u8]| async move { opening(&mut &*bytes).await };
+        assert_eq!(read(b"{\"pod\":\"u\"}\nrest").await.unwrap(), "u");
+        assert!(read(b"{\"pod\":\"u\",\"more\":1}\n").await.is_err());
+        assert!(read(b"GET / HTTP/1.1\n").await.is_err());
+        assert!(read(&[b'a'; 300]).await.is_err());
+    }
+}

@@ -1,0 +1,91 @@
+//! A server below another: it joins its parent as one node and keeps the tunnel on which the parent calls.
+
+use std::sync::Arc;
+
+use dunlin_apiserver::NodeDialer;
+use dunlin_base::error::chain;
+use dunlin_base::task::Task;
+use dunlin_driver::SchedulerHandle;
+use dunlin_tunnel::dial;
+use dunlin_uplink::{Config, Dial, Level, Uplink, UplinkHandle};
+use http_body_util::BodyExt;
+
+use crate::error::{Doing, Error};
+use crate::home::Up;
+use crate::join::{self, Membership};
+
+/// A running uplink with its tunnel.
+pub struct Running {
+    pub handle: Arc<UplinkHandle>,
+    pub up: Up,
+    _tunnel: Task,
+}
+
+/// What is known of the parent.
+pub struct Parent {
+    pub membership: Membership,
+    pub area: Option<String>,
+}
+
+/// Starts the uplink and dials the parent. The parent being away keeps nothing here from working.
+pub fn start(
+    parent: Parent,
+    child: kube::Client,
+    scheduler: SchedulerHandle,
+    dialer: Arc<dyn NodeDialer>,
+) -> Result<Running, Error> {
+    let Parent { membership, area } = parent;
+    let (host, port) = join::endpoint(&membership.server)?;
+    let level = Level { parent: name_of(&membership.ca_pem)?, node: membership.node_name.clone() };
+    let client = join::client(&membership.server, &membership.ca_pem, Some(&membership), None)?;
+    let config = Config { area, ..Config::new(level) };
+    let (handle, service) = Uplink::start(config, client, child, scheduler, through(dialer));
+    let handle = Arc::new(handle);
+
+    let tls = |alpn: &'static [u8]| {
+        dunlin_pki::tls::client_config(&membership.ca_pem, Some(&membership.identity()), &[alpn])
+            .map(Arc::new)
+            .doing("setting up TLS towards the parent")
+    };
+    let target = dial::Target { host: host.clone(), port, tls: tls(dunlin_tunnel::ALPN)? };
+    let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        let service = service.clone();
+        async move {
+            let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+            Ok::<_, std::convert::Infallible>(service.handle(request).await)
+        }
+    });
+    let watched = handle.clone();
+    let options =
+        dial::Options { alive: Some(Arc::new(move || watched.alive())), ..dial::Options::default() };
+    let tunnel = Task::spawn("uplink-tunnel", dial::run_with(target, service, options));
+    Ok(Running { handle, up: Up { host, port, tls: tls(dunlin_apiserver::HOME_ALPN)? }, _tunnel: tunnel })
+}
+
+/// The parent's name, as its CA has it.
+fn name_of(ca_pem: &str) -> Result<String, Error> {
+    let chain = dunlin_pki::tls::certificates(ca_pem).doing("reading the parent's CA")?;
+    let subject = chain
+        .first()
+        .map(|der| dunlin_pki::peer_subject(der))
+        .transpose()
+        .doing("reading the parent's CA")?;
+    let name = subject.map(|subject| subject.user).unwrap_or_default();
+    // It marks everything that is made for the parent, so it has to be a label's value.
+    let name: String = name
+        .trim_end_matches(" CA")
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c.to_ascii_lowercase() } else { '-' })
+        .take(40)
+        .collect();
+    let name = name.trim_matches('-');
+    Ok(if name.is_empty() { "parent".to_owned() } else { name.to_owned() })
+}
+
+/// The way to this cluster's own nodes.
+fn through(dialer: Arc<dyn NodeDialer>) -> Dial {
+    Arc::new(move |node, request| {
+        let call = dialer.call(node, request);
+        Box::pin(async move { call.await.map_err(|error| chain(&error).to_string()) })
+    })
+}

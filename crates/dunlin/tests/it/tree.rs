@@ -1,0 +1,226 @@
+//! A cluster is a node: pods made at the root run on a machine two levels down, and everything about them works there.
+
+use anyhow::{Context, Result, ensure};
+use dunlin_testkit::cluster::{Dunlin, PATIENCE};
+use dunlin_testkit::host::Lan;
+use dunlin_testkit::image::ImageBuilder;
+use dunlin_testkit::kubectl::Kubectl;
+use dunlin_testkit::wait;
+use serde_json::Value;
+
+use crate::support::{pod_when, running};
+
+/// A root, a region below it, a site below that; each with an agent of its own. Fields drop in this order.
+struct Tree {
+    site: Dunlin,
+    region: Dunlin,
+    root: Dunlin,
+    _lan: Lan,
+    kubectl: Kubectl,
+}
+
+impl Tree {
+    fn new() -> Result<Self> {
+        let lan = Lan::new()?;
+        let root = Dunlin::server(&lan, &["--name", "root", "--node-name", "root-machine"])?;
+        let region = below(&lan, &root, "region")?;
+        let site = below(&lan, &region, "site")?;
+        for server in [&region, &site] {
+            server.import(&ImageBuilder::busybox()?, "busybox:test")?;
+        }
+        let kubectl = root.kubectl();
+        Ok(Self { site, region, root, _lan: lan, kubectl })
+    }
+}
+
+/// A server that joins `parent` under `name` and is seen there as a ready node.
+fn below(lan: &Lan, parent: &Dunlin, name: &str) -> Result<Dunlin> {
+    let token = parent.dunlin(&["token", "create", "--for", "cluster"])?;
+    let url = format!("https://{}:6443", parent.host.address);
+    let machine = format!("{name}-machine");
+    let server = Dunlin::server(
+        lan,
+        &[
+            "--name",
+            name,
+            "--node-name",
+            &machine,
+            "--parent",
+            &url,
+            "--token",
+            token.trim(),
+            "--label",
+            &format!("level={name}"),
+        ],
+    )?;
+    parent.wait_for_node(name)?;
+    Ok(server)
+}
+
+/// A pod that shows what it sees, pinned by `selector`.
+fn shell(name: &str, selector: &str, script: &str) -> String {
+    let script = serde_json::to_string(script).unwrap_or_default();
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: shop, labels: {{app: {name}}}}}\nspec:\n  terminationGracePeriodSeconds: 1\n  nodeSelector: {selector}\n  containers:\n  - name: main\n    image: busybox:test\n    command: [\"/bin/sh\", \"-c\", {script}]\n    env:\n    - {{name: NODE, valueFrom: {{fieldRef: {{fieldPath: spec.nodeName}}}}}}\n    - {{name: NS, valueFrom: {{fieldRef: {{fieldPath: metadata.namespace}}}}}}\n    - {{name: UID_, valueFrom: {{fieldRef: {{fieldPath: metadata.uid}}}}}}\n    - {{name: GREETING, valueFrom: {{configMapKeyRef: {{name: words, key: greeting}}}}}}\n    volumeMounts: [{{name: secret, mountPath: /secret}}]\n  volumes: [{{name: secret, secret: {{secretName: sesame}}}}]\n"
+    )
+}
+
+fn condition<'a>(pod: &'a Value, kind: &str) -> &'a Value {
+    let all = pod["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
+    all.iter().find(|c| c["type"] == kind).unwrap_or(&Value::Null)
+}
+
+#[test]
+fn a_pod_of_the_root_runs_two_levels_down_with_all_that_belongs_to_it() -> Result<()> {
+    let tree = Tree::new()?;
+    let kubectl = &tree.kubectl;
+    kubectl.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}")?;
+    let shop = |args: &[&str]| kubectl.run(&[&["-n", "shop"], args].concat());
+    shop(&["create", "configmap", "words", "--from-literal=greeting=ahoy"])?;
+    shop(&["create", "secret", "generic", "sesame", "--from-literal=open=yes"])?;
+
+    // `level=site` occurs only on a machine of the site: the root knows it from the region's summary, which has it
+    // from the site's.
+    let script = "echo $GREETING from $NODE $NS $UID_ $(cat /secret/open) $(hostname); sleep 1000";
+    kubectl.apply(&shell("deep", "{level: site}", script))?;
+    let pod = pod_when(&kubectl.in_namespace("shop"), "deep", running)
+        .with_context(|| format!("region:\n{}\nsite:\n{}", state(&tree.region), state(&tree.site)))?;
+    ensure!(pod["spec"]["nodeName"] == "region");
+    ensure!(condition(&pod, "dunlin.io/Placed")["message"] == "site/site-machine", "{}", pod["status"]);
+
+    let uid = pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+    let said = wait::until("the log through two tunnels", PATIENCE, || {
+        let log = shop(&["logs", "deep"])?;
+        ensure!(log.contains("ahoy"), "{log:?}");
+        Ok(log)
+    })?;
+    ensure!(said.trim() == format!("ahoy from region shop {uid} yes deep"), "{said}");
+    let said = shop(&["exec", "deep", "--", "sh", "-c", "echo inside; exit 0"])?;
+    ensure!(said.trim() == "inside", "{said}");
+
+    // The mirrors are marked, and the namespace keeps its name where the child has none of its own.
+    let mirror = tree.site.kubectl().json(&["pod", "deep", "-n", "shop"])?;
+    ensure!(mirror["metadata"]["labels"]["dunlin.io/mirror"] == "region");
+    ensure!(mirror["metadata"]["annotations"]["dunlin.io/home-uid"] == uid.as_str());
+
+    // A change above arrives below; the pod's own API is the root's, asked with the pod's own token.
+    let api = "wget -q -O - --no-check-certificate --header \"Authorization: Bearer $(cat /var/run/secrets/kubernetes.io/serviceaccount/token)\" https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT/api/v1/namespaces/shop/pods/deep";
+    let refused =
+        shop(&["exec", "deep", "--", "sh", "-c", api]).err().map(|e| format!("{e:#}")).unwrap_or_default();
+    ensure!(refused.contains("403"), "without rights the home API refuses: {refused}");
+    shop(&["create", "role", "reader", "--verb=get", "--resource=pods"])?;
+    shop(&["create", "rolebinding", "reader", "--role=reader", "--serviceaccount=shop:default"])?;
+    let seen = shop(&["exec", "deep", "--", "sh", "-c", api])?;
+    let seen: Value = serde_json::from_str(&seen).with_context(|| seen.clone())?;
+    ensure!(seen["metadata"]["uid"] == uid.as_str(), "the pod sees another API: {}", seen["metadata"]);
+
+    // Deletion flows down, and nothing is left but the child's own.
+    shop(&["delete", "pod", "deep", "--timeout=30s"])?;
+    for server in [&tree.region, &tree.site] {
+        let left = server.kubectl().run(&["get", "pods", "-A", "-l", "dunlin.io/mirror", "-o", "name"])?;
+        ensure!(left.trim().is_empty(), "{left}");
+    }
+    Ok(())
+}
+
+fn state(server: &Dunlin) -> String {
+    let kubectl = server.kubectl();
+    let show = |args: &[&str]| kubectl.run(args).unwrap_or_else(|e| format!("{e:#}"));
+    let log = dunlin_testkit::cluster::tail(&server.log());
+    format!(
+        "{}\n{}\n{log}",
+        show(&["get", "nodes,clusters,pods", "-A", "-o", "wide"]),
+        show(&["get", "clusters", "-o", "yaml"])
+    )
+}
+
+#[test]
+fn a_child_refuses_what_it_has_no_machine_for_and_the_next_is_asked() -> Result<()> {
+    let lan = Lan::new()?;
+    let root = Dunlin::server(&lan, &["--name", "root", "--node-name", "root-machine"])?;
+    let one = below(&lan, &root, "one")?;
+    let two = below(&lan, &root, "two")?;
+    for server in [&one, &two] {
+        server.import(&ImageBuilder::busybox()?, "busybox:test")?;
+    }
+    let kubectl = root.kubectl();
+    // No machine has it: every child refuses in time, or is known not to have it, and the pod says so.
+    let pod = |name: &str, more: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  terminationGracePeriodSeconds: 1\n{more}\n  containers: [{{name: main, image: busybox:test, command: [sleep, \"1000\"]}}]"
+        )
+    };
+    kubectl.apply(&pod("nowhere", "  nodeSelector: {level: moon}"))?;
+    let waiting = pod_when(&kubectl, "nowhere", |pod| condition(pod, "PodScheduled")["status"] == "False")?;
+    let message = condition(&waiting, "PodScheduled")["message"].as_str().unwrap_or_default().to_owned();
+    ensure!(message.contains("0/3 nodes are available"), "{message}");
+
+    // The machine of the first child is cordoned behind the parent's back: it refuses, and the second takes the pod.
+    kubectl.run(&["cordon", "root-machine"])?;
+    one.kubectl().run(&["cordon", "one-machine"])?;
+    for n in 0..3 {
+        kubectl.apply(&pod(&format!("p{n}"), ""))?;
+        let placed = pod_when(&kubectl, &format!("p{n}"), running)?;
+        ensure!(placed["spec"]["nodeName"] == "two", "{}", placed["spec"]["nodeName"]);
+    }
+    // A pinned cluster and a pinned machine.
+    one.kubectl().run(&["uncordon", "one-machine"])?;
+    let pinned = "  nodeSelector: {dunlin.io/cluster: one}";
+    kubectl.apply(&pod("pinned", pinned))?;
+    let placed = pod_when(&kubectl, "pinned", running)?;
+    ensure!(condition(&placed, "dunlin.io/Placed")["message"] == "one-machine");
+
+    // What somebody removes below has lost its place, and the home pod says so.
+    one.kubectl().run(&["delete", "pod", "-n", "default--root", "pinned", "--timeout=30s"])?;
+    let failed = pod_when(&kubectl, "pinned", |pod| pod["status"]["phase"] == "Failed")?;
+    ensure!(failed["status"]["reason"] == "ClusterRefused", "{}", failed["status"]);
+    Ok(())
+}
+
+#[test]
+fn a_daemon_set_of_the_root_is_one_pod_on_every_matching_machine() -> Result<()> {
+    let tree = Tree::new()?;
+    tree.root.import(&ImageBuilder::busybox()?, "busybox:test")?;
+    let kubectl = &tree.kubectl;
+    let set = |env: &str| {
+        format!(
+            "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{name: watch}}\nspec:\n  selector: {{matchLabels: {{app: watch}}}}\n  template:\n    metadata: {{labels: {{app: watch}}}}\n    spec:\n      terminationGracePeriodSeconds: 1\n      containers: [{{name: main, image: busybox:test, command: [sleep, \"1000\"], env: [{{name: V, value: \"{env}\"}}]}}]"
+        )
+    };
+    kubectl.apply(&set("1"))?;
+    kubectl.run(&["rollout", "status", "daemonset/watch", "--timeout=90s"])?;
+    let running_on = |server: &Dunlin, namespace: &str| -> Result<Vec<String>> {
+        let pods = server.kubectl().json(&["pods", "-n", namespace, "-l", "app=watch"])?;
+        let items = pods["items"].as_array().cloned().unwrap_or_default();
+        Ok(items
+            .iter()
+            .filter(|pod| running(pod))
+            .filter_map(|pod| pod["spec"]["nodeName"].as_str().map(str::to_owned))
+            .collect())
+    };
+    ensure!(running_on(&tree.region, "default--root")? == ["region-machine", "site"]);
+    let site = running_on(&tree.site, "default--root--region")
+        .or_else(|_| running_on(&tree.site, "default--root"))?;
+    ensure!(site == ["site-machine"], "{site:?}");
+
+    kubectl.apply(&set("2"))?;
+    kubectl.run(&["rollout", "status", "daemonset/watch", "--timeout=120s"])?;
+    wait::until("the new template on the deepest machine", PATIENCE, || {
+        let pods = tree.site.kubectl().json(&["pods", "-A", "-l", "app=watch"])?;
+        let value = &pods["items"][0]["spec"]["containers"][0]["env"][0]["value"];
+        ensure!(*value == "2", "{value}");
+        Ok(())
+    })?;
+
+    kubectl.run(&["delete", "daemonset", "watch", "--timeout=60s"])?;
+    wait::until("all daemons gone", PATIENCE, || {
+        for server in [&tree.region, &tree.site] {
+            let left =
+                server.kubectl().run(&["get", "pods,daemonsets", "-A", "-l", "app=watch", "-o", "name"])?;
+            ensure!(left.trim().is_empty(), "{left}");
+            let left = server.kubectl().run(&["get", "daemonsets", "-A", "-o", "name"])?;
+            ensure!(left.trim().is_empty(), "{left}");
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,199 @@
+//! What the parent calls through the tunnel: offers are answered here, and everything about a pod is passed on to the
+//! machine that runs its mirror, as it comes, so that any depth works the same.
+
+use std::sync::Arc;
+
+use dunlin_api::names::label;
+use dunlin_api::offer::{self, Answer, Answers, Offer};
+use dunlin_api::status::Status;
+use dunlin_node::body::{self, BoxBody};
+use futures_util::future::BoxFuture;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams};
+
+use crate::plan::{daemon, mirror, place, references};
+use crate::uplink::Shared;
+
+/// Calls a node of this cluster; the error is for people.
+pub type Dial = Arc<
+    dyn Fn(&str, Request<BoxBody>) -> BoxFuture<'static, Result<Response<BoxBody>, String>> + Send + Sync,
+>;
+
+/// The service; cheap to clone.
+#[derive(Clone)]
+pub struct UplinkService {
+    shared: Arc<Shared>,
+}
+
+/// An answer that is no success.
+struct Refusal(u16, &'static str, String);
+
+impl UplinkService {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Answers one request.
+    pub async fn handle(&self, request: Request<BoxBody>) -> Response<BoxBody> {
+        let path = request.uri().path().to_owned();
+        let answer = match path.split('/').skip(1).collect::<Vec<_>>().as_slice() {
+            ["healthz"] => Ok(Response::new(body::full("ok"))),
+            ["v1", "offers"] if request.method() == Method::POST => self.offers(request).await,
+            ["v1", "pods", _, _, uid, ..] => self.pass_on(uid, request).await,
+            _ => Err(Refusal(404, "NotFound", "the server could not find the requested resource".into())),
+        };
+        answer.unwrap_or_else(|Refusal(code, reason, message)| {
+            let status = Status::failure(code, reason, message);
+            let mut response = Response::new(body::full(serde_json::to_vec(&status).unwrap_or_default()));
+            *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            response
+        })
+    }
+
+    async fn offers(&self, request: Request<BoxBody>) -> Result<Response<BoxBody>, Refusal> {
+        let wrong = |why: String| Refusal(400, "BadRequest", why);
+        let mut stream = request.into_body();
+        let mut bytes = Vec::new();
+        while let Some(frame) = stream.frame().await {
+            let frame = frame.map_err(|e| wrong(format!("reading the offer: {e}")))?;
+            bytes.extend_from_slice(frame.data_ref().map(|data| &data[..]).unwrap_or_default());
+            if bytes.len() > offer::LARGEST {
+                return Err(wrong(format!("an offer has at most {} bytes", offer::LARGEST)));
+            }
+        }
+        let offer: Offer =
+            serde_json::from_slice(&bytes).map_err(|e| wrong(format!("the offer is malformed: {e}")))?;
+        if offer.pods.len() > offer::MOST {
+            return Err(wrong(format!("an offer has at most {} pods", offer::MOST)));
+        }
+        let mut answers: Vec<Option<Answer>> = Vec::with_capacity(offer.pods.len());
+        let mut asked = Vec::new();
+        for pod in offer.pods {
+            let pod: Pod =
+                serde_json::from_value(pod).map_err(|e| wrong(format!("a pod is malformed: {e}")))?;
+            match self.as_mirror(&pod) {
+                Ok(mirror) => {
+                    asked.push(mirror);
+                    answers.push(None);
+                }
+                Err(reason) => answers.push(Some(Answer::Refused { reason })),
+            }
+        }
+        let seconds = offer.seconds.min(offer::LONGEST);
+        let found = self.shared.scheduler.reserve(asked, seconds).await;
+        let mut found = found
+            .ok_or_else(|| Refusal(503, "ServiceUnavailable", "the cluster is ending".into()))?
+            .into_iter();
+        let none = || Answer::Refused { reason: "the cluster gave no answer".into() };
+        let answers =
+            answers.into_iter().map(|answer| answer.or_else(|| found.next()).unwrap_or_else(none)).collect();
+        let body = serde_json::to_vec(&Answers { answers }).unwrap_or_default();
+        let mut response = Response::new(body::full(body));
+        response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+        Ok(response)
+    }
+
+    /// The pod as it would be made here; its namespace is not made for a mere offer.
+    fn as_mirror(&self, pod: &Pod) -> Result<serde_json::Value, String> {
+        if daemon::owner(pod).is_some() {
+            // Every machine judges for itself; the pod that stands for all takes no room of its own.
+            let mut light = pod.clone();
+            for container in light.spec.iter_mut().flat_map(|spec| &mut spec.containers) {
+                container.resources = None;
+            }
+            return self.mirrored(&light);
+        }
+        if let Some(claim) = pod.spec.as_ref().and_then(references::claim) {
+            return Err(format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
+        }
+        self.mirrored(pod)
+    }
+
+    fn mirrored(&self, pod: &Pod) -> Result<serde_json::Value, String> {
+        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+        let mirror =
+            mirror::mirror(&self.shared.config.level, pod, &namespace, &|kind, name| place::name(kind, name));
+        serde_json::to_value(&mirror).map_err(|e| e.to_string())
+    }
+
+    /// Sends the request on to where the pod's mirror runs.
+    async fn pass_on(&self, uid: &str, request: Request<BoxBody>) -> Result<Response<BoxBody>, Refusal> {
+        let (mirror, owner) = {
+            let state = self.shared.lock();
+            let owner =
+                state.uppers.get(uid).and_then(|pod| daemon::owner(pod)).map(|owner| owner.uid.clone());
+            (state.mirrors.get(uid).cloned(), owner)
+        };
+        let mirror = match (mirror, owner) {
+            (Some(mirror), _) => mirror,
+            (None, Some(owner)) => Arc::new(self.only_daemon(&owner).await?),
+            (None, None) => {
+                return Err(Refusal(404, "NotFound", format!("no pod of uid {uid:?} runs in this cluster")));
+            }
+        };
+        let node = mirror.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+        if node.is_empty() {
+            return Err(Refusal(400, "BadRequest", "the pod has no machine in its cluster yet".into()));
+        }
+        let (mut head, body) = request.into_parts();
+        head.uri = below(&head.uri, &mirror).map_err(|e| Refusal(400, "BadRequest", e.to_string()))?;
+        let unreachable = |why| Refusal(503, "ServiceUnavailable", format!("machine {node:?}: {why}"));
+        (self.shared.dial)(&node, Request::from_parts(head, body)).await.map_err(unreachable)
+    }
+
+    /// The one pod of a DaemonSet, if there is just one: nobody can follow several logs at once.
+    async fn only_daemon(&self, owner: &str) -> Result<Pod, Refusal> {
+        let api: Api<Pod> = Api::all(self.shared.child.clone());
+        let params = ListParams::default().labels(&format!("{}={owner}", label::DAEMON_OF));
+        let internal = |e: kube::Error| Refusal(500, "InternalError", dunlin_base::error::chain(&e));
+        let mut pods = api.list(&params).await.map_err(internal)?.items;
+        if pods.len() == 1 {
+            return Ok(pods.remove(0));
+        }
+        let names: Vec<&str> = pods.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
+        let count = pods.len();
+        let node = &self.shared.config.level.node;
+        Err(Refusal(
+            400,
+            "BadRequest",
+            format!(
+                "the pod stands for {count} pods in cluster {node:?}; ask for one of them there: {}",
+                names.join(", ")
+            ),
+        ))
+    }
+}
+
+/// The same question about the mirror.
+fn below(uri: &http::Uri, mirror: &Pod) -> Result<http::Uri, http::uri::InvalidUri> {
+    let meta = &mirror.metadata;
+    let rest: String = uri.path().split('/').skip(6).map(|part| format!("/{part}")).collect();
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let part = |text: &Option<String>| text.clone().unwrap_or_default();
+    format!(
+        "http://node/v1/pods/{}/{}/{}{rest}{query}",
+        part(&meta.namespace),
+        part(&meta.name),
+        part(&meta.uid)
+    )
+    .parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_question_is_the_same_below() {
+        let mirror: Pod = serde_json::from_value(
+            json!({"metadata": {"name": "web", "namespace": "shop--root", "uid": "m"}}),
+        )
+        .expect("a pod");
+        let asked = "/v1/pods/shop/web/u/containers/c/log?follow=true".parse().expect("a path");
+        let below = below(&asked, &mirror).expect("a path");
+        assert_eq!(below.to_string(), "http://node/v1/pods/shop--root/web/m/containers/c/log?follow=true");
+    }
+}

@@ -1,0 +1,419 @@
+//! One look at one thing: what the parent wants, what is here, and the step from the one to the other.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use dunlin_api::names::{annotation, condition};
+use dunlin_node::PodRef;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use tokio::time::Instant;
+
+use crate::below::mirror_of;
+use crate::copies::NotYet;
+use crate::plan::references::{self, Kind};
+use crate::plan::{daemon, mirror, place, status};
+use crate::queue::Id;
+use crate::uplink::Shared;
+
+/// Who writes below.
+const MANAGER: &str = "dunlin-uplink";
+/// How long copies stay after the last pod that named them: a successor often names the same.
+const COLLECT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// A look that has to be repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("asking the cluster's own API")]
+    Child(#[source] kube::Error),
+    #[error(transparent)]
+    Copy(#[from] NotYet),
+    #[error("an older pod of the name {0} is still ending")]
+    Name(String),
+}
+
+/// Looks at `id` and takes the next step.
+pub async fn look(shared: &Shared, id: &Id) -> Result<(), Error> {
+    match id {
+        Id::Pod(uid) => pod(shared, uid).await,
+        Id::Daemon(owner) => daemons(shared, owner).await,
+        Id::Copies => collect(shared).await,
+    }
+}
+
+/// Removes copies that no pod names any more.
+async fn collect(shared: &Shared) -> Result<(), Error> {
+    let used = {
+        let state = shared.lock();
+        if !state.listed {
+            return Ok(());
+        }
+        // Daemons below outlive the pod above that stands for them until its successor has come.
+        if !state.orphaned.is_empty() {
+            shared.queue.at(Id::Copies, Instant::now() + shared.config.successor);
+            return Ok(());
+        }
+        let named = |pod: &Arc<Pod>| {
+            let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+            let spec = pod.spec.clone().unwrap_or_default();
+            references::references(&spec).into_iter().map(move |reference| (namespace.clone(), reference))
+        };
+        state.uppers.values().flat_map(named).collect::<BTreeSet<_>>()
+    };
+    shared.copies.collect(&used).await.map_err(Error::Child)
+}
+
+/// Nothing of what `owner` stood for is left here.
+async fn release(shared: &Shared, owner: &str) {
+    shared.copies.release(owner);
+    shared.tokens.release(owner).await;
+    shared.queue.at(Id::Copies, Instant::now() + COLLECT);
+}
+
+async fn pod(shared: &Shared, uid: &str) -> Result<(), Error> {
+    let (upper, mirror, listed, refused) = {
+        let state = shared.lock();
+        if !state.mirrors_known {
+            return Ok(());
+        }
+        let upper = state.uppers.get(uid).cloned();
+        (upper, state.mirrors.get(uid).cloned(), state.listed, state.refused.contains(uid))
+    };
+    let Some(upper) = upper else {
+        // Only the parent's word that a pod is gone ends it.
+        if listed {
+            if let Some(mirror) = mirror {
+                return end(shared, &mirror, None).await;
+            }
+            release(shared, uid).await;
+        }
+        return Ok(());
+    };
+    if let Some(owner) = daemon::owner(&upper) {
+        shared.queue.push(Id::Daemon(owner.uid.clone()));
+        return Ok(());
+    }
+    let reference = PodRef::of(&upper);
+    if upper.metadata.deletion_timestamp.is_some() {
+        return match mirror {
+            Some(mirror) => {
+                report(shared, &upper, &mirror);
+                end(shared, &mirror, upper.metadata.deletion_grace_period_seconds).await
+            }
+            None => {
+                release(shared, uid).await;
+                shared.status.delete(&reference);
+                Ok(())
+            }
+        };
+    }
+    if refused || phase(&upper) == "Failed" && reason(&upper) == dunlin_api::names::reason::CLUSTER_REFUSED {
+        return match mirror {
+            Some(mirror) => end(shared, &mirror, None).await,
+            None => Ok(()),
+        };
+    }
+    match mirror {
+        Some(mirror) => {
+            if let Some((since, why)) = status::unplaced_since(&mirror) {
+                let waited = Timestamp::now().duration_since(since);
+                let left = shared.config.unplaced.saturating_sub(waited.try_into().unwrap_or_default());
+                if left.is_zero() {
+                    refuse(shared, &upper, why);
+                    return end(shared, &mirror, Some(0)).await;
+                }
+                shared.queue.at(Id::Pod(uid.to_owned()), Instant::now() + left);
+            }
+            let namespace = mirror.metadata.namespace.clone().unwrap_or_default();
+            let _names = needs(shared, uid, uid, &upper, &namespace).await?;
+            report(shared, &upper, &mirror);
+            Ok(())
+        }
+        // It was here and ended without our doing: it has lost its place.
+        None if was_placed(&upper) && matches!(phase(&upper), "Pending" | "Running" | "") => {
+            refuse(shared, &upper, "the pod was removed in the cluster".to_owned());
+            Ok(())
+        }
+        None if matches!(phase(&upper), "Succeeded" | "Failed") => Ok(()),
+        None => create(shared, &upper).await,
+    }
+}
+
+async fn create(shared: &Shared, upper: &Arc<Pod>) -> Result<(), Error> {
+    let uid = PodRef::of(upper).uid;
+    let spec = upper.spec.clone().unwrap_or_default();
+    if let Some(claim) = references::claim(&spec) {
+        refuse(shared, upper, format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
+        return Ok(());
+    }
+    let namespace = namespace(shared, upper).await?;
+    let names = needs(shared, &uid, &uid, upper, &namespace).await?;
+    let named = |kind: Kind, name: &str| names(kind, name);
+    let object = mirror::mirror(&shared.config.level, upper, &namespace, &named);
+    let api: Api<Pod> = Api::namespaced(shared.child.clone(), &namespace);
+    match api
+        .create(&PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() }, &object)
+        .await
+    {
+        Ok(made) => {
+            shared.lock().mirrors.entry(uid).or_insert_with(|| Arc::new(made));
+            Ok(())
+        }
+        Err(kube::Error::Api(why)) if why.code == 409 && why.reason == "AlreadyExists" => {
+            taken(shared, upper, &api, object).await
+        }
+        // The child's rules do not let it in, and would not the next time either.
+        Err(kube::Error::Api(why)) if matches!(why.code, 400 | 403 | 422) && !is_unsettled(&why.message) => {
+            refuse(shared, upper, why.message.clone());
+            Ok(())
+        }
+        Err(kube::Error::Api(why)) if why.code == 404 || why.code == 403 => {
+            shared.namespaces.forget(upper.metadata.namespace.as_deref().unwrap_or_default());
+            Err(Error::Child(kube::Error::Api(why)))
+        }
+        Err(error) => Err(Error::Child(error)),
+    }
+}
+
+/// A namespace that was just made has no service account yet, and one that ends takes nothing.
+fn is_unsettled(message: &str) -> bool {
+    message.contains("serviceaccount") || message.contains("being terminated")
+}
+
+/// The name is taken below: by a predecessor, which has to end first, or by something of the child's own.
+async fn taken(shared: &Shared, upper: &Arc<Pod>, api: &Api<Pod>, mut object: Pod) -> Result<(), Error> {
+    let name = object.metadata.name.clone().unwrap_or_default();
+    let uid = PodRef::of(upper).uid;
+    let there = api.get_opt(&name).await.map_err(Error::Child)?;
+    let Some(there) = there else { return Err(Error::Name(name)) };
+    let parent = Some(&shared.config.level.parent);
+    let ours =
+        there.metadata.labels.as_ref().and_then(|all| all.get(dunlin_api::names::label::MIRROR)) == parent;
+    if ours {
+        if mirror_of(&there.metadata) == Some(&uid) {
+            shared.lock().mirrors.insert(uid, Arc::new(there));
+            return Ok(());
+        }
+        if !shared.lock().uppers.contains_key(mirror_of(&there.metadata).map_or("", String::as_str)) {
+            end(shared, &there, None).await?;
+        }
+        return Err(Error::Name(name));
+    }
+    object.metadata.name = Some(place::renamed(&name, &uid));
+    if let Some(spec) = &mut object.spec {
+        // Inside it is called what it is called at home.
+        spec.hostname.get_or_insert(name.chars().take(63).collect());
+    }
+    let made = api.create(&PostParams::default(), &object).await.map_err(Error::Child)?;
+    shared.lock().mirrors.insert(uid, Arc::new(made));
+    Ok(())
+}
+
+/// Sees to what the pod names and to its tokens; gives the names below.
+async fn needs(
+    shared: &Shared,
+    user: &str,
+    owner: &str,
+    upper: &Arc<Pod>,
+    namespace: &str,
+) -> Result<impl Fn(Kind, &str) -> String + use<>, Error> {
+    let spec: PodSpec = upper.spec.clone().unwrap_or_default();
+    shared.tokens.ensure(owner, upper, namespace);
+    let wanted: BTreeSet<_> = references::references(&spec);
+    let above = upper.metadata.namespace.as_deref().unwrap_or_default();
+    let names = shared.copies.ensure(user, above, namespace, &wanted).await?;
+    Ok(move |kind: Kind, name: &str| {
+        names.get(&(kind, name.to_owned())).cloned().unwrap_or_else(|| place::name(kind, name))
+    })
+}
+
+async fn namespace(shared: &Shared, upper: &Pod) -> Result<String, Error> {
+    let above = upper.metadata.namespace.as_deref().unwrap_or_default();
+    let home = upper.metadata.annotations.as_ref().and_then(|all| all.get(annotation::HOME_NAMESPACE));
+    shared.namespaces.ensure(above, home.map_or(above, String::as_str)).await.map_err(Error::Child)
+}
+
+/// Tells the parent what the mirror says.
+fn report(shared: &Shared, upper: &Pod, mirror: &Pod) {
+    let reference = PodRef::of(upper);
+    let Some(now) = status::of_mirror(mirror, Timestamp::now()) else { return };
+    // The parent judges by itself when it does not hear us; then it has to be told again.
+    let is = |pod: Option<&k8s_openapi::api::core::v1::PodStatus>, kind: &str| {
+        let conditions = pod.and_then(|status| status.conditions.as_ref());
+        conditions.into_iter().flatten().any(|c| c.type_ == kind && c.status == "True")
+    };
+    for kind in ["Ready", condition::DANGLING] {
+        if is(upper.status.as_ref(), kind) != is(Some(&now), kind) {
+            shared.status.doubt(&reference);
+        }
+    }
+    shared.status.set(&reference, &now);
+}
+
+fn refuse(shared: &Shared, upper: &Pod, message: String) {
+    let reference = PodRef::of(upper);
+    tracing::info!(
+        pod = reference.name,
+        namespace = reference.namespace,
+        message,
+        "a pod of the parent has no place here"
+    );
+    shared.lock().refused.insert(reference.uid.clone());
+    shared.status.set(&reference, &status::refused(upper, message));
+    shared.queue.push(Id::Pod(reference.uid));
+}
+
+/// Ends a mirror, with its own grace or a shorter one.
+async fn end(shared: &Shared, mirror: &Pod, grace: Option<i64>) -> Result<(), Error> {
+    let meta = &mirror.metadata;
+    let ending = meta.deletion_grace_period_seconds.filter(|_| meta.deletion_timestamp.is_some());
+    if ending.is_some_and(|under_way| grace.is_none_or(|wanted| wanted >= under_way)) {
+        return Ok(());
+    }
+    let api: Api<Pod> = Api::namespaced(shared.child.clone(), meta.namespace.as_deref().unwrap_or_default());
+    let params = DeleteParams {
+        grace_period_seconds: grace.and_then(|g| u32::try_from(g).ok()),
+        preconditions: Some(Preconditions { uid: meta.uid.clone(), resource_version: None }),
+        ..DeleteParams::default()
+    };
+    match api.delete(meta.name.as_deref().unwrap_or_default(), &params).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(why)) if matches!(why.code, 404 | 409) => Ok(()),
+        Err(error) => Err(Error::Child(error)),
+    }
+}
+
+async fn daemons(shared: &Shared, owner: &str) -> Result<(), Error> {
+    let (pods, current, below, listed) = {
+        let state = shared.lock();
+        if !state.daemons_known {
+            return Ok(());
+        }
+        let pods: Vec<Arc<Pod>> = state
+            .uppers
+            .values()
+            .filter(|pod| daemon::owner(pod).is_some_and(|of| of.uid == owner))
+            .cloned()
+            .collect();
+        let current =
+            state.daemon_pod(owner).filter(|pod| pod.metadata.deletion_timestamp.is_none()).cloned();
+        (pods, current, state.daemons.get(owner).cloned(), state.listed)
+    };
+    let ending: Vec<&Arc<Pod>> = pods.iter().filter(|p| p.metadata.deletion_timestamp.is_some()).collect();
+    if let Some(current) = &current {
+        shared.lock().orphaned.remove(owner);
+        // The daemons go on under the successor.
+        ending.iter().for_each(|pod| shared.status.delete(&PodRef::of(pod)));
+        return keep_daemons(shared, owner, current, below).await;
+    }
+    if !listed {
+        return Ok(());
+    }
+    let Some(below) = below else {
+        release(shared, owner).await;
+        shared.lock().orphaned.remove(owner);
+        ending.iter().for_each(|pod| shared.status.delete(&PodRef::of(pod)));
+        return Ok(());
+    };
+    if let Some(pod) = ending.first()
+        && !owner_is_gone(shared, pod).await
+    {
+        // A successor is to be expected; the pods below wait for it and run on.
+        shared.lock().orphaned.entry(owner.to_owned()).or_insert_with(Instant::now);
+        ending.iter().for_each(|pod| shared.status.delete(&PodRef::of(pod)));
+        return Ok(());
+    }
+    let since = ending
+        .is_empty()
+        .then(|| *shared.lock().orphaned.entry(owner.to_owned()).or_insert_with(Instant::now));
+    if let Some(since) = since {
+        let until = since + shared.config.successor;
+        if Instant::now() < until {
+            shared.queue.at(Id::Daemon(owner.to_owned()), until);
+            return Ok(());
+        }
+    }
+    remove_daemons(shared, &below).await
+}
+
+/// Whether the DaemonSet above is gone or going; when it cannot be asked, it is not.
+async fn owner_is_gone(shared: &Shared, pod: &Pod) -> bool {
+    let Some(owner) = daemon::owner(pod) else { return false };
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let api: Api<DaemonSet> = Api::namespaced(shared.parent.clone(), namespace);
+    match api.get_opt(&owner.name).await {
+        Ok(None) => true,
+        Ok(Some(set)) => {
+            set.metadata.uid.as_deref() != Some(&*owner.uid) || set.metadata.deletion_timestamp.is_some()
+        }
+        Err(_) => false,
+    }
+}
+
+async fn keep_daemons(
+    shared: &Shared,
+    owner: &str,
+    upper: &Arc<Pod>,
+    below: Option<Arc<DaemonSet>>,
+) -> Result<(), Error> {
+    let Some(reference) = daemon::owner(upper) else { return Ok(()) };
+    let spec = upper.spec.clone().unwrap_or_default();
+    if let Some(claim) = references::claim(&spec) {
+        refuse(shared, upper, format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
+        return Ok(());
+    }
+    let namespace = match &below {
+        Some(below) => below.metadata.namespace.clone().unwrap_or_default(),
+        None => namespace(shared, upper).await?,
+    };
+    let names = needs(shared, owner, owner, upper, &namespace).await?;
+    let named = |kind: Kind, name: &str| names(kind, name);
+    let mut object = daemon::daemon(&shared.config.level, upper, reference, &namespace, &named);
+    if let Some(below) = &below {
+        object.metadata.name.clone_from(&below.metadata.name);
+    }
+    let api: Api<DaemonSet> = Api::namespaced(shared.child.clone(), &namespace);
+    let name = object.metadata.name.clone().unwrap_or_default();
+    if below.is_none()
+        && let Some(there) = api.get_opt(&name).await.map_err(Error::Child)?
+        && mirror_of(&there.metadata).map(String::as_str) != Some(owner)
+    {
+        object.metadata.name = Some(place::renamed(&name, owner));
+    }
+    let name = object.metadata.name.clone().unwrap_or_default();
+    let params = PatchParams::apply(MANAGER).force();
+    let made = api.patch(&name, &params, &Patch::Apply(&object)).await.map_err(Error::Child)?;
+    shared.status.set(&PodRef::of(upper), &status::of_daemon(upper, &made, Timestamp::now()));
+    Ok(())
+}
+
+async fn remove_daemons(shared: &Shared, below: &DaemonSet) -> Result<(), Error> {
+    let meta = &below.metadata;
+    if meta.deletion_timestamp.is_some() {
+        return Ok(());
+    }
+    let api: Api<DaemonSet> =
+        Api::namespaced(shared.child.clone(), meta.namespace.as_deref().unwrap_or_default());
+    let params = DeleteParams::foreground();
+    match api.delete(meta.name.as_deref().unwrap_or_default(), &params).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(why)) if why.code == 404 => Ok(()),
+        Err(error) => Err(Error::Child(error)),
+    }
+}
+
+fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+}
+
+fn reason(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.reason.as_deref()).unwrap_or_default()
+}
+
+/// Whether the parent was told of a machine.
+fn was_placed(upper: &Pod) -> bool {
+    let conditions = upper.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|c| c.type_ == condition::PLACED && c.status == "True")
+}
