@@ -116,6 +116,11 @@ async fn pod(shared: &Shared, uid: &str) -> Result<(), Error> {
         };
     }
     match mirror {
+        // Somebody here removes it, or something here was more important.
+        Some(mirror) if mirror.metadata.deletion_timestamp.is_some() => {
+            refuse(shared, &upper, "the pod was removed in the cluster".to_owned());
+            Ok(())
+        }
         Some(mirror) => {
             if let Some((since, why)) = status::unplaced_since(&mirror) {
                 let waited = Timestamp::now().duration_since(since);
