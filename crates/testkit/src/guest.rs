@@ -3,7 +3,7 @@
 //!
 //! Its root file system is an archive in memory, written here: busybox, the programs under test with the libraries
 //! that they need, kernel modules, and a script. Nothing of this machine is mounted into it and no network leads out of
-//! it. It is much slower than this machine (some thirty times for computing), so what runs in it should compute little.
+//! it. It computes much more slowly than this machine, so what runs in it should compute little.
 
 mod cpio;
 mod kernel;
