@@ -157,6 +157,23 @@ impl Cgroups {
         devices::allow_only(&directory, devices).map_err(failed("limiting the devices of cgroup", &directory))
     }
 
+    /// When a container's memory runs out, all of its processes end, as in Kubernetes since 1.28: half of a container is
+    /// no container. Version 1 can only end one.
+    pub fn end_together(&self, relative: &str) -> Result<(), Error> {
+        if !self.unified() {
+            return Ok(());
+        }
+        self.set(
+            relative,
+            &Setting {
+                controller: "memory",
+                file: "memory.oom.group".into(),
+                value: "1".into(),
+                needed: false,
+            },
+        )
+    }
+
     fn set(&self, relative: &str, setting: &Setting) -> Result<(), Error> {
         let path = self.directory(setting.controller, relative).join(&setting.file);
         match fs::write(&path, &setting.value) {

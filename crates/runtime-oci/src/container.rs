@@ -169,6 +169,7 @@ fn prepare(
     }
     let name = cgroup(sandbox, &spec.id);
     shared.cgroups.create(&name, &spec.resources).map_err(cgroup_error)?;
+    shared.cgroups.end_together(&name).map_err(cgroup_error)?;
     if !spec.privileged {
         shared.cgroups.allow_devices(&name, &devices).map_err(cgroup_error)?;
     }

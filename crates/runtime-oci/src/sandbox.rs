@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dunlin_runtime::{ContainerId, Error, Event, SandboxId, SandboxSpec, SandboxStatus};
 use dunlin_shim::message::{Config, Request, Tmpfs};
@@ -168,11 +168,18 @@ pub fn recorded_cgroup(shared: &Shared, id: &SandboxId) -> Option<String> {
     Some(record.spec.cgroup)
 }
 
-/// Removes a directory with everything in it; absent is success.
+/// Removes a directory with everything in it; absent is success. Blocks while a process that has just been orphaned, as a
+/// shim is whose making was broken off, still puts things into it.
 pub fn remove_directory(directory: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("removing", directory)(error)),
-        _ => Ok(()),
+    let deadline = Instant::now() + SHUTDOWN;
+    loop {
+        match fs::remove_dir_all(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            other => return other.map_err(io_error("removing", directory)),
+        }
     }
 }
 

@@ -46,7 +46,7 @@ impl ImageBuilder {
         for name in [
             "sh", "cat", "echo", "ls", "sleep", "env", "id", "mount", "ps", "wget", "nc", "ip", "hostname",
             "true", "false", "kill", "grep", "stat", "dd", "touch", "rm", "mkdir", "tr", "wc", "head",
-            "tail", "date", "test", "printf", "seq", "nslookup", "ping", "df", "tty", "stty",
+            "tail", "date", "test", "printf", "seq", "nslookup", "ping", "df", "tty", "stty", "mknod",
         ] {
             image = image.link(&format!("bin/{name}"), "busybox");
         }

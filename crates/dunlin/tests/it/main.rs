@@ -1,6 +1,8 @@
 //! The outside-in suite: the built program on machines of its own, driven by kubectl as a user would.
 
 mod bad_input;
+#[cfg(target_arch = "x86_64")]
+mod guest;
 mod kubectl;
 mod machines;
 mod pods;

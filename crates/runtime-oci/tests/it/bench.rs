@@ -13,6 +13,9 @@ use dunlin_runtime::contract::Factory;
 use dunlin_runtime_oci::{Config, OciRuntime};
 use futures_util::future::BoxFuture;
 
+/// What the root file system of the tests is made of.
+pub const BUSYBOX: &str = "/usr/bin/busybox";
+
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Opens OCI runtimes for the contract suite.
@@ -119,7 +122,7 @@ impl Drop for Oci {
 }
 
 /// The creator: an example of this crate, which cargo builds with the tests.
-fn executable() -> PathBuf {
+pub fn executable() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let path = test.ancestors().nth(2).unwrap().join("examples/creator");
     assert!(
@@ -153,8 +156,8 @@ fn make_rootfs(root: &Path) {
         fs::create_dir_all(root.join(directory)).unwrap();
     }
     fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
-    fs::copy("/usr/bin/busybox", root.join("bin/busybox")).expect("busybox-static is installed");
-    let list = Command::new("/usr/bin/busybox").arg("--list").output().unwrap();
+    fs::copy(BUSYBOX, root.join("bin/busybox")).expect("busybox-static is installed");
+    let list = Command::new(BUSYBOX).arg("--list").output().unwrap();
     for applet in String::from_utf8(list.stdout).unwrap().lines().filter(|a| *a != "busybox") {
         symlink("busybox", root.join("bin").join(applet)).unwrap();
     }
