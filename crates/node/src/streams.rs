@@ -119,7 +119,7 @@ pub fn connection(connection: Connection, mut request: BoxBody) -> BoxBody {
     let (sender, receiver) = mpsc::channel(WAITING);
     tokio::spawn(async move {
         let (mut read, mut write) = tokio::io::split(connection);
-        let _writer = Task::spawn("port-input", async move {
+        let mut writer = Task::spawn("port-input", async move {
             while let Some(Ok(frame)) = request.frame().await {
                 let Ok(bytes) = frame.into_data() else { continue };
                 if write.write_all(&bytes).await.is_err() {
@@ -135,7 +135,8 @@ pub fn connection(connection: Connection, mut request: BoxBody) -> BoxBody {
                 () = sender.closed() => return,
             };
             match read {
-                Ok(0) | Err(_) => return,
+                Ok(0) => break,
+                Err(_) => return,
                 Ok(n) => {
                     if sender.send(Bytes::copy_from_slice(&buffer[..n])).await.is_err() {
                         return;
@@ -143,6 +144,9 @@ pub fn connection(connection: Connection, mut request: BoxBody) -> BoxBody {
                 }
             }
         }
+        // The pod has said everything, but may still read: the client ends its direction itself, or goes away.
+        drop(sender);
+        writer.finished().await;
     });
     body::channel(receiver)
 }

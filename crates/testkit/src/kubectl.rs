@@ -12,17 +12,24 @@ use serde_json::Value;
 pub struct Kubectl {
     kubeconfig: PathBuf,
     netns: Option<String>,
+    env: Vec<(String, String)>,
 }
 
 impl Kubectl {
     /// One that talks to the cluster of `kubeconfig`.
     pub fn new(kubeconfig: &Path) -> Self {
-        Self { kubeconfig: kubeconfig.to_owned(), netns: None }
+        Self { kubeconfig: kubeconfig.to_owned(), netns: None, env: Vec::new() }
     }
 
     /// The same, run inside a network namespace.
     pub fn inside(mut self, netns: &str) -> Self {
         self.netns = Some(netns.to_owned());
+        self
+    }
+
+    /// The same, with environment variables.
+    pub fn env(mut self, variables: &[(&str, &str)]) -> Self {
+        self.env.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         self
     }
 
@@ -36,7 +43,7 @@ impl Kubectl {
             }
             None => Command::new("kubectl"),
         };
-        command.env("KUBECONFIG", &self.kubeconfig).env("NO_COLOR", "1");
+        command.env("KUBECONFIG", &self.kubeconfig).env("NO_COLOR", "1").envs(self.env.clone());
         command.arg("--cache-dir").arg(self.kubeconfig.with_extension("kubectl-cache")).args(args);
         command
     }
