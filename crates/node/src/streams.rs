@@ -150,3 +150,25 @@ pub fn connection(connection: Connection, mut request: BoxBody) -> BoxBody {
     });
     body::channel(receiver)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_ends_one_direction_at_a_time() {
+        let (near, mut pod) = tokio::io::duplex(64);
+        let (client, request) = mpsc::channel(1);
+        let response = connection(Box::new(near), body::channel(request));
+        pod.write_all(b"from the pod").await.expect("written");
+        let (mut reading, mut writing) = tokio::io::split(pod);
+        writing.shutdown().await.expect("ended");
+        let all = response.collect().await.expect("the response ends with the pod's direction").to_bytes();
+        assert_eq!(all, "from the pod");
+        client.send(Bytes::from_static(b"from the client")).await.expect("the pod still reads");
+        drop(client);
+        let mut got = String::new();
+        reading.read_to_string(&mut got).await.expect("the client's direction ends, too");
+        assert_eq!(got, "from the client");
+    }
+}

@@ -128,15 +128,20 @@ pub async fn run(
 ) {
     let mut handler = Box::pin(handler);
     let (mut reading, mut writing) = (std::pin::pin!(reading), std::pin::pin!(writing));
-    tokio::select! {
+    let written = tokio::select! {
         () = &mut reading => return,
-        () = &mut writing => return,
-        () = &mut handler => {}
-    }
+        // Everything was said before the handler came to its end, or nothing more can be.
+        () = &mut writing => true,
+        () = &mut handler => false,
+    };
     // Its ends of the streams go with it, which tells a transport that nothing more will come.
     drop(handler);
     let ended = async {
-        tokio::join!(reading, writing);
+        if written {
+            reading.await;
+        } else {
+            tokio::join!(reading, writing);
+        }
     };
     let _ = tokio::time::timeout(LINGER, ended).await;
 }

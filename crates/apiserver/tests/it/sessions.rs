@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::support::{Cluster, PODS, cluster_with, pod};
 
-/// Ports send back what they get, but 81 refuses; a process says `hi` and is never heard of again.
+/// Ports send back what they get, but 81 refuses and 82 says `bye` and ends; a process says `hi` and is never heard of again.
 struct Node;
 
 impl NodeDialer for Node {
@@ -35,6 +35,7 @@ impl NodeDialer for Node {
                 let body = full(json!({"message": "connection refused"}).to_string().into_bytes());
                 http::Response::builder().status(500).body(body).unwrap()
             }
+            Some("82") => http::Response::new(full(b"bye".to_vec())),
             Some("exec") => {
                 let mut frames = Vec::new();
                 encode(Channel::Stdout, b"hi", &mut frames);
@@ -111,6 +112,17 @@ async fn ports_of_the_query_have_channels() {
             (3, refusal.into_bytes()),
         ]
     );
+}
+
+#[tokio::test]
+async fn channels_end_when_every_pod_has() {
+    let c = with_pod().await;
+    let mut socket = connect(&c, "portforward?ports=82&ports=81", "v4.channel.k8s.io").await.unwrap();
+    let mut said = Vec::new();
+    while let Some(message) = next(&mut socket).await {
+        said.push(message);
+    }
+    assert!(said.contains(&Bytes::from_static(b"\0bye")), "{said:?}");
 }
 
 #[tokio::test]
