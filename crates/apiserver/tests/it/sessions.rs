@@ -57,8 +57,12 @@ async fn with_pod() -> Cluster {
 type Socket = WebSocketStream<DuplexStream>;
 
 async fn connect(c: &Cluster, tail: &str, protocol: &'static str) -> Result<Socket, Error> {
+    connect_as(User::in_process("test"), c, tail, protocol).await
+}
+
+async fn connect_as(user: User, c: &Cluster, tail: &str, protocol: &'static str) -> Result<Socket, Error> {
     let (near, far) = tokio::io::duplex(64 << 10);
-    let service = TowerToHyperService::new(c.api.clone().as_user(User::in_process("test")));
+    let service = TowerToHyperService::new(c.api.clone().as_user(user));
     let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(far), service);
     tokio::spawn(serving.with_upgrades());
     let mut request = format!("ws://api{PODS}/a/{tail}").into_client_request()?;
@@ -80,9 +84,12 @@ async fn next(socket: &mut Socket) -> Option<Bytes> {
 }
 
 async fn refused(c: &Cluster, tail: &str, protocol: &'static str) -> String {
-    let Err(Error::Http(response)) = connect(c, tail, protocol).await else {
-        panic!("{tail} was not refused")
-    };
+    reason(connect(c, tail, protocol).await)
+}
+
+/// Why a connection was refused.
+fn reason(result: Result<Socket, Error>) -> String {
+    let Err(Error::Http(response)) = result else { panic!("it was not refused") };
     let status: Value = serde_json::from_slice(response.body().as_deref().unwrap_or_default()).unwrap();
     status["message"].as_str().unwrap_or_default().to_owned()
 }
@@ -179,4 +186,25 @@ async fn what_cannot_be_agreed_on_is_refused_in_words() {
     assert_eq!(message, "ports=\"http\" is no number between 1 and 65535");
     let message = refused(&c, "exec?stdout=true", "v5.channel.k8s.io").await;
     assert_eq!(message, "you must specify at least 1 command for the container");
+}
+
+#[tokio::test]
+async fn the_right_to_get_is_not_enough_to_run_commands() {
+    let c = with_pod().await;
+    let tail = "exec?command=x&stdout=true";
+    let roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    let grant = async |name: &str, verbs: Value| {
+        let rules = json!([{"apiGroups": [""], "resources": ["pods/exec"], "verbs": verbs}]);
+        c.make(&format!("{roles}/roles"), json!({"metadata": {"name": name}, "rules": rules})).await;
+        let group = "rbac.authorization.k8s.io";
+        let binding = json!({"metadata": {"name": name}, "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": "jane"}]});
+        c.make(&format!("{roles}/rolebindings"), binding).await;
+    };
+    let jane = || User::new("jane", &[]);
+    grant("looks", json!(["get"])).await;
+    let message = reason(connect_as(jane(), &c, tail, "v5.channel.k8s.io").await);
+    assert!(message.contains("cannot create resource \"pods/exec\""), "{message}");
+    grant("runs", json!(["create"])).await;
+    assert!(connect_as(jane(), &c, tail, "v5.channel.k8s.io").await.is_ok());
 }
