@@ -21,6 +21,7 @@ mod reply;
 mod request;
 mod resources;
 mod server;
+pub mod spdy;
 mod subresource;
 mod sweep;
 mod table;

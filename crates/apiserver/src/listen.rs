@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -29,6 +30,10 @@ pub const HOME_ALPN: &[u8] = b"dunlin-home/1";
 const HEADERS: usize = 64 << 10;
 /// How long open requests may take once the listener is told to stop.
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// How long a connection may be silent before the kernel asks whether its client is still there, and between its
+/// questions; after nine without an answer the connection is at its end.
+const IDLE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// The listener could not start.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +117,10 @@ async fn connection(
     mut stopped: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
+    // A client whose machine vanished says nothing, and a session of it would stay for ever.
+    let _ = sockopt::set_socket_keepalive(&stream, true)
+        .and_then(|()| sockopt::set_tcp_keepidle(&stream, IDLE))
+        .and_then(|()| sockopt::set_tcp_keepintvl(&stream, IDLE));
     let handshake = api.inner().config.limits.handshake;
     let stream = match tokio::time::timeout(handshake, tls.accept(stream)).await {
         Ok(Ok(stream)) => stream,

@@ -228,7 +228,15 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
         headers: HeaderMap::new(),
         warnings: Vec::new(),
     };
-    if let Some("exec" | "attach" | "portforward" | "proxy") = asked.sub.as_deref() {
+    if asked.sub.as_deref() == Some("proxy") {
+        call.headers = request.headers().clone();
+        return subresource::stream(call, request).await;
+    }
+    if let Some("exec" | "attach" | "portforward") = asked.sub.as_deref() {
+        // A WebSocket begins with GET, so that the right to `get` would be enough to run commands. As in Kubernetes since
+        // 1.35, a session needs the right to `create` whatever begins it.
+        let create = Asked { verb: "create", ..asked.clone() };
+        auth::authorize(inner, &call.user, &create, &path).await?;
         call.headers = request.headers().clone();
         return subresource::stream(call, request).await;
     }

@@ -7,9 +7,13 @@ pub mod exec;
 pub mod finalize;
 pub mod log;
 pub mod proxy;
+pub mod portforward;
 pub mod scale;
+pub mod spdy;
+pub mod streams;
 pub mod target;
 pub mod token;
+pub mod upgrade;
 pub mod websocket;
 
 use bytes::Bytes;
@@ -48,11 +52,14 @@ pub async fn answer(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
 
 /// Answers a request that becomes a stream.
 pub async fn stream(call: Call, request: Request<BoxBody>) -> Result<Reply> {
+    if call.sub.as_deref() == Some("proxy") {
+        return proxy::start(call, request).await;
+    }
+    if !spdy::wanted(request.headers()) && !websocket::wanted(request.headers()) {
+        return Err(Failure::bad_request("Upgrade request required"));
+    }
     match call.sub.as_deref() {
-        Some("proxy") => proxy::start(call, request).await,
-        Some("portforward") => Err(Failure::bad_request(
-            "port forwarding is not available yet: the SPDY/3.1 and SPDY-over-WebSocket protocols are not implemented",
-        )),
+        Some("portforward") => portforward::start(call, request).await,
         _ => exec::start(call, request).await,
     }
 }

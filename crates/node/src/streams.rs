@@ -119,7 +119,7 @@ pub fn connection(connection: Connection, mut request: BoxBody) -> BoxBody {
     let (sender, receiver) = mpsc::channel(WAITING);
     tokio::spawn(async move {
         let (mut read, mut write) = tokio::io::split(connection);
-        let _writer = Task::spawn("port-input", async move {
+        let mut writer = Task::spawn("port-input", async move {
             while let Some(Ok(frame)) = request.frame().await {
                 let Ok(bytes) = frame.into_data() else { continue };
                 if write.write_all(&bytes).await.is_err() {
@@ -135,7 +135,8 @@ pub fn connection(connection: Connection, mut request: BoxBody) -> BoxBody {
                 () = sender.closed() => return,
             };
             match read {
-                Ok(0) | Err(_) => return,
+                Ok(0) => break,
+                Err(_) => return,
                 Ok(n) => {
                     if sender.send(Bytes::copy_from_slice(&buffer[..n])).await.is_err() {
                         return;
@@ -143,6 +144,31 @@ pub fn connection(connection: Connection, mut request: BoxBody) -> BoxBody {
                 }
             }
         }
+        // The pod has said everything, but may still read: the client ends its direction itself, or goes away.
+        drop(sender);
+        writer.finished().await;
     });
     body::channel(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_ends_one_direction_at_a_time() {
+        let (near, mut pod) = tokio::io::duplex(64);
+        let (client, request) = mpsc::channel(1);
+        let response = connection(Box::new(near), body::channel(request));
+        pod.write_all(b"from the pod").await.expect("written");
+        let (mut reading, mut writing) = tokio::io::split(pod);
+        writing.shutdown().await.expect("ended");
+        let all = response.collect().await.expect("the response ends with the pod's direction").to_bytes();
+        assert_eq!(all, "from the pod");
+        client.send(Bytes::from_static(b"from the client")).await.expect("the pod still reads");
+        drop(client);
+        let mut got = String::new();
+        reading.read_to_string(&mut got).await.expect("the client's direction ends, too");
+        assert_eq!(got, "from the client");
+    }
 }

@@ -2,7 +2,9 @@
 //!
 //! It is compiled by `rustc` alone, without dependencies, and linked statically, so that an image of it needs nothing
 //! else. Usage: `hello serve [PORT]`, `hello sleep`, `hello exit CODE [AFTER_MS]`, `hello hog MIB`, `hello print LINES`,
-//! `hello stubborn` (ignores SIGTERM), `hello cat` (copies its input), `hello env`, `hello read FILE`, `hello get HOST:PORT PATH`.
+//! `hello stubborn` (ignores SIGTERM), `hello cat` (copies its input), `hello env`, `hello read FILE`, `hello get HOST:PORT PATH`,
+//! `hello echo [PORT]` (sends back what comes on a TCP connection), `hello send HOST:PORT` (sends its input, ends its
+//! direction, and prints what comes back).
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -69,6 +71,13 @@ fn main() {
                 std::process::exit(1);
             }
         },
+        "echo" => echo(number(2, 9000) as u16),
+        "send" => {
+            if let Err(error) = send(word(2).unwrap_or_default()) {
+                eprintln!("{error}");
+                std::process::exit(1);
+            }
+        }
         "read" => match std::fs::read_to_string(word(2).unwrap_or_default()) {
             Ok(text) => print!("{text}"),
             Err(error) => {
@@ -96,15 +105,43 @@ fn get(address: &str, path: &str) -> std::io::Result<String> {
     }
 }
 
-fn serve(port: u16) {
-    let listener = match TcpListener::bind(("0.0.0.0", port)) {
-        Ok(listener) => listener,
+/// Sends standard input and its end, while it prints what comes back.
+fn send(address: &str) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    let mut sending = stream.try_clone()?;
+    let sender = std::thread::spawn(move || {
+        std::io::copy(&mut std::io::stdin(), &mut sending)?;
+        sending.shutdown(std::net::Shutdown::Write)
+    });
+    std::io::copy(&mut stream, &mut std::io::stdout())?;
+    sender.join().map_err(|_| std::io::Error::other("the sending thread panicked"))?
+}
+
+fn listen(port: u16) -> TcpListener {
+    match TcpListener::bind(("0.0.0.0", port)) {
+        Ok(listener) => {
+            println!("listening on port {port}");
+            listener
+        }
         Err(error) => {
             eprintln!("cannot listen on port {port}: {error}");
             std::process::exit(1);
         }
-    };
-    println!("listening on port {port}");
+    }
+}
+
+fn echo(port: u16) {
+    for mut stream in listen(port).incoming().flatten() {
+        std::thread::spawn(move || {
+            let copied = stream.try_clone().and_then(|mut reading| std::io::copy(&mut reading, &mut stream));
+            println!("echoed {copied:?}");
+        });
+    }
+}
+
+fn serve(port: u16) {
+    let listener = listen(port);
     for stream in listener.incoming().flatten() {
         std::thread::spawn(move || answer(stream));
     }

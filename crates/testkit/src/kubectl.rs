@@ -13,12 +13,13 @@ pub struct Kubectl {
     kubeconfig: PathBuf,
     netns: Option<String>,
     namespace: Option<String>,
+    env: Vec<(String, String)>,
 }
 
 impl Kubectl {
     /// One that talks to the cluster of `kubeconfig`.
     pub fn new(kubeconfig: &Path) -> Self {
-        Self { kubeconfig: kubeconfig.to_owned(), netns: None, namespace: None }
+        Self { kubeconfig: kubeconfig.to_owned(), netns: None, namespace: None, env: Vec::new() }
     }
 
     /// The same, run inside a network namespace.
@@ -32,6 +33,12 @@ impl Kubectl {
         Self { namespace: Some(namespace.to_owned()), ..self.clone() }
     }
 
+    /// The same, with environment variables.
+    pub fn env(mut self, variables: &[(&str, &str)]) -> Self {
+        self.env.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        self
+    }
+
     /// The command with its arguments, not yet started.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = match &self.netns {
@@ -42,7 +49,7 @@ impl Kubectl {
             }
             None => Command::new("kubectl"),
         };
-        command.env("KUBECONFIG", &self.kubeconfig).env("NO_COLOR", "1");
+        command.env("KUBECONFIG", &self.kubeconfig).env("NO_COLOR", "1").envs(self.env.clone());
         command.arg("--cache-dir").arg(self.kubeconfig.with_extension("kubectl-cache"));
         if let Some(namespace) = &self.namespace {
             command.arg("--namespace").arg(namespace);

@@ -1,4 +1,4 @@
-//! Which container on which node a log or a session is about.
+//! Which pod or container on which node a log or a session is about.
 
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
@@ -13,10 +13,12 @@ use crate::server::Call;
 /// How much of a node's refusal is read, in bytes.
 const LONGEST: usize = 64 << 10;
 
-/// A container of a pod that has a node.
+/// A pod that has a node, or a container of one.
 pub struct Target {
     pub node: String,
-    /// `/v1/pods/{namespace}/{pod}/{uid}/containers/{container}`.
+    /// The pod's uid.
+    pub uid: String,
+    /// `/v1/pods/{namespace}/{pod}/{uid}`, and `/containers/{container}` for a container.
     pub path: String,
 }
 
@@ -25,19 +27,27 @@ impl Target {
     pub async fn of(call: &Call) -> Result<Self> {
         let pod = call.server.read(call.resource, call.ns(), call.name()).await?.value;
         let container = container(&pod, call.query.get("container"))?;
-        let node = text(&pod, &["spec", "nodeName"]);
+        let mut target = Self::new(call, &pod)?;
+        target.path.push_str(&format!("/containers/{}", encode(&container)));
+        Ok(target)
+    }
+
+    /// Finds the pod of the call.
+    pub async fn pod(call: &Call) -> Result<Self> {
+        let pod = call.server.read(call.resource, call.ns(), call.name()).await?.value;
+        Self::new(call, &pod)
+    }
+
+    fn new(call: &Call, pod: &Value) -> Result<Self> {
+        let node = text(pod, &["spec", "nodeName"]);
         if node.is_empty() {
             return Err(Failure::bad_request(format!("pod {} does not have a host assigned", call.name())));
         }
+        let uid = object::uid(pod);
         Ok(Self {
             node: node.to_owned(),
-            path: format!(
-                "/v1/pods/{}/{}/{}/containers/{}",
-                encode(call.ns()),
-                encode(call.name()),
-                encode(object::uid(&pod)),
-                encode(&container)
-            ),
+            uid: uid.to_owned(),
+            path: format!("/v1/pods/{}/{}/{}", encode(call.ns()), encode(call.name()), encode(uid)),
         })
     }
 

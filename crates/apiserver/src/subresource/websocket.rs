@@ -1,41 +1,47 @@
-//! The server's half of a WebSocket handshake (RFC 6455) over HTTP/1.1.
+//! WebSockets (RFC 6455) towards a client: the handshake over HTTP/1.1, and the two ways in which Kubernetes uses them.
+//!
+//! Either the first byte of a message is a channel (`v4.channel.k8s.io` and its kin), or the messages carry the bytes of
+//! a SPDY connection (`SPDY/3.1+...`).
 
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::sync::mpsc;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::failure::{Failure, Result};
 use crate::reply::{self, Reply};
+use crate::subresource::streams::{self, Piece, Sent, UNSENT};
+use crate::subresource::upgrade;
 
-/// The protocols that we speak, best first.
-const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+/// The largest message that a client may send, in bytes.
+const MESSAGE: usize = 1 << 20;
+/// The largest piece that is passed on, in bytes.
+const PIECE: usize = 32 << 10;
+/// The channel of a message that ends another channel (version 5).
+const CLOSE: u8 = 255;
 
-/// Checks the client's half; gives back our answer and the chosen protocol.
-pub fn accept(headers: &HeaderMap) -> Result<(Reply, &'static str)> {
-    let has = |name: header::HeaderName, wanted: &str| {
-        headers
-            .get_all(name)
-            .iter()
-            .filter_map(|v| v.to_str().ok())
-            .any(|v| v.to_ascii_lowercase().contains(wanted))
-    };
-    if !has(header::UPGRADE, "websocket") || !has(header::CONNECTION, "upgrade") {
-        if has(header::UPGRADE, "spdy/3.1") {
-            return Err(Failure::bad_request(
-                "the SPDY/3.1 protocol is not supported; use a client that streams over WebSocket (kubectl 1.30 or newer)",
-            ));
-        }
-        return Err(Failure::bad_request("Upgrade request required"));
-    }
-    let offered: Vec<&str> = headers
-        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(','))
-        .map(str::trim)
-        .collect();
-    let chosen = PROTOCOLS.iter().find(|p| offered.contains(p)).ok_or_else(|| {
+/// A connection that speaks WebSocket.
+pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+/// Whether the client asks for it.
+pub fn wanted(headers: &HeaderMap) -> bool {
+    upgrade::has(headers, header::UPGRADE, "websocket")
+        && upgrade::has(headers, header::CONNECTION, "upgrade")
+}
+
+/// Chooses the first of `ours` that the client offers; gives back our answer and the protocol.
+pub fn accept(headers: &HeaderMap, ours: &[&'static str]) -> Result<(Reply, &'static str)> {
+    let offered = upgrade::words(headers, header::SEC_WEBSOCKET_PROTOCOL);
+    let chosen = ours.iter().find(|p| offered.contains(p)).ok_or_else(|| {
         Failure::bad_request(format!(
-            "unable to negotiate protocol: client supports {offered:?}, server supports {PROTOCOLS:?}"
+            "unable to negotiate protocol: client supports {offered:?}, server supports {ours:?}"
         ))
     })?;
     let key = headers
@@ -50,4 +56,79 @@ pub fn accept(headers: &HeaderMap) -> Result<(Reply, &'static str)> {
     out.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(chosen));
     out.insert(header::SEC_WEBSOCKET_ACCEPT, HeaderValue::from_str(&accept).map_err(Failure::internal)?);
     Ok((response, chosen))
+}
+
+/// The server's end of an upgraded connection.
+pub async fn socket(upgraded: Upgraded) -> Socket {
+    let config = WebSocketConfig::default().max_message_size(Some(MESSAGE)).max_frame_size(Some(MESSAGE));
+    WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await
+}
+
+/// The bytes that travel inside of messages.
+pub fn tunnel(
+    socket: Socket,
+) -> (impl Stream<Item = std::result::Result<Bytes, Error>>, impl Sink<Bytes, Error = Error>) {
+    let (sink, source) = socket.split();
+    let source = source.filter_map(async |message| match message {
+        Ok(Message::Binary(data)) => Some(Ok(data)),
+        // The end of the stream follows.
+        Ok(_) => None,
+        Err(error) => Some(Err(error)),
+    });
+    (Box::pin(source), sink.with(async |bytes| Ok(Message::Binary(bytes))))
+}
+
+/// Serves channels until the client is gone or the handler is done. `inputs` are those that the client may write to, by
+/// number; with `ends` it may end one (version 5), else only the whole.
+pub async fn channels<H, F>(socket: Socket, inputs: Vec<Option<mpsc::Sender<Piece>>>, ends: bool, handler: H)
+where
+    H: FnOnce(mpsc::Sender<Sent>) -> F,
+    F: Future<Output = ()>,
+{
+    let (mut sink, mut source) = socket.split();
+    let (out, mut unsent) = mpsc::channel(UNSENT);
+    let reading = async move {
+        let mut inputs = inputs;
+        while let Some(Ok(message)) = source.next().await {
+            let mut data = match message {
+                Message::Binary(data) => data,
+                Message::Close(_) => break,
+                _ => continue,
+            };
+            if data.is_empty() {
+                continue;
+            }
+            let channel = data.split_to(1)[0];
+            if ends && channel == CLOSE {
+                let ended = data.first().and_then(|n| inputs.get_mut(usize::from(*n))).and_then(Option::take);
+                if let Some(ended) = ended {
+                    let _ = ended.send(Piece::Fin).await;
+                }
+                continue;
+            }
+            let Some(Some(input)) = inputs.get(usize::from(channel)) else { continue };
+            while !data.is_empty() {
+                let piece = data.split_to(data.len().min(PIECE));
+                if input.send(Piece::Data(piece)).await.is_err() {
+                    // Nobody wants it any more; the client may still be listening.
+                    break;
+                }
+            }
+        }
+    };
+    let writing = async move {
+        while let Some(sent) = unsent.recv().await {
+            let Sent::Data(channel, bytes) = sent else { continue };
+            let mut message = Vec::with_capacity(bytes.len() + 1);
+            message.push(u8::try_from(channel).expect("channels are numbered in one byte"));
+            message.extend_from_slice(&bytes);
+            if sink.send(Message::Binary(message.into())).await.is_err() {
+                return;
+            }
+        }
+        // Anything but a normal closure is an error to kubectl, even after the status.
+        let end = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        let _ = sink.send(Message::Close(Some(end))).await;
+    };
+    streams::run(reading, writing, handler(out)).await;
 }

@@ -1,6 +1,7 @@
 //! The API as a client in the same process sees it: requests in, answers out, over a store in memory.
 
 mod rights;
+mod sessions;
 mod streams;
 mod support;
 mod verbs;

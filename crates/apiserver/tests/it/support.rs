@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dunlin_apiserver::{ApiServer, BoxBody, Config, NoNodes, StaticToken, User};
+use dunlin_apiserver::{ApiServer, BoxBody, Config, NoNodes, NodeDialer, StaticToken, User};
 use dunlin_pki::jwt::Issuer;
 use dunlin_store::memory::MemoryStore;
 use http_body_util::{BodyExt, Full};
@@ -15,10 +15,14 @@ pub struct Cluster {
 }
 
 pub async fn cluster() -> Cluster {
+    cluster_with(Arc::new(NoNodes)).await
+}
+
+/// One whose nodes are reached by `dialer`.
+pub async fn cluster_with(dialer: Arc<dyn NodeDialer>) -> Cluster {
     let dir = tempfile::tempdir().unwrap();
     let issuer = Arc::new(Issuer::open_or_create(dir.path(), "https://issuer").unwrap());
-    let mut config =
-        Config::new(Arc::new(MemoryStore::new()), issuer, "https://issuer", "CA", Arc::new(NoNodes));
+    let mut config = Config::new(Arc::new(MemoryStore::new()), issuer, "https://issuer", "CA", dialer);
     config.tokens.push(StaticToken { token: "janes-token".into(), user: User::new("jane", &["people"]) });
     let api = ApiServer::new(config);
     api.bootstrap().await.unwrap();

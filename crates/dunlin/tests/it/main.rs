@@ -7,5 +7,6 @@ mod kubectl;
 mod machines;
 mod pods;
 mod restart;
+mod streaming;
 mod support;
 mod tree;

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use dunlin_testkit::cluster::PATIENCE;
 use dunlin_testkit::wait;
 
-use crate::support::{World, running, waiting};
+use crate::support::{World, running, terminal, waiting};
 
 #[test]
 fn gives_environment_and_volumes_from_every_source() -> Result<()> {
@@ -148,18 +148,8 @@ fn serves_logs_and_a_terminal_and_ends_with_grace() -> Result<()> {
     ensure!(kubectl.run(&["logs", "talking", "--since=1h"])?.lines().count() == 20);
     ensure!(kubectl.run(&["logs", "talking", "--timestamps", "--tail=1"])?.contains("Z line 20"));
 
-    // A terminal needs a terminal on this side, too: `script` gives kubectl one.
-    let mut inner = kubectl.command(&["exec", "-it", "talking", "--", "/bin/sh", "-c", "tty; stty size"]);
-    let words: Vec<String> = std::iter::once(inner.get_program().to_string_lossy().into_owned())
-        .chain(inner.get_args().map(|a| format!("'{}'", a.to_string_lossy())))
-        .collect();
-    inner.env_remove("NO_COLOR");
-    let output = std::process::Command::new("script")
-        .args(["-qec", &words.join(" "), "/dev/null"])
-        .envs(inner.get_envs().filter_map(|(k, v)| Some((k, v?))))
-        .stdin(std::process::Stdio::null())
-        .output()?;
-    let said = String::from_utf8_lossy(&output.stdout);
+    let said =
+        terminal(kubectl, "true", &["exec", "-it", "talking", "--", "/bin/sh", "-c", "tty; stty size"])?;
     ensure!(said.contains("/dev/pts/") || said.contains("/dev/console"), "no terminal inside: {said}");
 
     let follow = kubectl.command(&["logs", "-f", "talking"]).stdout(std::process::Stdio::piped()).spawn()?;

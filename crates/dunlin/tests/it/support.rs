@@ -64,3 +64,19 @@ pub fn running(pod: &Value) -> bool {
 pub fn waiting(reason: &'static str) -> impl Fn(&Value) -> bool {
     move |pod| pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == reason
 }
+
+/// What kubectl prints when it has a terminal, on which the shell command `before` was run. `script` makes one.
+pub fn terminal(kubectl: &Kubectl, before: &str, args: &[&str]) -> Result<String> {
+    let mut inner = kubectl.command(args);
+    inner.env_remove("NO_COLOR");
+    let words: Vec<String> = std::iter::once(inner.get_program())
+        .chain(inner.get_args())
+        .map(|word| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''")))
+        .collect();
+    let output = std::process::Command::new("script")
+        .args(["-qec", &format!("{before}; {}", words.join(" ")), "/dev/null"])
+        .envs(inner.get_envs().filter_map(|(k, v)| Some((k, v?))))
+        .stdin(std::process::Stdio::null())
+        .output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
