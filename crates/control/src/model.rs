@@ -5,6 +5,7 @@
 
 mod base;
 mod cluster;
+pub mod migration;
 mod pod;
 mod quantities;
 mod workload;
@@ -14,6 +15,7 @@ pub use cluster::{
     ConfigMap, EndpointSlice, Lease, LeaseSpec, Namespace, NamespaceSpec, NamespaceStatus, Node, NodeAddress,
     NodeImage, NodeSpec, NodeStatus, Service, ServiceAccount, ServicePort, ServiceSpec, Taint,
 };
+pub use migration::{Migration, MigrationSpec, MigrationStatus};
 pub use pod::{
     ContainerPort, ContainerState, ContainerStatus, Pod, PodIp, PodSpec, PodStatus, Terminated, Toleration,
     TopologySpread,

@@ -81,6 +81,7 @@ const BUILT_IN: &[(&str, &str, &str, &str, bool)] = &[
     ("batch", "v1", "jobs", "Job", true),
     ("coordination.k8s.io", "v1", "leases", "Lease", true),
     ("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true),
+    ("dunlin.io", "v1alpha1", "migrations", "Migration", true),
 ];
 
 /// All resources that are known now, by name.
