@@ -9,4 +9,5 @@ pub mod plan;
 pub mod resource;
 pub mod scheduler;
 pub mod settings;
+pub mod summary;
 pub mod view;

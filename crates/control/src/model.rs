@@ -4,6 +4,7 @@
 //! every field. Templates and selectors stay JSON, shared by reference.
 
 mod base;
+mod child;
 mod cluster;
 pub mod migration;
 mod pod;
@@ -11,6 +12,7 @@ mod quantities;
 mod workload;
 
 pub use base::{Condition, Held, Key, Labels, Meta, Object, OwnerReference, Time};
+pub use child::{Cluster, ClusterLabel, ClusterPool, ClusterStatus};
 pub use cluster::{
     ConfigMap, EndpointSlice, Lease, LeaseSpec, Namespace, NamespaceSpec, NamespaceStatus, Node, NodeAddress,
     NodeImage, NodeSpec, NodeStatus, Service, ServiceAccount, ServicePort, ServiceSpec, Taint,

@@ -80,6 +80,7 @@ const BUILT_IN: &[(&str, &str, &str, &str, bool)] = &[
     ("batch", "v1", "cronjobs", "CronJob", true),
     ("batch", "v1", "jobs", "Job", true),
     ("coordination.k8s.io", "v1", "leases", "Lease", true),
+    ("dunlin.io", "v1alpha1", "clusters", "Cluster", false),
     ("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true),
     ("dunlin.io", "v1alpha1", "migrations", "Migration", true),
 ];

@@ -6,6 +6,7 @@
 //! not be placed as if the first were not there.
 
 mod affinity;
+pub mod child;
 pub(crate) mod filter;
 mod queue;
 mod score;

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::{
-    ConfigMap, ControllerRevision, DaemonSet, Deployment, EndpointSlice, Job, Lease, Migration, Namespace,
-    Node, Pod, ReplicaSet, Service, ServiceAccount,
+    Cluster, ConfigMap, ControllerRevision, DaemonSet, Deployment, EndpointSlice, Job, Lease, Migration,
+    Namespace, Node, Pod, ReplicaSet, Service, ServiceAccount,
 };
 use crate::resource::Resources;
 use crate::settings::Settings;
@@ -39,6 +39,8 @@ pub struct View {
     pub config_maps: Table<ConfigMap>,
     /// Those in `kube-node-lease`.
     pub leases: Table<Lease>,
+    /// What child clusters say of themselves, by the name of the node that stands for each.
+    pub clusters: Table<Cluster>,
     /// Metadata of all objects of all resources, the typed ones among them; not Events and Leases.
     pub objects: Objects,
     /// When each node's Lease was last seen to change, by this machine's clock: clocks of nodes are not trusted.
@@ -62,6 +64,7 @@ impl View {
             + self.service_accounts.visited()
             + self.config_maps.visited()
             + self.leases.visited()
+            + self.clusters.visited()
             + self.objects.visited()
     }
 }

@@ -73,6 +73,7 @@ impl Cluster {
             ("serviceaccounts", _) => view.service_accounts.keys(),
             ("configmaps", _) => view.config_maps.keys(),
             ("leases.coordination.k8s.io", _) => view.leases.keys(),
+            ("clusters.dunlin.io", _) => view.clusters.keys(),
             _ => Vec::new(),
         }
     }
@@ -104,6 +105,7 @@ impl Cluster {
             Any::ServiceAccount(o) => view.service_accounts.upsert(o.clone()).map(Any::ServiceAccount),
             Any::ConfigMap(o) => view.config_maps.upsert(o.clone()).map(Any::ConfigMap),
             Any::Lease(o) => view.leases.upsert(o.clone()).map(Any::Lease),
+            Any::Cluster(o) => view.clusters.upsert(o.clone()).map(Any::Cluster),
             Any::Other(_) => None,
         };
         self.follow(old.as_ref(), &object, now);
@@ -134,6 +136,10 @@ impl Cluster {
             }
             Any::Node(node) => {
                 let changed = self.snapshot.set_node(node.clone());
+                changed.then(|| self.pending.wake());
+            }
+            Any::Cluster(o) => {
+                let changed = self.snapshot.set_child(o.clone());
                 changed.then(|| self.pending.wake());
             }
             Any::Namespace(o) => self.snapshot.set_namespace(&o.metadata.name, o.metadata.labels.clone()),
@@ -173,6 +179,7 @@ impl Cluster {
             "serviceaccounts" => remove(&mut view.service_accounts, key, Any::ServiceAccount),
             "configmaps" => remove(&mut view.config_maps, key, Any::ConfigMap),
             "leases.coordination.k8s.io" => remove(&mut view.leases, key, Any::Lease),
+            "clusters.dunlin.io" => remove(&mut view.clusters, key, Any::Cluster),
             _ => None,
         }?;
         match &old {
@@ -184,6 +191,7 @@ impl Cluster {
             }
             Any::Node(node) => self.snapshot.remove_node(&node.metadata.name),
             Any::Namespace(o) => self.snapshot.remove_namespace(&o.metadata.name),
+            Any::Cluster(o) => self.snapshot.remove_child(&o.metadata.name),
             Any::Lease(lease) => {
                 view.heard.remove(&lease.metadata.name);
             }

@@ -108,6 +108,8 @@ pub fn concerned(view: &View, step: &Step, ids: &mut Vec<Id>) {
                 ids.push((SERVICE_ACCOUNT, Key::new("namespaces", "", key.namespace)));
             }
             Any::Lease(_) => ids.push((NODE_LIFECYCLE, Key::new("nodes", "", key.name))),
+            // What may match below decides where daemons go.
+            Any::Cluster(_) => ids.extend(view.daemon_sets.keys().into_iter().map(|set| (DAEMON_SET, set))),
             Any::Other(_) => {}
         }
     }

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use dunlin_control::model::{
-    ConfigMap, ControllerRevision, DaemonSet, Deployment, EndpointSlice, Held, Job, Key, Lease, Meta,
-    Migration, Namespace, Node, Object, Pod, ReplicaSet, Service, ServiceAccount,
+    Cluster, ConfigMap, ControllerRevision, DaemonSet, Deployment, EndpointSlice, Held, Job, Key, Lease,
+    Meta, Migration, Namespace, Node, Object, Pod, ReplicaSet, Service, ServiceAccount,
 };
 use dunlin_control::resource::{Resource, Resources};
 use serde::Deserialize;
@@ -29,6 +29,7 @@ pub enum Any {
     ServiceAccount(Arc<ServiceAccount>),
     ConfigMap(Arc<ConfigMap>),
     Lease(Arc<Lease>),
+    Cluster(Arc<Cluster>),
     /// An object of which only metadata is known.
     Other(Arc<Object>),
 }
@@ -50,6 +51,7 @@ impl Any {
             Self::ServiceAccount(o) => &o.metadata,
             Self::ConfigMap(o) => &o.metadata,
             Self::Lease(o) => &o.metadata,
+            Self::Cluster(o) => &o.metadata,
             Self::Other(o) => &o.metadata,
         }
     }
@@ -70,6 +72,7 @@ impl Any {
             Self::ServiceAccount(o) => o.key(),
             Self::ConfigMap(o) => o.key(),
             Self::Lease(o) => o.key(),
+            Self::Cluster(o) => o.key(),
             Self::Other(o) => o.key(),
         }
     }
@@ -108,7 +111,7 @@ impl Watched {
 
 /// The typed informers.
 pub fn typed(resources: &Resources) -> Vec<Watched> {
-    let kinds: [(&str, &'static str, &'static str, Parse, ParsePage); 14] = [
+    let kinds: [(&str, &'static str, &'static str, Parse, ParsePage); 15] = [
         ("pods", "", "", |_, t| from(t, Any::Pod), |_, t| list(t, Any::Pod)),
         ("nodes", "", "", |_, t| from(t, Any::Node), |_, t| list(t, Any::Node)),
         ("replicasets.apps", "", "", |_, t| from(t, Any::ReplicaSet), |_, t| list(t, Any::ReplicaSet)),
@@ -140,6 +143,7 @@ pub fn typed(resources: &Resources) -> Vec<Watched> {
             |_, t| from(t, Any::ConfigMap),
             |_, t| list(t, Any::ConfigMap),
         ),
+        ("clusters.dunlin.io", "", "", |_, t| from(t, Any::Cluster), |_, t| list(t, Any::Cluster)),
         (
             "leases.coordination.k8s.io",
             "kube-node-lease",
@@ -176,6 +180,7 @@ pub fn needs_metadata(name: &str) -> bool {
         "endpointslices.discovery.k8s.io",
         "namespaces",
         "serviceaccounts",
+        "clusters.dunlin.io",
     ];
     const NEVER: &[&str] = &["events", "events.events.k8s.io", "leases.coordination.k8s.io"];
     !HELD.contains(&name) && !NEVER.contains(&name)

@@ -49,7 +49,9 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
     let mut made = 0;
     for node in view.nodes.all() {
         let here = by_node.remove(&node.metadata.name).unwrap_or_default();
-        let eligible = eligible(&probe, &node);
+        let child = view.clusters.get("", &node.metadata.name).cloned();
+        let selected = selects(&probe, &node, child.as_deref());
+        let eligible = selected && untolerated(&node, &probe).is_none();
         let (finished, mut live): (Vec<_>, Vec<_>) = here.iter().cloned().partition(|pod| pod.is_finished());
         live.retain(|pod| !pod.metadata.is_deleting());
         // A daemon that ended is replaced.
@@ -59,7 +61,7 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
         if !eligible {
             counts.misscheduled += i32::from(!live.is_empty());
             // Only a changed selector ends a running daemon; taints that keep new ones away do not.
-            if !selects(&probe, &node) {
+            if !selected {
                 plan.actions.extend(live.iter().map(|pod| common::delete(pod.key(), &pod.metadata)));
             }
             continue;
@@ -214,10 +216,6 @@ fn probe(template: &Value, key: &Key) -> Pod {
         json!({"metadata": {"name": key.name, "namespace": key.namespace}, "spec": template["spec"]}),
     )
     .unwrap_or_default()
-}
-
-fn eligible(probe: &Pod, node: &Node) -> bool {
-    selects(probe, node) && untolerated(node, probe).is_none()
 }
 
 fn pod_for(template: &Value, key: &Key, set: &DaemonSet, reference: &Value, node: &Node) -> Value {

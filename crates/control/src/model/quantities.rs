@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dunlin_api::quantity::Quantity;
-use serde::{Deserialize, Deserializer};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// CPU in thousandths of a core, everything else in units (bytes, pieces), rounded up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,5 +62,17 @@ impl<'de> Deserialize<'de> for Quantities {
             Some((name, amount))
         };
         Ok(Self(amounts.into_iter().filter_map(parse).collect()))
+    }
+}
+
+/// As the API writes quantities: CPU in thousandths (`1500m`), everything else in units.
+impl Serialize for Quantities {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(Some(self.0.len()))?;
+        for (name, amount) in self.iter() {
+            let text = if &**name == "cpu" { format!("{amount}m") } else { amount.to_string() };
+            map.serialize_entry(&**name, &text)?;
+        }
+        map.end()
     }
 }

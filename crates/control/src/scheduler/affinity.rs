@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use dunlin_api::names::label;
 use serde_json::Value;
 
 use crate::labels;
@@ -59,11 +60,14 @@ impl<'a> InterPod<'a> {
         if !places.all(|place| place.is_some_and(|place| self.first || self.wanted.contains(&place))) {
             return Some("node(s) didn't match pod affinity rules");
         }
-        if self.anti.iter().filter_map(|term| domain(term, host)).any(|place| self.unwanted.contains(&place))
-        {
+        // Pods below one child cluster need not share a machine; the child sees to that.
+        let apart = |key: &str| key == label::HOSTNAME && host.child().is_some();
+        let mut shared =
+            self.anti.iter().filter_map(|term| domain(term, host)).filter(|(key, _)| !apart(key));
+        if shared.any(|place| self.unwanted.contains(&place)) {
             return Some("node(s) didn't match pod anti-affinity rules");
         }
-        if self.forbidden.iter().any(|(key, value)| host.label(key) == Some(value)) {
+        if self.forbidden.iter().any(|(key, value)| host.label(key) == Some(value) && !apart(key)) {
             return Some("node(s) didn't satisfy existing pods anti-affinity rules");
         }
         None

@@ -2,23 +2,32 @@
 
 use serde_json::Value;
 
-use crate::labels::{contains, requirement};
-use crate::model::{ContainerPort, Labels, Node, Pod, Quantities, Taint, Toleration};
+use dunlin_api::names::{annotation, label};
+
+use crate::labels::requirement;
+use crate::model::{Cluster, ContainerPort, Labels, Node, Pod, Quantities, Taint, Toleration};
 
 use super::affinity::InterPod;
+use super::child;
 use super::snapshot::{Host, Snapshot};
 use super::spread::Spread;
 
 /// All rules for one pod, with what they need to know of the whole cluster computed once.
 pub(super) struct Rules<'a> {
     pod: &'a Pod,
+    snapshot: &'a Snapshot,
     spread: Spread<'a>,
     inter_pod: InterPod<'a>,
 }
 
 impl<'a> Rules<'a> {
     pub(super) fn new(snapshot: &'a Snapshot, pod: &'a Pod) -> Self {
-        Self { pod, spread: Spread::required(snapshot, pod), inter_pod: InterPod::required(snapshot, pod) }
+        Self {
+            pod,
+            snapshot,
+            spread: Spread::required(snapshot, pod),
+            inter_pod: InterPod::required(snapshot, pod),
+        }
     }
 
     /// Why `host` cannot take the pod; empty if it can.
@@ -30,10 +39,18 @@ impl<'a> Rules<'a> {
         if let Some(taint) = untolerated(node, pod) {
             return vec![format!("node(s) had untolerated taint {{{}: {}}}", taint.key, taint.value)];
         }
-        if !selects(pod, node) {
+        if !selects(pod, node, host.child()) {
             return vec!["node(s) didn't match Pod's node affinity/selector".to_owned()];
         }
-        if host.pods.values().any(|other| ports_collide(pod, other)) {
+        if let Some(why) = self.snapshot.refusal(pod, host.name()) {
+            return vec![format!("cluster {} refused: {why}", host.name())];
+        }
+        if let Some(child) = host.child() {
+            let lacking = child::too_large(pod, child);
+            if !lacking.is_empty() {
+                return lacking;
+            }
+        } else if host.pods.values().any(|other| ports_collide(pod, other)) {
             return vec!["node(s) didn't have free ports for the requested pod ports".to_owned()];
         }
         let lacking = lacking(&pod.spec.requests, host);
@@ -75,25 +92,45 @@ fn numbers(taint: &Taint, toleration: &Toleration) -> Option<(i64, i64)> {
     Some((taint.value.parse().ok()?, toleration.value.parse().ok()?))
 }
 
-/// Whether `spec.nodeSelector` and the required node affinity choose the node.
-pub(crate) fn selects(pod: &Pod, node: &Node) -> bool {
-    if !contains(&node.metadata.labels, &pod.spec.node_selector) {
+/// Whether `spec.nodeSelector`, the required node affinity and a pinned machine choose the node, or may choose a machine
+/// below it if it stands for the cluster `child`.
+pub(crate) fn selects(pod: &Pod, node: &Node, child: Option<&Cluster>) -> bool {
+    let selected = pod.spec.node_selector.iter().all(|(key, value)| {
+        let wanted = serde_json::json!({"key": key, "operator": "In", "values": [value]});
+        node.metadata.labels.get(key) == Some(value)
+            || child.is_some_and(|child| child::may_meet(&wanted, &node.metadata.labels, child))
+    });
+    if !selected || !is_pinned_to(pod, node) {
         return false;
     }
     let Some(affinity) = &pod.spec.affinity else { return true };
     let required = &affinity["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
     // Terms are alternatives; a selector without terms chooses nothing.
     required.is_null()
-        || required["nodeSelectorTerms"].as_array().into_iter().flatten().any(|t| term_selects(t, node))
+        || required["nodeSelectorTerms"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|t| term_selects(t, node, child))
+}
+
+/// The path of a pinned machine begins below the cluster that the pod selects, else with a node's name.
+fn is_pinned_to(pod: &Pod, node: &Node) -> bool {
+    let Some(machine) = pod.metadata.annotations.get(annotation::MACHINE) else { return true };
+    pod.spec.node_selector.contains_key(label::CLUSTER)
+        || machine.split('/').next() == Some(&*node.metadata.name)
 }
 
 /// One term of a node selector: all expressions hold; a term without any chooses nothing.
-pub(super) fn term_selects(term: &Value, node: &Node) -> bool {
+pub(super) fn term_selects(term: &Value, node: &Node, child: Option<&Cluster>) -> bool {
     let list = |name: &str| term[name].as_array().map_or(&[][..], Vec::as_slice);
     let (expressions, fields) = (list("matchExpressions"), list("matchFields"));
     let name: Labels = [("metadata.name".into(), node.metadata.name.clone())].into();
     !(expressions.is_empty() && fields.is_empty())
-        && expressions.iter().all(|e| requirement(e, &node.metadata.labels))
+        && expressions.iter().all(|e| match child {
+            Some(child) => child::may_meet(e, &node.metadata.labels, child),
+            None => requirement(e, &node.metadata.labels),
+        })
         && fields.iter().all(|e| requirement(e, &name))
 }
 

@@ -101,7 +101,7 @@ fn node_preference(pod: &Pod, host: &Host) -> i64 {
     let Some(affinity) = &pod.spec.affinity else { return 0 };
     let preferred = &affinity["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"];
     let terms = preferred.as_array().into_iter().flatten();
-    let liked = terms.filter(|weighted| term_selects(&weighted["preference"], host.node()));
+    let liked = terms.filter(|weighted| term_selects(&weighted["preference"], host.node(), host.child()));
     liked.map(|weighted| weighted["weight"].as_i64().unwrap_or(0)).sum()
 }
 

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::model::{Labels, Node, Pod, Quantities};
+use crate::model::{Cluster, Labels, Node, Pod, Quantities};
+
+/// How long a refusal of a child cluster holds at first, and at most, in seconds; each further one doubles it.
+const REFUSED: (i64, i64) = (5, 300);
 
 /// What a container without requests counts as when nodes are scored: kube-scheduler's numbers.
 const UNKNOWN_CPU: i64 = 100;
@@ -14,6 +17,8 @@ const UNKNOWN_MEMORY: i64 = 200 * 1024 * 1024;
 pub struct Host {
     name: Arc<str>,
     node: Option<Arc<Node>>,
+    /// What the cluster says of itself that the node stands for.
+    child: Option<Arc<Cluster>>,
     pub(super) used: Quantities,
     /// CPU and memory in use, with a guess for pods that request none.
     pub(super) guessed: (i64, i64),
@@ -32,8 +37,18 @@ impl Host {
         self.node.as_ref().expect("only hosts with a node are listed")
     }
 
+    /// The child cluster that the node stands for, if it does.
+    pub fn child(&self) -> Option<&Cluster> {
+        self.child.as_deref()
+    }
+
     pub fn label(&self, key: &str) -> Option<&Arc<str>> {
         self.node().metadata.labels.get(key)
+    }
+
+    /// The pods that are placed here.
+    pub fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        self.pods.values()
     }
 
     /// What all placed pods request together.
@@ -77,6 +92,21 @@ pub struct Snapshot {
     /// Pod uid to the name of its host and whether that is only assumed.
     placed: HashMap<Arc<str>, (Arc<str>, bool)>,
     namespaces: HashMap<Arc<str>, Labels>,
+    /// What child clusters refused: by node, then by workload.
+    refused: HashMap<Arc<str>, HashMap<Arc<str>, Refusal>>,
+}
+
+/// A child's answer that holds for a while.
+#[derive(Debug)]
+struct Refusal {
+    why: Arc<str>,
+    until: i64,
+    times: u32,
+}
+
+/// What pods of one controller have in common: a cluster that refused one of them will refuse the next.
+fn workload(pod: &Pod) -> &Arc<str> {
+    pod.metadata.controller().map_or(&pod.metadata.uid, |owner| &owner.uid)
 }
 
 impl Snapshot {
@@ -96,6 +126,56 @@ impl Snapshot {
         });
         host.node = Some(node);
         !same
+    }
+
+    /// Takes what a child cluster says of itself; returns whether pods may fit now that did not before. Refusals of an
+    /// older state do not count any more.
+    pub fn set_child(&mut self, child: Arc<Cluster>) -> bool {
+        let name = child.metadata.name.clone();
+        let host = self.host(&name);
+        let same = host.child.as_ref().is_some_and(|old| {
+            old.status.pools == child.status.pools && old.status.labels == child.status.labels
+        });
+        host.child = Some(child);
+        if !same {
+            self.refused.remove(&name);
+        }
+        !same
+    }
+
+    pub fn remove_child(&mut self, name: &str) {
+        if let Some(host) = self.hosts.get_mut(name) {
+            host.child = None;
+        }
+        self.refused.remove(name);
+        self.drop_empty(name);
+    }
+
+    /// Remembers that the cluster behind `node` has no place for pods like this one; returns until when.
+    pub fn refuse(&mut self, pod: &Pod, node: &Arc<str>, why: &str, now: i64) -> i64 {
+        let of_node = self.refused.entry(node.clone()).or_default();
+        let times = of_node.get(workload(pod)).map_or(0, |refusal| refusal.times);
+        let until = now + (REFUSED.0 << times.min(10)).min(REFUSED.1);
+        let refusal = Refusal { why: why.into(), until, times: times.saturating_add(1) };
+        of_node.insert(workload(pod).clone(), refusal);
+        until
+    }
+
+    /// Lets refusals go whose time is over; they are forgotten once they were not repeated for long.
+    pub fn forgive(&mut self, now: i64) {
+        for refusals in self.refused.values_mut() {
+            refusals.retain(|_, refusal| now < refusal.until + REFUSED.1);
+            for refusal in refusals.values_mut().filter(|refusal| refusal.until <= now) {
+                refusal.why = "".into();
+            }
+        }
+        self.refused.retain(|_, refusals| !refusals.is_empty());
+    }
+
+    /// Why the cluster behind `node` refused pods like this one, while that holds.
+    pub(super) fn refusal(&self, pod: &Pod, node: &str) -> Option<&str> {
+        let refusal = self.refused.get(node)?.get(workload(pod))?;
+        Some(&*refusal.why).filter(|why| !why.is_empty())
     }
 
     pub fn remove_node(&mut self, name: &str) {
@@ -169,7 +249,11 @@ impl Snapshot {
     }
 
     fn drop_empty(&mut self, name: &str) {
-        if self.hosts.get(name).is_some_and(|host| host.node.is_none() && host.pods.is_empty()) {
+        if self
+            .hosts
+            .get(name)
+            .is_some_and(|host| host.node.is_none() && host.child.is_none() && host.pods.is_empty())
+        {
             self.hosts.remove(name);
         }
     }

@@ -88,7 +88,7 @@ impl<'a> Spread<'a> {
 
 /// Whether the host's domain counts under the constraint's inclusion policies (KEP-3094).
 fn counts(constraint: &TopologySpread, pod: &Pod, host: &Host) -> bool {
-    (&*constraint.node_affinity_policy == "Ignore" || selects(pod, host.node()))
+    (&*constraint.node_affinity_policy == "Ignore" || selects(pod, host.node(), host.child()))
         && (&*constraint.node_taints_policy != "Honor" || untolerated(host.node(), pod).is_none())
 }
 

@@ -1,0 +1,230 @@
+//! What a cluster tells its parent of itself: sums, the largest free machine, and the values of labels. Never machines.
+//!
+//! Room that pods of the parent take is the parent's to account for, so it counts as free in the sums, and as taken in
+//! what is left on the largest machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use dunlin_api::names::label;
+
+use crate::model::{ClusterLabel, ClusterPool, ClusterStatus, Labels, Quantities};
+use crate::scheduler::{Host, Snapshot};
+
+/// Label keys that are told, and values of each: more would make the summary grow with the machines.
+const KEYS: usize = 64;
+const VALUES: usize = 32;
+/// Keys that say nothing about where a pod could go: they differ on every machine, or belong to the level itself.
+const OWN: [&str; 3] = [label::CLUSTER, label::VIRTUAL_NODE, label::NODE_ROLE_CONTROL_PLANE];
+
+/// The summary and what the node that stands for the cluster has of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Summary {
+    pub status: ClusterStatus,
+    /// Labels that all machines share.
+    pub common: Labels,
+    /// All that machines have, less what the cluster's own pods use.
+    pub allocatable: Quantities,
+}
+
+/// Sums up what is ready. `parent` is the value of [`label::MIRROR`] on pods that the parent accounts for.
+pub fn summarise(snapshot: &Snapshot, parent: &str) -> Summary {
+    let mut summary = Summary::default();
+    let mut pools: BTreeMap<(Arc<str>, Arc<str>), ClusterPool> = BTreeMap::new();
+    let mut labels = LabelSets::default();
+    for host in snapshot.hosts() {
+        let node = host.node();
+        let ready = node.is_ready() && !node.spec.unschedulable;
+        match host.child() {
+            Some(child) => {
+                summary.status.machines += child.status.machines;
+                summary.status.ready_machines += if ready { child.status.ready_machines } else { 0 };
+            }
+            None => {
+                summary.status.machines += 1;
+                summary.status.ready_machines += i64::from(ready);
+            }
+        }
+        if !ready {
+            continue;
+        }
+        let own = own_use(host, parent);
+        let mut allocatable = node.status.allocatable.clone();
+        subtract(&mut allocatable, &own);
+        summary.allocatable.add(&allocatable);
+        match host.child() {
+            Some(child) => {
+                for pool in &child.status.pools {
+                    let key = (pool.architecture.clone(), pool.runtime_class.clone());
+                    merge(pools.entry(key).or_default(), pool);
+                }
+                labels.add_child(&child.status.labels, child.status.labels_truncated);
+            }
+            None => {
+                let mut free = node.status.allocatable.clone();
+                subtract(&mut free, host.used());
+                let architecture = host.label(label::ARCH).cloned().unwrap_or_default();
+                let pool = ClusterPool { machines: 1, largest: free.clone(), free, ..ClusterPool::default() };
+                merge(pools.entry((architecture, "".into())).or_default(), &pool);
+                labels.add_machine(&node.metadata.labels);
+            }
+        }
+    }
+    summary.status.pools = pools
+        .into_iter()
+        .map(|((architecture, runtime_class), pool)| ClusterPool { architecture, runtime_class, ..pool })
+        .collect();
+    labels.tell(&mut summary);
+    summary
+}
+
+/// What the cluster's own pods request on the host, and how many pods they are.
+fn own_use(host: &Host, parent: &str) -> Quantities {
+    let mut used = Quantities::default();
+    let mut count = 0;
+    for pod in host.pods() {
+        if pod.metadata.labels.get(label::MIRROR).is_none_or(|of| &**of != parent) {
+            used.add(&pod.spec.requests);
+            count += 1;
+        }
+    }
+    used.set("pods", count);
+    used
+}
+
+/// Subtracts without going below nothing, and without naming what was not there.
+fn subtract(from: &mut Quantities, what: &Quantities) {
+    for (name, amount) in &mut from.0 {
+        *amount = (*amount - what.get(name)).max(0);
+    }
+}
+
+fn merge(into: &mut ClusterPool, pool: &ClusterPool) {
+    into.machines += pool.machines;
+    into.free.add(&pool.free);
+    into.largest.raise_to(&pool.largest);
+}
+
+#[derive(Default)]
+struct LabelSets {
+    machines: usize,
+    /// Key to its values and the number of hosts that have it on all of their machines.
+    sets: BTreeMap<Arc<str>, (BTreeSet<Arc<str>>, usize, bool)>,
+    truncated: bool,
+}
+
+impl LabelSets {
+    fn add_machine(&mut self, labels: &Labels) {
+        self.machines += 1;
+        for (key, value) in labels.iter().filter(|(key, _)| !OWN.contains(&&***key)) {
+            let set = self.sets.entry(key.clone()).or_default();
+            set.0.insert(value.clone());
+            set.1 += 1;
+        }
+    }
+
+    fn add_child(&mut self, labels: &[ClusterLabel], truncated: bool) {
+        self.machines += 1;
+        self.truncated |= truncated;
+        for known in labels {
+            let set = self.sets.entry(known.key.clone()).or_default();
+            set.0.extend(known.values.iter().cloned());
+            set.1 += usize::from(known.everywhere);
+            set.2 |= known.truncated;
+        }
+    }
+
+    fn tell(self, summary: &mut Summary) {
+        let machines = self.machines;
+        summary.status.labels_truncated = self.truncated || self.sets.len() > KEYS;
+        for (key, (values, having, truncated)) in self.sets.into_iter().take(KEYS) {
+            let everywhere = having == machines;
+            if everywhere && values.len() == 1 && !truncated && &*key != label::HOSTNAME {
+                summary.common.extend(values.iter().map(|value| (key.clone(), value.clone())));
+            }
+            let truncated = truncated || values.len() > VALUES;
+            let values = values.into_iter().take(VALUES).collect();
+            summary.status.labels.push(ClusterLabel { key, values, truncated, everywhere });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Cluster, Node, Pod};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn node(name: &str, cpu: i64, extra: &[(&str, &str)]) -> Arc<Node> {
+        let mut labels = json!({"kubernetes.io/arch": "amd64", "kubernetes.io/hostname": name});
+        for (key, value) in extra {
+            labels[*key] = json!(value);
+        }
+        Arc::new(
+            serde_json::from_value(json!({"metadata": {"name": name, "labels": labels},
+                "status": {"allocatable": {"cpu": cpu.to_string(), "pods": "10"}, "conditions": [{"type": "Ready", "status": "True"}]}}))
+            .expect("a node"),
+        )
+    }
+
+    fn pod(name: &str, cpu: i64, mirror: bool) -> Arc<Pod> {
+        let labels = if mirror { json!({"dunlin.io/mirror": "root"}) } else { json!({}) };
+        Arc::new(
+            serde_json::from_value(json!({"metadata": {"name": name, "uid": name, "labels": labels},
+                "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu.to_string()}}}]}}))
+            .expect("a pod"),
+        )
+    }
+
+    #[test]
+    fn own_pods_lessen_the_sum_and_all_pods_the_largest() {
+        let mut snapshot = Snapshot::default();
+        snapshot.set_node(node("a", 4, &[("disk", "ssd"), ("zone", "z")]));
+        snapshot.set_node(node("b", 8, &[("zone", "z")]));
+        snapshot.assume(&pod("own", 1, false), &"b".into());
+        snapshot.assume(&pod("mirror", 3, true), &"b".into());
+        let summary = summarise(&snapshot, "root");
+        assert_eq!(summary.allocatable.get("cpu"), 11_000);
+        assert_eq!(summary.allocatable.get("pods"), 19);
+        let pool = &summary.status.pools[0];
+        assert_eq!((pool.machines, pool.free.get("cpu"), pool.largest.get("cpu")), (2, 8_000, 4_000));
+        assert_eq!(summary.common.get("zone").map(|z| &**z), Some("z"));
+        assert!(!summary.common.contains_key("disk") && !summary.common.contains_key(label::HOSTNAME));
+        let disk = summary.status.labels.iter().find(|l| &*l.key == "disk").expect("told");
+        assert!(!disk.everywhere && !disk.truncated);
+        assert_eq!(serde_json::to_value(&pool.largest).expect("json")["cpu"], "4000m");
+    }
+
+    #[test]
+    fn a_child_counts_with_its_machines() {
+        let mut snapshot = Snapshot::default();
+        snapshot.set_node(node("site", 6, &[("dunlin.io/virtual-node", "cluster")]));
+        let child: Cluster = serde_json::from_value(json!({"metadata": {"name": "site"}, "status": {
+            "machines": 3, "readyMachines": 2,
+            "pools": [{"architecture": "arm64", "machines": 2, "free": {"cpu": "5"}, "largest": {"cpu": "3"}}],
+            "labels": [{"key": "disk", "values": ["ssd"], "everywhere": true}]}}))
+        .expect("a cluster");
+        snapshot.set_child(Arc::new(child));
+        let summary = summarise(&snapshot, "root");
+        assert_eq!((summary.status.machines, summary.status.ready_machines), (3, 2));
+        assert_eq!(summary.status.pools[0].largest.get("cpu"), 3_000);
+        assert_eq!(summary.common.get("disk").map(|d| &**d), Some("ssd"));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_promised_that_no_machine_has(cpus in prop::collection::vec(1i64..16, 1..20), used in 0i64..16) {
+            let mut snapshot = Snapshot::default();
+            for (n, cpu) in cpus.iter().enumerate() {
+                snapshot.set_node(node(&format!("n{n}"), *cpu, &[]));
+            }
+            snapshot.assume(&pod("own", used, false), &"n0".into());
+            let summary = summarise(&snapshot, "root");
+            let largest = summary.status.pools[0].largest.get("cpu");
+            let most = cpus.iter().enumerate().map(|(n, cpu)| if n == 0 { (cpu - used).max(0) } else { *cpu }).max();
+            prop_assert_eq!(Some(largest / 1000), most);
+            prop_assert!(summary.allocatable.get("cpu") >= largest);
+        }
+    }
+}
