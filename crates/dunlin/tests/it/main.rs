@@ -6,3 +6,4 @@ mod machines;
 mod pods;
 mod restart;
 mod support;
+mod verbs;
