@@ -11,13 +11,14 @@ mod picasso;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::connect::Connection;
-use crate::jobs::{self, State};
+use crate::jobs;
 use crate::resource::Resources;
 use crate::{Error, Output, apply, print};
 
@@ -163,10 +164,14 @@ async fn wait(connection: &Connection, made: &[Value], patience: Duration, quiet
         .filter(|object| jobs::is_controller(object))
         .filter_map(|object| object["metadata"]["uid"].as_str())
         .collect();
+    // Who may look into one namespace only shall be able to wait, too.
+    let spaces: HashSet<&str> =
+        made.iter().filter_map(|object| object["metadata"]["namespace"].as_str()).collect();
+    let space = spaces.iter().next().copied().filter(|_| spaces.len() == 1);
     let end = tokio::time::Instant::now() + patience;
-    let mut told = std::collections::HashMap::new();
+    let mut told = HashMap::new();
     loop {
-        let all = jobs::fetch(connection, None).await?;
+        let all = jobs::fetch(connection, space).await?;
         let ours: Vec<_> = all.iter().filter(|job| uids.contains(&job.uid.as_str())).collect();
         for job in &ours {
             if told.insert(job.uid.clone(), job.state) != Some(job.state) && !quiet {
@@ -180,7 +185,7 @@ async fn wait(connection: &Connection, made: &[Value], patience: Duration, quiet
         if tokio::time::Instant::now() >= end {
             let late: Vec<String> = ours
                 .iter()
-                .filter(|job| job.state != State::Running)
+                .filter(|job| !job.is_settled())
                 .map(|job| format!("{} is {}{}", job.name, job.state, job.why()))
                 .collect();
             return Err(Error::Input(format!(

@@ -192,6 +192,12 @@ fn what_is_wrong_is_said_with_its_path() {
     }
     let many = "---\njob_name: a\nimage: b\n".repeat(MOST + 1);
     assert!(complaint(&many).contains("at most 200"));
+    assert!(complaint(&"[".repeat(100_000)).contains("neither YAML nor JSON"), "depth is bounded");
+    let laughs = (1..30).map(|n| format!("a{n}: &a{n} [*a{0}, *a{0}]\n", n - 1)).collect::<String>();
+    assert!(
+        complaint(&format!("a0: &a0 [x]\n{laughs}")).contains("neither YAML nor JSON"),
+        "aliases are bounded"
+    );
 }
 
 #[test]

@@ -13,13 +13,15 @@
 //! | `REQUESTED` | otherwise |
 //!
 //! Of a job: `TERMINATED` when its controller goes, has ended well, or wants no pods and has none; `MIGRATING` when one
-//! of its pods is; `RUNNING` when as many run as shall and none comes or goes; `SCALING` when some run and others come
-//! or go; `FAILED` when none runs and one failed; else the state of the pod that is farthest behind.
+//! of its pods is; `RUNNING` when as many run as shall, of the newest template, and none comes or goes; `SCALING` when
+//! some run and others come or go; `FAILED` when none runs and one failed; else the state of the pod that is farthest behind.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use dunlin_api::names::{condition, label};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -147,7 +149,7 @@ impl<'a> Context<'a> {
             state,
             reason,
             path: self.path(pod),
-            since: self.since(pod, state).to_owned(),
+            since: self.since(pod, state).into_owned(),
         }
     }
 
@@ -198,11 +200,11 @@ impl<'a> Context<'a> {
     }
 
     /// When the state began, as far as the pod says.
-    fn since<'p>(&'p self, pod: &'p Value, state: State) -> &'p str {
+    fn since<'p>(&'p self, pod: &'p Value, state: State) -> Cow<'p, str> {
         let turned = |kind: &str| find(pod, kind).map_or("", |c| text(c, "/lastTransitionTime"));
         let at = match state {
             State::Terminated if pod["metadata"]["deletionTimestamp"].is_string() => {
-                text(pod, "/metadata/deletionTimestamp")
+                return asked_to_end(pod).into();
             }
             State::Failed if is(pod, condition::DANGLING) => turned(condition::DANGLING),
             State::Migrating => self.moved_since(pod).unwrap_or_default(),
@@ -211,7 +213,7 @@ impl<'a> Context<'a> {
             State::ScheduledNode | State::ScheduledCluster => turned("PodScheduled"),
             State::Requested | State::Scaling => "",
         };
-        if at.is_empty() { text(pod, "/metadata/creationTimestamp") } else { at }
+        if at.is_empty() { text(pod, "/metadata/creationTimestamp").into() } else { at.into() }
     }
 }
 
@@ -244,7 +246,8 @@ fn overall(controller: Option<&Value>, desired: i64, instances: &[(Instance, &Va
         let found = instances.iter().find(|(i, _)| i.state == state && !i.reason.is_empty());
         found.map(|(i, _)| i.reason.clone()).unwrap_or_default()
     };
-    if running == desired && lasting == desired && !leaving {
+    let current = controller.is_none_or(|object| is_current(object, desired));
+    if running == desired && lasting == desired && !leaving && current {
         return plain(State::Running);
     }
     if running > 0 {
@@ -257,6 +260,21 @@ fn overall(controller: Option<&Value>, desired: i64, instances: &[(Instance, &Va
     let behind = instances.iter().map(|(i, _)| i.state).filter(|state| *state < State::Running).min();
     let behind = behind.filter(|_| lasting >= desired).unwrap_or(State::Requested);
     (behind, why(behind))
+}
+
+/// Whether the pods that exist are those that the controller describes now, and it has seen its newest description.
+fn is_current(controller: &Value, desired: i64) -> bool {
+    let status = &controller["status"];
+    let seen = status["observedGeneration"].as_i64().unwrap_or(0);
+    let updated = match text(controller, "/kind") {
+        "Deployment" | "StatefulSet" => &status["updatedReplicas"],
+        "DaemonSet" => &status["updatedNumberScheduled"],
+        _ => &Value::Null,
+    };
+    let behind = seen < controller["metadata"]["generation"].as_i64().unwrap_or(0);
+    // Work that ends does not say which generation it has seen.
+    (text(controller, "/kind") == "Job" || !behind)
+        && updated.as_i64().is_none_or(|updated| updated == desired)
 }
 
 /// How many pods there shall be.
@@ -289,6 +307,14 @@ fn is(object: &Value, kind: &str) -> bool {
 fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
     let lists = ["initContainerStatuses", "containerStatuses"];
     lists.into_iter().filter_map(|list| pod["status"][list].as_array()).flatten()
+}
+
+/// When a pod was deleted: its timestamp says when it has to be gone, which is one grace period later.
+fn asked_to_end(pod: &Value) -> String {
+    let at = text(pod, "/metadata/deletionTimestamp");
+    let grace = pod["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
+    let asked = at.parse::<Timestamp>().and_then(|at| at.checked_sub(SignedDuration::from_secs(grace)));
+    asked.map_or_else(|_| at.to_owned(), |asked| format!("{asked:.0}"))
 }
 
 /// Why a container cannot run.

@@ -132,6 +132,33 @@ fn a_job_sums_its_pods_up() {
 }
 
 #[test]
+fn a_job_whose_template_changed_is_not_there_yet() {
+    let with = |generation: i64, seen: i64, updated: i64| {
+        let mut deployment = deployment(1);
+        deployment["metadata"]["generation"] = json!(generation);
+        deployment["status"] = json!({"observedGeneration": seen, "updatedReplicas": updated});
+        let world = World {
+            controllers: vec![deployment, set()],
+            pods: vec![running("a")],
+            nodes: nodes(),
+            ..World::default()
+        };
+        derive(&world, "root").remove(0).state
+    };
+    assert_eq!(with(2, 2, 1), State::Running);
+    assert_eq!(with(2, 1, 1), State::Scaling, "the controller has not looked yet");
+    assert_eq!(with(2, 2, 0), State::Scaling, "what runs is the old template");
+}
+
+#[test]
+fn a_pod_is_terminated_since_it_was_deleted() {
+    let mut pod = running("a");
+    pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:01:30Z");
+    pod["metadata"]["deletionGracePeriodSeconds"] = json!(30);
+    assert_eq!(job(1, vec![pod], vec![]).instances[0].since, T1);
+}
+
+#[test]
 fn a_job_migrates_until_the_migration_is_finished() {
     let migration = |phase: &str| {
         json!({"metadata": {"name": "m", "namespace": "n", "creationTimestamp": T0}, "spec": {"pod": "a"},

@@ -60,6 +60,10 @@ fn refused(world: &World, args: &[&str]) -> Result<String> {
 fn deploys_every_form_and_runs_it_through_its_states() -> Result<()> {
     let world = World::new()?;
     let dunlin = |args: &[&str]| world.server.dunlin(args);
+    let watch_file = world.server.data.path().join("jobs");
+    let mut watch = world.server.host.command(&program::dunlin()?);
+    watch.args(["jobs", "-w", "--data-dir"]).arg(world.server.data.path());
+    let mut watch = watch.stdout(std::fs::File::create(&watch_file)?).stderr(Stdio::null()).spawn()?;
     let files = ["edgeio.yaml", "picasso.json", "kubernetes.yaml"].map(example);
     let said = dunlin(&["deploy", &files[0], &files[1], &files[2], "--wait", "--timeout", "60s"])?;
     for made in [
@@ -74,6 +78,13 @@ fn deploys_every_form_and_runs_it_through_its_states() -> Result<()> {
         ensure!(job["running"] == 1 && job["instances"][0]["path"] == "dunlin/one", "{job}");
         ensure!(job["since"].as_str().is_some_and(|at| at.ends_with('Z')), "{job}");
     }
+    wait::until("the watch seeing it", PATIENCE, || {
+        let seen = std::fs::read_to_string(&watch_file)?;
+        ensure!(seen.lines().any(|line| line.starts_with("web ") && line.contains("RUNNING")), "{seen}");
+        Ok(())
+    })?;
+    watch.kill()?;
+    watch.wait()?;
     ensure!(dunlin(&["deploy", &files[0]])?.contains("edgeio-web unchanged"));
     for port in [18_080, 18_081] {
         ensure!(world.server.http(&world.server.host.address, port, "/")?.starts_with("hello from"));
