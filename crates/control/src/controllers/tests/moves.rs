@@ -42,6 +42,15 @@ fn moved(view: &View, now: i64) -> Plan {
     migration::plan(view, &Key::new("migrations.dunlin.io", "n", "m"), now, 0).0
 }
 
+/// A ReplicaSet whose template names the machine `a`.
+fn pinned() -> crate::model::ReplicaSet {
+    let mut set = set(1);
+    let mut template = (*set.spec.template).clone();
+    template["spec"]["nodeSelector"] = json!({"kubernetes.io/hostname": "a", "disk": "fast"});
+    set.spec.template = Arc::new(template);
+    set
+}
+
 /// What the plan says in the Migration's status.
 fn status(plan: &Plan) -> Value {
     plan.actions
@@ -109,11 +118,7 @@ fn begun(ready: bool) -> (View, Pod) {
 #[test]
 fn makes_the_new_pod_at_its_place_under_the_same_owner() {
     let mut view = world();
-    let mut pinned = set(1);
-    let mut template = (*pinned.spec.template).clone();
-    template["spec"]["nodeSelector"] = json!({"kubernetes.io/hostname": "a", "disk": "fast"});
-    pinned.spec.template = Arc::new(template);
-    view.replica_sets.upsert(pinned);
+    view.replica_sets.upsert(pinned());
     let plan = moved(&view, NOW);
     assert_eq!(writes(&plan), ["patch m status", "create pods"]);
     assert_eq!(status(&plan)["phase"], "Migrating");
@@ -236,6 +241,8 @@ fn a_new_pod_that_falls_ill_again_gives_the_place_back() {
 #[test]
 fn a_move_that_is_called_off_leaves_one_pod() {
     let (mut view, new) = begun(!READY);
+    view.migrations.upsert(order(json!({"status": {"phase": "Failed"}})));
+    assert_eq!(set_writes(&view), [format!("delete {}", new.metadata.name)], "nobody conducts it any more");
     view.migrations.remove("n", "m");
     assert_eq!(set_writes(&view), [format!("delete {}", new.metadata.name)]);
     view.pods.upsert(successor_of(&new, READY));
@@ -312,8 +319,37 @@ fn a_child_cluster_is_told_the_machine_by_annotation() {
     let mut view = world();
     let labels = json!({"dunlin.io/virtual-node": "cluster", "dunlin.io/cluster": "garching"});
     view.nodes.upsert(node("garching", labels));
+    view.replica_sets.upsert(pinned());
     view.migrations.upsert(order(json!({"spec": {"cluster": "garching", "machine": "site/e580"}})));
     let pod = made(&moved(&view, NOW));
     assert_eq!(pod["metadata"]["annotations"]["dunlin.io/machine"], "site/e580");
-    assert_eq!(pod["spec"]["nodeSelector"], json!({"dunlin.io/cluster": "garching"}));
+    assert_eq!(pod["spec"]["nodeSelector"], json!({"dunlin.io/cluster": "garching", "disk": "fast"}));
+}
+
+#[test]
+fn a_machine_that_is_lost_meanwhile_does_not_hold_the_move_up() {
+    let (mut view, _) = begun(READY);
+    let dangling = json!({"status": {"conditions": [{"type": "dunlin.io/Dangling", "status": "True"}]}});
+    view.pods.upsert(pod("old", READY, dangling));
+    let plan = moved(&view, NOW + 1);
+    assert_eq!(writes(&plan), ["patch m status"], "what is out of reach is not deleted for that");
+    assert_eq!(status(&plan)["phase"], "Succeeded");
+    take(&mut view, &plan);
+    assert!(set_writes(&view).is_empty());
+    view.pods.upsert(pod("old", READY, json!({})));
+    assert_eq!(set_writes(&view), ["delete old"], "its machine is back, and its place is taken");
+}
+
+#[test]
+fn a_pod_that_is_about_to_take_a_place_does_not_move_on() {
+    let (mut view, new) = begun(!READY);
+    let onwards = json!({
+        "metadata": {"name": "m2", "namespace": "n", "uid": "m2"},
+        "spec": {"pod": new.metadata.name, "machine": "a"},
+    });
+    view.migrations.upsert(serde_json::from_value::<Migration>(onwards).expect("a Migration"));
+    let at = Key::new("migrations.dunlin.io", "n", "m2");
+    assert_eq!(status(&migration::plan(&view, &at, NOW, 0).0)["reason"], "AlreadyMigrating");
+    view.pods.remove("n", "old");
+    assert_eq!(status(&migration::plan(&view, &at, NOW, 0).0)["phase"], "Migrating");
 }
