@@ -3,6 +3,7 @@
 //! A job is a controller (Deployment, StatefulSet, DaemonSet, Job, or a ReplicaSet or pod that nothing owns) under the
 //! name of its label `dunlin.io/job`, or its own. How states follow from conditions stands in [`state`].
 
+mod conditions;
 pub mod print;
 pub mod state;
 #[cfg(test)]
