@@ -11,6 +11,7 @@ mod batch;
 mod container;
 mod core;
 mod cron;
+mod dunlin;
 pub mod error;
 mod extension;
 mod field;
@@ -94,6 +95,7 @@ fn kind(gvk: &GroupVersionKind, object: &At, errors: &mut Errors) {
         "apps" => apps::kind(&gvk.kind, object, errors),
         "batch" => batch::kind(&gvk.kind, object, errors),
         "autoscaling" => autoscaling::kind(gvk, object, errors),
+        "dunlin.io" => dunlin::kind(&gvk.kind, object, errors),
         "policy" => autoscaling::disruption_budget(&gvk.kind, object, errors),
         "networking.k8s.io" | "discovery.k8s.io" => network::kind(&gvk.kind, object, errors),
         "rbac.authorization.k8s.io" => rbac::kind(&gvk.kind, object, errors),
@@ -113,6 +115,7 @@ fn change(gvk: &GroupVersionKind, new: &At, old: &At, errors: &mut Errors) {
         "" => core::change(&gvk.kind, new, old, errors),
         "apps" => apps::change(&gvk.kind, new, old, errors),
         "batch" => batch::change(&gvk.kind, new, old, errors),
+        "dunlin.io" => dunlin::change(&gvk.kind, new, old, errors),
         "discovery.k8s.io" => network::change(&gvk.kind, new, old, errors),
         "rbac.authorization.k8s.io" => rbac::change(&gvk.kind, new, old, errors),
         "storage.k8s.io" => storage::change(&gvk.kind, new, old, errors),

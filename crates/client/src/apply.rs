@@ -58,6 +58,61 @@ fn parse(source: &str, text: &str) -> Result<Vec<Value>, Error> {
     Ok(objects)
 }
 
+/// How an object is applied.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct How<'a> {
+    /// Namespace of objects that name none.
+    pub namespace: Option<&'a str>,
+    /// Take fields over from whoever set them last.
+    pub force: bool,
+}
+
+/// What became of an applied object.
+#[derive(Debug, Clone)]
+pub struct Applied {
+    /// `deployments.apps/web`.
+    pub shown: String,
+    /// `created`, `configured` or `unchanged`.
+    pub word: &'static str,
+    /// The object as the server has it now.
+    pub object: Value,
+}
+
+/// Applies one object.
+///
+/// # Errors
+/// When the server does not know its kind, or refuses.
+pub async fn one(
+    connection: &Connection,
+    resources: &Resources,
+    object: &Value,
+    how: &How<'_>,
+) -> Result<Applied, Error> {
+    let resource = resources.of_object(object)?;
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    if name.is_empty() {
+        return Err(Error::Input(format!("a {} has no metadata.name", resource.kind)));
+    }
+    let space = object["metadata"]["namespace"].as_str().or(how.namespace).unwrap_or(&connection.namespace);
+    let path = resource.path(Some(space), Some(name));
+    let shown = format!("{}/{name}", resource.full_name());
+    let asked = request(http::Method::GET, &path, Vec::new(), &[])?;
+    let before: Option<Value> = connection.client.request(asked).await.ok();
+    let force = if how.force { "&force=true" } else { "" };
+    let path = format!("{path}?fieldManager=dunlin&fieldValidation=Strict{force}");
+    let headers = [("content-type", "application/apply-patch+yaml")];
+    let asked = request(http::Method::PATCH, &path, object.to_string().into_bytes(), &headers)?;
+    let after: Value =
+        connection.client.request(asked).await.map_err(Error::api(format!("applying {shown}")))?;
+    let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+    let word = match before {
+        None => "created",
+        Some(before) if version(&before) == version(&after) => "unchanged",
+        Some(_) => "configured",
+    };
+    Ok(Applied { shown, word, object: after })
+}
+
 /// Applies each object of a manifest and says what became of it.
 ///
 /// # Errors
@@ -66,29 +121,9 @@ pub async fn run(connection: &Connection, sources: &[String], namespace: Option<
     let resources = Resources::discover(&connection.client).await?;
     for source in sources {
         for object in read(source)? {
-            let resource = resources.of_object(&object)?;
-            let name = object["metadata"]["name"].as_str().unwrap_or_default();
-            if name.is_empty() {
-                return Err(Error::Input(format!("{source}: a {} has no metadata.name", resource.kind)));
-            }
-            let space =
-                object["metadata"]["namespace"].as_str().or(namespace).unwrap_or(&connection.namespace);
-            let path = resource.path(Some(space), Some(name));
-            let shown = format!("{}/{name}", resource.full_name());
-            let asked = request(http::Method::GET, &path, Vec::new(), &[])?;
-            let before: Option<Value> = connection.client.request(asked).await.ok();
-            let path = format!("{path}?fieldManager=dunlin&fieldValidation=Strict");
-            let headers = [("content-type", "application/apply-patch+yaml")];
-            let asked = request(http::Method::PATCH, &path, object.to_string().into_bytes(), &headers)?;
-            let after: Value =
-                connection.client.request(asked).await.map_err(Error::api(format!("applying {shown}")))?;
-            let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
-            let word = match before {
-                None => "created",
-                Some(before) if version(&before) == version(&after) => "unchanged",
-                Some(_) => "configured",
-            };
-            println!("{shown} {word}");
+            let how = How { namespace, force: false };
+            let applied = one(connection, &resources, &object, &how).await?;
+            println!("{} {}", applied.shown, applied.word);
         }
     }
     Ok(())

@@ -14,6 +14,8 @@ pub struct Connection {
     pub ca: Option<Vec<u8>>,
     /// The namespace that is meant when none is given.
     pub namespace: String,
+    /// What the kubeconfig calls the cluster; a server writes its own name there.
+    pub server: String,
 }
 
 /// Connects with the first of: `file`, `$KUBECONFIG`, `<data_dir>/kubeconfig.yaml`.
@@ -31,6 +33,7 @@ pub async fn connect(file: Option<&Path>, data_dir: &Path) -> Result<Connection,
     }
     let wrong = |e: &dyn std::fmt::Display| Error::Input(format!("the kubeconfig {shown} is wrong: {e}"));
     let kubeconfig = Kubeconfig::read_from(&path).map_err(|e| wrong(&e))?;
+    let server = cluster_name(&kubeconfig);
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .map_err(|e| wrong(&e))?;
@@ -38,5 +41,13 @@ pub async fn connect(file: Option<&Path>, data_dir: &Path) -> Result<Connection,
     let namespace = config.default_namespace.clone();
     let client =
         kube::Client::try_from(config).map_err(Error::api(format!("setting up the client of {shown}")))?;
-    Ok(Connection { client, ca, namespace })
+    Ok(Connection { client, ca, namespace, server })
+}
+
+/// The name of the current context's cluster.
+fn cluster_name(kubeconfig: &Kubeconfig) -> String {
+    let current = kubeconfig.current_context.as_deref().unwrap_or_default();
+    let context = kubeconfig.contexts.iter().find(|context| context.name == current);
+    let cluster = context.and_then(|context| context.context.as_ref()).map(|context| context.cluster.clone());
+    cluster.unwrap_or_else(|| current.to_owned())
 }

@@ -6,12 +6,17 @@
 pub mod apply;
 pub mod connect;
 pub mod delete;
+pub mod deploy;
 pub mod describe;
 pub mod exec;
 pub mod get;
+pub mod jobs;
 pub mod logs;
+pub mod migrate;
+pub mod replicate;
 pub mod resource;
 pub mod status;
+pub mod terminate;
 pub mod token;
 mod watch;
 
@@ -133,6 +138,19 @@ pub(crate) fn request(
         request = request.header(*name, *value);
     }
     request.body(body).map_err(|e| Error::Input(format!("{path}: {e}")))
+}
+
+/// The objects of a collection; none where the server does not serve it.
+pub(crate) async fn list(
+    connection: &connect::Connection,
+    path: &str,
+) -> Result<Vec<serde_json::Value>, Error> {
+    let asked = request(http::Method::GET, path, Vec::new(), &[])?;
+    match connection.client.request::<serde_json::Value>(asked).await {
+        Ok(mut answer) => Ok(answer["items"].as_array_mut().map(std::mem::take).unwrap_or_default()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
+        Err(error) => Err(Error::api(format!("getting {path}"))(error)),
+    }
 }
 
 #[cfg(test)]

@@ -9,12 +9,14 @@ pub mod deployment;
 pub mod endpointslice;
 pub mod gc;
 pub mod job;
+pub mod migration;
 pub mod namespace;
 pub mod nodeipam;
 pub mod nodelifecycle;
 pub mod podgc;
 pub mod replicaset;
 pub mod serviceaccount;
+pub mod succession;
 
 #[cfg(test)]
 mod tests;

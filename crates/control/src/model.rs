@@ -6,6 +6,7 @@
 mod base;
 mod child;
 mod cluster;
+pub mod migration;
 mod pod;
 mod quantities;
 mod workload;
@@ -16,6 +17,7 @@ pub use cluster::{
     ConfigMap, EndpointSlice, Lease, LeaseSpec, Namespace, NamespaceSpec, NamespaceStatus, Node, NodeAddress,
     NodeImage, NodeSpec, NodeStatus, Service, ServiceAccount, ServicePort, ServiceSpec, Taint,
 };
+pub use migration::{Migration, MigrationSpec, MigrationStatus};
 pub use pod::{
     ContainerPort, ContainerState, ContainerStatus, Pod, PodIp, PodSpec, PodStatus, Terminated, Toleration,
     TopologySpread,

@@ -17,6 +17,10 @@ pub struct Settings {
     pub ca_pem: Arc<str>,
     /// How many finished pods are kept before the oldest are deleted.
     pub terminated_pods: usize,
+    /// Seconds that a moved pod may take to be ready, unless its Migration says otherwise.
+    pub migration_timeout: i64,
+    /// Seconds that a finished Migration is kept.
+    pub migration_ttl: i64,
     /// When this driver began, in seconds since the epoch: silence is judged only one grace period after it.
     pub started_at: i64,
 }
@@ -30,6 +34,8 @@ impl Default for Settings {
             eviction_toleration: 300,
             ca_pem: "".into(),
             terminated_pods: 12_500,
+            migration_timeout: 300,
+            migration_ttl: 3600,
             started_at: 0,
         }
     }

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::{
-    Cluster, ConfigMap, ControllerRevision, DaemonSet, Deployment, EndpointSlice, Job, Lease, Namespace,
-    Node, Pod, ReplicaSet, Service, ServiceAccount,
+    Cluster, ConfigMap, ControllerRevision, DaemonSet, Deployment, EndpointSlice, Job, Lease, Migration,
+    Namespace, Node, Pod, ReplicaSet, Service, ServiceAccount,
 };
 use crate::resource::Resources;
 use crate::settings::Settings;
@@ -30,6 +30,7 @@ pub struct View {
     pub daemon_sets: Table<DaemonSet>,
     pub jobs: Table<Job>,
     pub controller_revisions: Table<ControllerRevision>,
+    pub migrations: Table<Migration>,
     pub services: Table<Service>,
     pub endpoint_slices: Table<EndpointSlice>,
     pub namespaces: Table<Namespace>,
@@ -56,6 +57,7 @@ impl View {
             + self.daemon_sets.visited()
             + self.jobs.visited()
             + self.controller_revisions.visited()
+            + self.migrations.visited()
             + self.services.visited()
             + self.endpoint_slices.visited()
             + self.namespaces.visited()

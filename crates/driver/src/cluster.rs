@@ -65,6 +65,7 @@ impl Cluster {
             ("deployments.apps", _) => view.deployments.keys(),
             ("daemonsets.apps", _) => view.daemon_sets.keys(),
             ("jobs.batch", _) => view.jobs.keys(),
+            ("migrations.dunlin.io", _) => view.migrations.keys(),
             ("controllerrevisions.apps", _) => view.controller_revisions.keys(),
             ("services", _) => view.services.keys(),
             ("endpointslices.discovery.k8s.io", _) => view.endpoint_slices.keys(),
@@ -94,6 +95,7 @@ impl Cluster {
             Any::Deployment(o) => view.deployments.upsert(o.clone()).map(Any::Deployment),
             Any::DaemonSet(o) => view.daemon_sets.upsert(o.clone()).map(Any::DaemonSet),
             Any::Job(o) => view.jobs.upsert(o.clone()).map(Any::Job),
+            Any::Migration(o) => view.migrations.upsert(o.clone()).map(Any::Migration),
             Any::ControllerRevision(o) => {
                 view.controller_revisions.upsert(o.clone()).map(Any::ControllerRevision)
             }
@@ -167,6 +169,7 @@ impl Cluster {
             "deployments.apps" => remove(&mut view.deployments, key, Any::Deployment),
             "daemonsets.apps" => remove(&mut view.daemon_sets, key, Any::DaemonSet),
             "jobs.batch" => remove(&mut view.jobs, key, Any::Job),
+            "migrations.dunlin.io" => remove(&mut view.migrations, key, Any::Migration),
             "controllerrevisions.apps" => {
                 remove(&mut view.controller_revisions, key, Any::ControllerRevision)
             }

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use dunlin_control::controllers::{
-    self as control, PlanFn, daemonset, deployment, endpointslice, gc, job, namespace, nodeipam,
+    self as control, PlanFn, daemonset, deployment, endpointslice, gc, job, migration, namespace, nodeipam,
     nodelifecycle, podgc, replicaset, serviceaccount,
 };
 use dunlin_control::labels;
-use dunlin_control::model::{Held, Key, Meta, Node, Pod};
+use dunlin_control::model::{Held, Key, Meta, Migration, Node, Pod};
 use dunlin_control::view::View;
 
 use crate::cluster::Step;
@@ -28,9 +28,10 @@ pub const NODE_LIFECYCLE: usize = 7;
 pub const NODE_IPAM: usize = 8;
 pub const SERVICE_ACCOUNT: usize = 9;
 pub const POD_GC: usize = 10;
+pub const MIGRATION: usize = 11;
 
 /// Name and decision of each controller, by its number.
-pub const TABLE: [(&str, PlanFn); 11] = [
+pub const TABLE: [(&str, PlanFn); 12] = [
     ("deployment", deployment::plan as control::PlanFn),
     ("replicaset", replicaset::plan),
     ("daemonset", daemonset::plan),
@@ -42,6 +43,7 @@ pub const TABLE: [(&str, PlanFn); 11] = [
     ("nodeipam", nodeipam::plan),
     ("serviceaccount", serviceaccount::plan),
     ("podgc", podgc::plan),
+    ("migration", migration::plan),
 ];
 
 /// Whether the controller walks the graph of all objects, and so has to wait until all of them are known.
@@ -81,8 +83,19 @@ pub fn concerned(view: &View, step: &Step, ids: &mut Vec<Id>) {
             Any::ControllerRevision(_) => {
                 controlled(object.metadata(), "DaemonSet", "daemonsets.apps", DAEMON_SET, ids);
             }
+            Any::Migration(moving) => {
+                ids.push((MIGRATION, key));
+                // Who counts depends on whether a move is under way.
+                for name in [&moving.spec.pod, &moving.status.replacement] {
+                    if let Some(pod) = view.pods.get(&moving.metadata.namespace, name) {
+                        controlled(&pod.metadata, "ReplicaSet", "replicasets.apps", REPLICA_SET, ids);
+                    }
+                }
+            }
             Any::Service(_) => ids.push((ENDPOINT_SLICE, key)),
             Any::EndpointSlice(_) => {
+                // The pod that moved away ends when it has left the slices.
+                moves(view, &key.namespace, |_| true, ids);
                 if let Some(service) = object.metadata().labels.get("kubernetes.io/service-name") {
                     ids.push((ENDPOINT_SLICE, Key::new("services", key.namespace, service.clone())));
                 }
@@ -150,6 +163,9 @@ fn of_pod(view: &View, step: &Step, pod: &Arc<Pod>, ids: &mut Vec<Id>) {
             ids.push((ENDPOINT_SLICE, service.key()));
         }
     }
+    let concerns =
+        |moving: &Migration| moving.spec.pod == meta.name || moving.status.replacement == meta.name;
+    moves(view, &meta.namespace, concerns, ids);
     let moved = |old: &Any| matches!(old, Any::Pod(old) if old.spec.node_name != pod.spec.node_name);
     if !pod.spec.node_name.is_empty() && step.old.as_ref().is_none_or(moved) {
         ids.push((NODE_LIFECYCLE, Key::new("nodes", "", pod.spec.node_name.clone())));
@@ -182,6 +198,12 @@ fn of_node(view: &View, step: &Step, node: &Arc<Node>, ids: &mut Vec<Id>) {
         });
         ids.extend(services.map(|service| (ENDPOINT_SLICE, service.key())));
     }
+}
+
+/// Unfinished moves of a namespace.
+fn moves(view: &View, namespace: &str, concerns: impl Fn(&Migration) -> bool, ids: &mut Vec<Id>) {
+    let all = view.migrations.in_namespace(namespace).into_iter();
+    ids.extend(all.filter(|m| !m.is_finished() && concerns(m)).map(|m| (MIGRATION, m.key())));
 }
 
 /// The controlling owner, if it is of `kind`.

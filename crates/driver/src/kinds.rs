@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dunlin_control::model::{
     Cluster, ConfigMap, ControllerRevision, DaemonSet, Deployment, EndpointSlice, Held, Job, Key, Lease,
-    Meta, Namespace, Node, Object, Pod, ReplicaSet, Service, ServiceAccount,
+    Meta, Migration, Namespace, Node, Object, Pod, ReplicaSet, Service, ServiceAccount,
 };
 use dunlin_control::resource::{Resource, Resources};
 use serde::Deserialize;
@@ -21,6 +21,7 @@ pub enum Any {
     Deployment(Arc<Deployment>),
     DaemonSet(Arc<DaemonSet>),
     Job(Arc<Job>),
+    Migration(Arc<Migration>),
     ControllerRevision(Arc<ControllerRevision>),
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
@@ -42,6 +43,7 @@ impl Any {
             Self::Deployment(o) => &o.metadata,
             Self::DaemonSet(o) => &o.metadata,
             Self::Job(o) => &o.metadata,
+            Self::Migration(o) => &o.metadata,
             Self::ControllerRevision(o) => &o.metadata,
             Self::Service(o) => &o.metadata,
             Self::EndpointSlice(o) => &o.metadata,
@@ -62,6 +64,7 @@ impl Any {
             Self::Deployment(o) => o.key(),
             Self::DaemonSet(o) => o.key(),
             Self::Job(o) => o.key(),
+            Self::Migration(o) => o.key(),
             Self::ControllerRevision(o) => o.key(),
             Self::Service(o) => o.key(),
             Self::EndpointSlice(o) => o.key(),
@@ -108,13 +111,14 @@ impl Watched {
 
 /// The typed informers.
 pub fn typed(resources: &Resources) -> Vec<Watched> {
-    let kinds: [(&str, &'static str, &'static str, Parse, ParsePage); 14] = [
+    let kinds: [(&str, &'static str, &'static str, Parse, ParsePage); 15] = [
         ("pods", "", "", |_, t| from(t, Any::Pod), |_, t| list(t, Any::Pod)),
         ("nodes", "", "", |_, t| from(t, Any::Node), |_, t| list(t, Any::Node)),
         ("replicasets.apps", "", "", |_, t| from(t, Any::ReplicaSet), |_, t| list(t, Any::ReplicaSet)),
         ("deployments.apps", "", "", |_, t| from(t, Any::Deployment), |_, t| list(t, Any::Deployment)),
         ("daemonsets.apps", "", "", |_, t| from(t, Any::DaemonSet), |_, t| list(t, Any::DaemonSet)),
         ("jobs.batch", "", "", |_, t| from(t, Any::Job), |_, t| list(t, Any::Job)),
+        ("migrations.dunlin.io", "", "", |_, t| from(t, Any::Migration), |_, t| list(t, Any::Migration)),
         (
             "controllerrevisions.apps",
             "",
@@ -170,6 +174,7 @@ pub fn needs_metadata(name: &str) -> bool {
         "deployments.apps",
         "daemonsets.apps",
         "jobs.batch",
+        "migrations.dunlin.io",
         "controllerrevisions.apps",
         "services",
         "endpointslices.discovery.k8s.io",

@@ -21,6 +21,10 @@ pub struct Options {
     pub ca_pem: String,
     /// How many finished pods are kept.
     pub terminated_pods: usize,
+    /// How long a moved pod may take to be ready, unless its Migration says otherwise.
+    pub migration_timeout: Duration,
+    /// How long a finished Migration is kept.
+    pub migration_ttl: Duration,
 }
 
 impl Default for Options {
@@ -34,6 +38,8 @@ impl Default for Options {
             eviction_toleration: Duration::from_secs(300),
             ca_pem: String::new(),
             terminated_pods: settings.terminated_pods,
+            migration_timeout: Duration::from_secs(settings.migration_timeout.unsigned_abs()),
+            migration_ttl: Duration::from_secs(settings.migration_ttl.unsigned_abs()),
         }
     }
 }
@@ -48,6 +54,8 @@ impl Options {
             eviction_toleration: seconds(self.eviction_toleration),
             ca_pem: self.ca_pem.as_str().into(),
             terminated_pods: self.terminated_pods,
+            migration_timeout: seconds(self.migration_timeout),
+            migration_ttl: seconds(self.migration_ttl),
             started_at,
         }
     }

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use dunlin_app::options::Choices;
 use dunlin_client::Output;
+use dunlin_client::replicate::Across;
 
 /// An orchestrator for the edge: one binary that turns small machines into something kubectl can drive.
 #[derive(Debug, Parser)]
@@ -145,7 +146,60 @@ pub enum Command {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
-    /// Show nodes with their health, capacity and pods
+    /// Run what a file describes: Kubernetes YAML, EdgeIO's YAML or PiCasso's JSON
+    Deploy(Deploy),
+    /// Show jobs with their states and places
+    Jobs {
+        #[command(flatten)]
+        space: Space,
+        /// All namespaces
+        #[arg(short = 'A', long)]
+        all_namespaces: bool,
+        #[arg(short, long, default_value = "table", value_name = "wide|json|yaml|name")]
+        output: Output,
+        /// Go on with changes as they come
+        #[arg(short, long)]
+        watch: bool,
+    },
+    /// End a job: its controllers, pods and Services
+    Terminate {
+        /// Name of the job or of its controller, or KIND/NAME
+        job: String,
+        #[command(flatten)]
+        space: Space,
+        /// Return at once, not when the last pod is gone
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Set how many copies of a job run
+    Replicate {
+        /// Name of the job or of its controller, or KIND/NAME
+        job: String,
+        /// How many
+        copies: u32,
+        /// Spread the copies evenly; this replaces the pods that run
+        #[arg(long, value_name = "clusters|machines")]
+        across: Option<Across>,
+        #[command(flatten)]
+        space: Space,
+    },
+    /// Move a job or a pod: the new pod is ready before the old one ends
+    Migrate {
+        /// A job, or a pod (pod/NAME if a job has that name, too)
+        what: String,
+        /// Where to: a cluster, a machine, or cluster/machine
+        #[arg(long, value_name = "PLACE")]
+        to: String,
+        /// How long a new pod may take to be ready: 90s, 5m, or a number of seconds [default: the server's, 5m]
+        #[arg(long, value_name = "DURATION")]
+        timeout: Option<String>,
+        /// Order the move and return at once
+        #[arg(long)]
+        no_wait: bool,
+        #[command(flatten)]
+        space: Space,
+    },
+    /// Show the tree below this server: machines and clusters with their health, capacity and pods
     Status {
         #[arg(short, long, default_value = "table", value_name = "json|yaml")]
         output: Output,
@@ -161,6 +215,36 @@ pub enum Command {
     },
     /// Print a completion script
     Completion { shell: Shell },
+}
+
+#[derive(Debug, Args)]
+pub struct Deploy {
+    /// Descriptor files, `-` for standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<String>,
+    #[command(flatten)]
+    pub space: Space,
+    /// Run it in this cluster
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// Run it on this machine, by its path below the cluster if there is one
+    #[arg(long, value_name = "NAME")]
+    pub machine: Option<String>,
+    /// Run it in this area
+    #[arg(long, value_name = "NAME")]
+    pub area: Option<String>,
+    /// Return when everything runs
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to wait: 90s, 5m, or a number of seconds
+    #[arg(long, default_value = "5m", value_name = "DURATION")]
+    pub timeout: String,
+    /// Print the objects that would be made, and make nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the objects that were made
+    #[arg(short, long, default_value = "table", value_name = "json|yaml")]
+    pub output: Output,
 }
 
 #[derive(Debug, Args)]

@@ -4,13 +4,18 @@ use std::time::Duration;
 
 use dunlin_client::connect::connect;
 use dunlin_client::delete::Delete;
+use dunlin_client::deploy::{Deploy, Pins};
 use dunlin_client::exec::Exec;
 use dunlin_client::get::Get;
-use dunlin_client::{Error as ClientError, apply, delete, describe, exec, get, logs, status, token};
+use dunlin_client::migrate::Migrate;
+use dunlin_client::{
+    Error as ClientError, apply, delete, deploy, describe, exec, get, jobs, logs, migrate, replicate, status,
+    terminate, token,
+};
 use kube::api::LogParams;
 
 use crate::Error;
-use crate::flags::{Command, Global, Token};
+use crate::flags::{self, Command, Global, Token};
 
 /// Runs a verb; the number is the exit code.
 pub async fn run(verb: Command, global: &Global) -> Result<u8, Error> {
@@ -65,6 +70,22 @@ pub async fn run(verb: Command, global: &Global) -> Result<u8, Error> {
             .await?;
             return Ok(u8::try_from(code).unwrap_or(1));
         }
+        Command::Deploy(flags) => deploy::run(&connection, &deployment(flags)?).await?,
+        Command::Jobs { space, all_namespaces, output, watch } => {
+            jobs::run(&connection, space.namespace.as_deref(), all_namespaces, output, watch).await?;
+        }
+        Command::Terminate { job, space, no_wait } => {
+            terminate::run(&connection, &job, space.namespace.as_deref(), !no_wait).await?;
+        }
+        Command::Replicate { job, copies, across, space } => {
+            replicate::run(&connection, &job, space.namespace.as_deref(), copies, across).await?;
+        }
+        Command::Migrate { what, to, timeout, no_wait, space } => {
+            let timeout = timeout.as_deref().map(patience).transpose()?;
+            let wait = !no_wait;
+            migrate::run(&connection, &Migrate { what, to, namespace: space.namespace, timeout, wait })
+                .await?;
+        }
         Command::Status { output } => status::run(&connection, output).await?,
         Command::Token(Token::Create { ttl, purpose: _ }) => {
             token::create(&connection, duration(&ttl)?, dunlin_app::fingerprint).await?;
@@ -80,10 +101,25 @@ pub async fn run(verb: Command, global: &Global) -> Result<u8, Error> {
     Ok(0)
 }
 
+fn deployment(flags: flags::Deploy) -> Result<Deploy, ClientError> {
+    Ok(Deploy {
+        wait: flags.wait.then(|| patience(&flags.timeout)).transpose()?,
+        files: flags.files,
+        namespace: flags.space.namespace,
+        pins: Pins { cluster: flags.cluster, machine: flags.machine, area: flags.area },
+        output: flags.output,
+        dry_run: flags.dry_run,
+    })
+}
+
 /// A duration, or a plain number of seconds.
+fn patience(text: &str) -> Result<Duration, ClientError> {
+    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    duration(&if plain { format!("{text}s") } else { text.to_owned() })
+}
+
 fn seconds(text: &str) -> Result<i64, ClientError> {
-    let whole = if text.bytes().all(|b| b.is_ascii_digit()) { format!("{text}s") } else { text.to_owned() };
-    Ok(i64::try_from(duration(&whole)?.as_secs()).unwrap_or(i64::MAX))
+    Ok(i64::try_from(patience(text)?.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// `90s`, `30m`, `24h`, `7d`.

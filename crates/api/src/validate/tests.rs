@@ -1,5 +1,6 @@
 //! Objects and what is said about them. Every object is defaulted first, as the API server does.
 
+mod dunlin;
 mod objects;
 mod pods;
 mod updates;
@@ -91,6 +92,7 @@ fn any_shape_is_survived() {
         ("certificates.k8s.io/v1", "CertificateSigningRequest"),
         ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
         ("storage.k8s.io/v1", "StorageClass"),
+        ("dunlin.io/v1alpha1", "Migration"),
         ("example.com/v1", "Thing"),
     ];
     let shapes = [

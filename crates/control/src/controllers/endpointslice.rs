@@ -1,10 +1,11 @@
-//! Which pods stand behind a Service: its EndpointSlices, at most a hundred endpoints each.
+//! Which pods stand behind a Service: its EndpointSlices, at most a hundred endpoints each. A pod whose successor is
+//! ready has left.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::common;
+use super::{common, succession};
 use crate::labels;
 use crate::model::{EndpointSlice, Held, Key, Pod, Service};
 use crate::plan::{Action, Plan, Precondition, Report};
@@ -34,10 +35,11 @@ pub fn plan(view: &View, key: &Key, _now: i64, _seed: u64) -> (Plan, Report) {
         plan.actions.extend(ours.iter().map(|slice| common::delete(slice.key(), &slice.metadata)));
         return (plan, report);
     };
-    let mut pods: Vec<Arc<Pod>> = view
-        .pods
-        .in_namespace(&key.namespace)
+    let all = view.pods.in_namespace(&key.namespace);
+    let relieved = succession::relieved(&all);
+    let mut pods: Vec<Arc<Pod>> = all
         .into_iter()
+        .filter(|pod| !relieved.contains(&pod.metadata.uid))
         .filter(|pod| labels::contains(&pod.metadata.labels, &selector))
         .filter(|pod| !pod.is_finished() && !pod.status.pod_ip.is_empty())
         .collect();

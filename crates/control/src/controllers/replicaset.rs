@@ -1,13 +1,15 @@
 //! As many pods as the ReplicaSet asks for, and a status that counts them.
 //!
 //! Pods on machines out of reach (`dunlin.io/Dangling`) are not counted, so that others replace them; when the machine
-//! comes back they count again, and the surplus goes by the usual rank: never a ready pod before an unready one.
+//! comes back they count again, and the surplus goes by the usual rank: never a ready pod before an unready one. Of a pod
+//! that moves and its successor only one counts ([`succession`]).
 
 use std::sync::Arc;
 
 use serde_json::json;
 
 use super::common::{self, BURST, Conditions};
+use super::succession::{self, Succession};
 use crate::labels;
 use crate::model::{Key, Pod, ReplicaSet};
 use crate::plan::{Plan, Report};
@@ -20,11 +22,13 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
     let Some(set) = view.replica_sets.by_key(key).cloned() else { return (plan, report) };
     let reference = common::owner_reference(&set.metadata, "apps/v1", "ReplicaSet");
     let claimed = common::claim(view, key, &set.metadata, &set.spec.selector, &reference, &mut plan);
-    let mut counted: Vec<Arc<Pod>> =
-        claimed.iter().filter(|pod| pod.is_active() && !common::is_dangling(pod)).cloned().collect();
+    let Succession { mut counted, surplus } = succession::sort(view, &claimed);
     status(&mut plan, key, &set, &counted, now);
     if set.metadata.is_deleting() {
         return (plan, report);
+    }
+    for pod in surplus {
+        plan.push(common::delete(crate::model::Held::key(&*pod), &pod.metadata));
     }
     let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0);
     if counted.len() < wanted {

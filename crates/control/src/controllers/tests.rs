@@ -1,5 +1,7 @@
 //! Plans as data: a view goes in, the writes come out.
 
+mod moves;
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -109,6 +109,8 @@ pub struct PodSpec {
     pub ports: Vec<ContainerPort>,
     /// Images of the containers.
     pub images: Vec<Arc<str>>,
+    /// Names of the volumes whose content is on a claim: the pod is where they are.
+    pub claims: Vec<Arc<str>>,
 }
 
 projection! {
@@ -134,6 +136,13 @@ projection! {
         pub init_containers: Vec<Container>,
         pub overhead: Quantities,
         pub resources: Requests,
+        pub volumes: Vec<Volume>,
+    }
+
+    pub struct Volume {
+        pub name: Arc<str>,
+        pub persistent_volume_claim: Option<serde::de::IgnoredAny>,
+        pub ephemeral: Option<serde::de::IgnoredAny>,
     }
 
     pub struct Gate {
@@ -173,6 +182,12 @@ impl From<Raw> for PodSpec {
                 .flat_map(|c| c.ports.iter().cloned())
                 .collect(),
             images: raw.containers.iter().map(|c| c.image.clone()).collect(),
+            claims: raw
+                .volumes
+                .iter()
+                .filter(|v| v.persistent_volume_claim.is_some() || v.ephemeral.is_some())
+                .map(|v| v.name.clone())
+                .collect(),
             node_name: raw.node_name,
             scheduler_name: raw.scheduler_name,
             service_account_name: raw.service_account_name,

@@ -10,3 +10,4 @@ mod restart;
 mod streaming;
 mod support;
 mod tree;
+mod verbs;
