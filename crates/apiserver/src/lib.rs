@@ -27,8 +27,8 @@ mod table;
 mod time;
 
 pub use config::{
-    BoxBody, BoxError, Config, DialError, Limits, NoNodes, NodeDialer, StaticToken, TunnelHook, TunnelStream,
-    User,
+    Admitted, BoxBody, BoxError, Config, DialError, Limits, NoNodes, NodeDialer, Peers, StaticToken,
+    TunnelHook, TunnelStream, Unexpired, User,
 };
 pub use listen::{Listener, ServeError, TUNNEL_ALPN, serve};
 pub use server::ApiServer;

@@ -3,10 +3,8 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use dunlin_agent::{Agent, AgentConfig, AgentHandle, NodeService, RegistrationOptions};
-use dunlin_base::error::chain;
 use dunlin_base::task::Task;
 use dunlin_runtime::Runtime;
 use dunlin_runtime::image::ImageStore;
@@ -15,7 +13,8 @@ use dunlin_tunnel::dial;
 use http_body_util::BodyExt;
 
 use crate::error::{Doing, Error};
-use crate::join::{self, Membership};
+use crate::join::member::Member;
+use crate::join::{self, Joining};
 use crate::layout::{self, Layout};
 use crate::options::AgentOptions;
 
@@ -39,18 +38,14 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
     let server = server.trim_end_matches('/').to_owned();
     let (host, port) = join::endpoint(&server)?;
 
-    let membership = membership(&layout, &options, &server, &node_name).await?;
-    let client = join::client(&server, &membership.ca_pem, Some(&membership), None)?;
+    let file = layout.membership();
+    let joining = Joining { file: &file, server: &server, node_name: &node_name, cluster: false };
+    let member = Member::open(&joining, options.token.as_deref()).await?;
+    let client = member.client()?;
     let settings = Settings { node_name, labels: options.label.clone(), area: options.area.clone() };
     let (_handle, service) = start(&layout, settings, client, format!("{host}:{port}")).await?;
 
-    let tls = dunlin_pki::tls::client_config(
-        &membership.ca_pem,
-        Some(&membership.identity()),
-        &[dunlin_tunnel::ALPN],
-    )
-    .doing("setting up TLS")?;
-    let target = dial::Target { host, port, tls: Arc::new(tls) };
+    let target = dial::Target { host, port, tls: Arc::new(member.tls(&[dunlin_tunnel::ALPN])?) };
     let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let service = service.clone();
         async move {
@@ -58,41 +53,9 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
             Ok::<_, std::convert::Infallible>(service.handle(request).await)
         }
     });
-    let _tunnel = Task::spawn("tunnel", dial::run(target, service));
+    let _tunnel = Task::spawn("tunnel", dial::run_with(target, service, options.tunnel.dialling()));
+    let _rotation = Task::spawn("certificate", async move { member.rotate().await });
     crate::shutdown::requested().await
-}
-
-/// What an earlier join left, renewed when it is due; else a new join. A server out of reach does not keep an agent
-/// that has joined once from starting: its pods come first.
-async fn membership(
-    layout: &Layout,
-    options: &AgentOptions,
-    server: &str,
-    node_name: &str,
-) -> Result<Membership, Error> {
-    if let Some(kept) = Membership::load(layout, server, node_name) {
-        let due = kept.identity().renew_at().map(|at| at <= std::time::SystemTime::now()).unwrap_or(true);
-        if !due {
-            return Ok(kept);
-        }
-        return match tokio::time::timeout(Duration::from_secs(20), join::renew(layout, &kept)).await {
-            Ok(Ok(renewed)) => Ok(renewed),
-            Ok(Err(error)) => {
-                tracing::warn!(
-                    error = chain(&error),
-                    "renewing the node's certificate failed, going on with the old one"
-                );
-                Ok(kept)
-            }
-            Err(_) => Ok(kept),
-        };
-    }
-    let token = options.token.as_deref().ok_or_else(|| {
-        Error::Input(format!(
-            "this machine has not joined {server} yet: give --token (see `dunlin token create` there)"
-        ))
-    })?;
-    join::join(layout, server, token, node_name).await
 }
 
 /// Starts the node half on this machine.

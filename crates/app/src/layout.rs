@@ -70,6 +70,11 @@ impl Layout {
         self.root.join("agent")
     }
 
+    /// What the agent has joined.
+    pub fn membership(&self) -> PathBuf {
+        self.agent().join("membership.json")
+    }
+
     /// The image store.
     pub fn images(&self) -> PathBuf {
         self.root.join("images")

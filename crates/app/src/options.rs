@@ -2,6 +2,8 @@
 //!
 //! Raw values come in as [`Choices`] from each source, are laid over each other, and become options that are valid.
 
+pub mod times;
+
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -43,6 +45,10 @@ pub struct Choices {
     pub label: Vec<String>,
     /// Log filter.
     pub log: Option<String>,
+    /// Lives of certificates. In the file only.
+    pub certificates: times::Certificates,
+    /// How tunnels are watched. In the file only.
+    pub tunnel: times::Tunnel,
 }
 
 impl Choices {
@@ -82,6 +88,8 @@ impl Choices {
             token: self.token.or(below.token),
             label: list(self.label, below.label),
             log: self.log.or(below.log),
+            certificates: below.certificates,
+            tunnel: below.tunnel,
         }
     }
 
@@ -112,6 +120,10 @@ pub struct ServerOptions {
     pub area: Option<String>,
     /// Labels of the own node.
     pub label: Vec<String>,
+    /// Lives of certificates.
+    pub certificates: times::Certificates,
+    /// How tunnels are watched.
+    pub tunnel: times::Tunnel,
 }
 
 impl From<Choices> for ServerOptions {
@@ -126,6 +138,8 @@ impl From<Choices> for ServerOptions {
             scheduler: choices.scheduler,
             area: choices.area,
             label: choices.label,
+            certificates: choices.certificates,
+            tunnel: choices.tunnel,
         }
     }
 }
@@ -145,6 +159,8 @@ pub struct AgentOptions {
     pub label: Vec<String>,
     /// Where this machine is.
     pub area: Option<String>,
+    /// How the tunnel is watched.
+    pub tunnel: times::Tunnel,
 }
 
 impl From<Choices> for AgentOptions {
@@ -156,6 +172,7 @@ impl From<Choices> for AgentOptions {
             node_name: choices.node_name,
             label: choices.label,
             area: choices.area,
+            tunnel: choices.tunnel,
         }
     }
 }
@@ -174,6 +191,12 @@ mod tests {
         let options = ServerOptions::from(flags.over(Choices::read(&file).unwrap()));
         assert_eq!((options.listen.as_str(), options.node_name.as_deref()), ("127.0.0.1:2", Some("gate")));
         assert_eq!(options.label, ["a=b"]);
+        std::fs::write(&file, "certificates: {life: 90d}\ntunnel: {ping: 5s}\n").unwrap();
+        let options = ServerOptions::from(Choices::default().over(Choices::read(&file).unwrap()));
+        assert_eq!(options.certificates.life().as_secs(), 90 * 86_400);
+        assert_eq!(options.tunnel.accepting().ping.as_secs(), 5);
+        std::fs::write(&file, "certificates: {life: soon}\n").unwrap();
+        assert!(Choices::read(&file).unwrap_err().to_string().contains("soon"));
         std::fs::write(&file, "node-nam: gate\n").unwrap();
         let error = Choices::read(&file).unwrap_err().to_string();
         assert!(error.contains("node-nam") && error.contains("config.yaml"), "{error}");

@@ -4,8 +4,10 @@
 //! second server on the same machine is told before anything is written.
 
 mod access;
+mod certificates;
 mod dialer;
 mod heartbeat;
+mod rotation;
 pub mod signer;
 
 use std::net::{IpAddr, SocketAddr};
@@ -18,6 +20,8 @@ use dunlin_pki::{Authority, jwt};
 use dunlin_store::sqlite::SqliteStore;
 use dunlin_tunnel::accept::Tunnels;
 use tokio::net::TcpListener;
+
+use certificates::Certificates;
 
 use crate::agent;
 use crate::error::{Doing, Error};
@@ -48,27 +52,48 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
     let store = SqliteStore::open(layout.database(), Default::default())
         .doing(format!("opening the store {}", layout.database().display()))?;
 
-    let tunnels = Arc::new(Tunnels::new(Default::default()));
+    let own_node = (!options.no_agent).then(|| node_name.clone());
+    let life = options.certificates.life();
+    let certificates = Arc::new(Certificates::new(own_node.clone()));
+    let tunnels = Arc::new(Tunnels::new(options.tunnel.accepting()));
     let local: dialer::LocalNode = Arc::new(OnceLock::new());
     let dialer = Arc::new(dialer::Dialer { tunnels: tunnels.clone(), local: local.clone() });
     let mut config = Config::new(Arc::new(store), issuer, ISSUER, authority.ca_pem(), dialer);
     config.api_port = address.port();
     config.tunnel = Some(tunnel_hook(tunnels.clone()));
+    config.peers = certificates.clone();
     let api = ApiServer::new(config);
     api.bootstrap().await.doing("preparing the API's first objects")?;
 
-    let identity = authority
-        .issue_server(&names(address, &options, &node_name))
-        .doing("issuing the server's certificate")?;
+    let serving = rotation::Serving::new(authority.clone(), names(address, &options, &node_name), life)?;
     let alpn: &[&[u8]] = &[b"h2", b"http/1.1", dunlin_tunnel::ALPN];
-    let tls = dunlin_pki::tls::server_config(authority.ca_pem(), &identity, alpn).doing("setting up TLS")?;
-    access::write_kubeconfig(&layout, &authority, &access::url(address, &options.advertise), &cluster)?;
+    let grace = options.certificates.grace();
+    let tls = dunlin_pki::tls::server_config_with(authority.ca_pem(), serving.identity(), alpn, grace)
+        .doing("setting up TLS")?;
+    let administrator = access::Administrator {
+        layout: layout.clone(),
+        authority: authority.clone(),
+        url: access::url(address, &options.advertise),
+        cluster: cluster.clone(),
+        life,
+    };
+    let kubeconfig = administrator.write_kubeconfig()?;
 
     let as_user = |name: &str| kube::Client::new(api.clone().as_user(User::in_process(name)), "default");
     access::ensure_token(&layout, &authority, as_user("dunlin:bootstrap")).await?;
-    let own_node = (!options.no_agent).then(|| node_name.clone());
+    certificates.load(as_user("dunlin:signer")).await?;
+    let signer = signer::Signer {
+        client: as_user("dunlin:signer"),
+        authority: authority.clone(),
+        certificates: certificates.clone(),
+        life,
+    };
+    let nodes = as_user("dunlin:signer");
     let _tasks = [
-        Task::spawn("signer", signer::run(as_user("dunlin:signer"), authority.clone())),
+        Task::spawn("signer", signer::run(signer)),
+        Task::spawn("node certificates", async move { certificates::follow(nodes, &certificates).await }),
+        Task::spawn("serving certificate", serving.rotate()),
+        Task::spawn("administrator", administrator.rotate(kubeconfig)),
         Task::spawn(
             "heartbeat",
             heartbeat::run(as_user("dunlin:heartbeat"), tunnels.clone(), own_node.clone()),
