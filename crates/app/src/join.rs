@@ -177,7 +177,8 @@ pub fn client(
     let https = hyper_rustls::HttpsConnector::from((http, tls));
     let hyper = legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
         .timer(hyper_util::rt::TokioTimer::new())
-        .pool_timer(hyper_util::rt::TokioTimer::new())
+        // A connection that carries watches only would count as idle, and every watch would begin with a handshake.
+        .pool_idle_timeout(None)
         .build(https);
     let auth = config.auth_layer().doing(format!("setting up the client of {server}"))?;
     let service = tower::ServiceBuilder::new()

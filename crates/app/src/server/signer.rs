@@ -55,12 +55,17 @@ pub async fn run(signer: Signer) {
 
 async fn answer(api: &Api<CertificateSigningRequest>, signer: &Signer, request: &CertificateSigningRequest) {
     let name = request.metadata.name.as_deref().unwrap_or_default();
-    let done = request.status.as_ref().is_some_and(|status| {
-        status.certificate.is_some()
-            || status.conditions.as_ref().is_some_and(|all| all.iter().any(|c| c.type_ == "Denied"))
-    });
-    if done || request.spec.signer_name != NODE_SIGNER {
+    if request.spec.signer_name != NODE_SIGNER || is_answered(request) {
         return;
+    }
+    // Our own approval comes back as an event, too, and signing twice would make the first certificate void.
+    match api.get_opt(name).await {
+        Ok(Some(present)) if !is_answered(&present) => {}
+        Ok(_) => return,
+        Err(error) => {
+            tracing::warn!(request = name, error = chain(&error), "reading a signing request failed");
+            return;
+        }
     }
     let verdict = sign(signer, &request.spec).await;
     let now = k8s_openapi::jiff::Timestamp::now().to_string();
@@ -84,6 +89,13 @@ async fn answer(api: &Api<CertificateSigningRequest>, signer: &Signer, request: 
             tracing::warn!(request = name, error = chain(&error), "answering a signing request failed");
         }
     }
+}
+
+fn is_answered(request: &CertificateSigningRequest) -> bool {
+    request.status.as_ref().is_some_and(|status| {
+        let denied = status.conditions.iter().flatten().any(|c| c.type_ == "Denied");
+        status.certificate.is_some() || denied
+    })
 }
 
 /// The signed certificate, or why there is none.

@@ -98,6 +98,8 @@ fn a_deleted_node_is_out_until_it_joins_by_a_token() -> Result<()> {
     let agent = Dunlin::agent(&lan, &server, "two", &[])?;
     let kubectl = server.kubectl();
 
+    ensure!(server.log().matches("verdict=\"Approved\"").count() == 1, "signed once: {}", server.log());
+
     // Another machine does not get the name, and is told what to do.
     let token = std::fs::read_to_string(server.data.path().join("token"))?;
     let mut twin = Dunlin::agent_with(&lan, &server, "two", token.trim(), &[])?;
