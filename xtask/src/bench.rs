@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use dunlin_testkit::cluster::tail;
+use dunlin_testkit::host::{Host, Lan, system};
 use dunlin_testkit::image::ImageBuilder;
 use dunlin_testkit::kubectl::Kubectl;
 use dunlin_testkit::process::Process;
@@ -130,7 +131,48 @@ impl Bench {
         );
         kubectl.run(&["delete", "pods", "--all", "--grace-period=0", "--force", "--timeout=120s"])?;
         self.no_pods(&kubectl)?;
-        self.writes(server)
+        self.writes(server)?;
+        self.traffic()
+    }
+
+    /// What an idle node and its server say to each other, both directions with all headers.
+    fn traffic(&mut self) -> Result<()> {
+        let lan = Lan::new()?;
+        let (above, below) = (lan.host()?, lan.host()?);
+        let listen = format!("{}:6443", above.address);
+        let run = |host: &Host, folder: &Path, args: &[&str]| -> Result<Process> {
+            let mut command = host.command(&self.dunlin);
+            command.args(args).arg("--data-dir").arg(folder);
+            Process::start(command, &folder.with_extension("log"))
+        };
+        let (upper, lower) = (self.folder("traffic-server"), self.folder("traffic-agent"));
+        let _server = run(&above, &upper, &["server", "--no-agent", "--listen", &listen])?;
+        let kubectl = Kubectl::new(&upper.join("kubeconfig.yaml")).inside(&above.netns);
+        wait::until("the API answering", PATIENCE, || kubectl.run(&["get", "namespaces"]))?;
+        let token = std::fs::read_to_string(upper.join("token"))?;
+        let url = format!("https://{listen}");
+        let args = ["agent", "--server", &url, "--token", token.trim(), "--node-name", "idle"];
+        let agent = run(&below, &lower, &args)?;
+        wait::until("the node getting ready", PATIENCE, || {
+            kubectl.run(&["wait", "--for=condition=Ready", "node/idle", "--timeout=1s"])
+        })?;
+        std::thread::sleep(Duration::from_secs(30));
+        let bytes = || -> Result<u64> {
+            let table =
+                system(&["nsenter", &format!("--net=/run/netns/{}", below.netns), "cat", "/proc/net/dev"])?;
+            let line = table.lines().find_map(|l| l.trim().strip_prefix("eth0:")).context("no eth0")?;
+            let numbers: Vec<u64> = line.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+            Ok(numbers[0] + numbers[8])
+        };
+        // One whole cycle of watches, which end after 290 s.
+        let before = bytes()?;
+        std::thread::sleep(Duration::from_secs(300));
+        let rate = (bytes()? - before) as f64 / 300.0;
+        drop(agent);
+        let mut reset = below.command(&self.dunlin);
+        ensure!(reset.args(["reset", "--yes", "--data-dir"]).arg(&lower).status()?.success());
+        self.row("idle traffic, node to server", &format!("{rate:.0} B/s"), "30 B/s");
+        Ok(())
     }
 
     /// What server and agent write and sync while nothing happens.

@@ -168,6 +168,8 @@ pub mod secret_type {
     pub const SSH_AUTH: &str = "kubernetes.io/ssh-auth";
     pub const TLS: &str = "kubernetes.io/tls";
     pub const BOOTSTRAP_TOKEN: &str = "bootstrap.kubernetes.io/token";
+    /// Which certificates a node may use; deleting it ends them.
+    pub const NODE_CERTIFICATE: &str = "dunlin.io/node-certificate";
 }
 
 /// Names of signers of certificate signing requests.
@@ -187,6 +189,14 @@ pub mod user {
     pub const GROUP_MASTERS: &str = "system:masters";
     pub const GROUP_NODES: &str = "system:nodes";
     pub const GROUP_BOOTSTRAPPERS: &str = "system:bootstrappers";
+    /// Of join tokens that are for clusters, besides [`GROUP_BOOTSTRAPPERS`].
+    pub const GROUP_BOOTSTRAP_CLUSTERS: &str = "system:bootstrappers:dunlin:clusters";
+    /// Of nodes that stand for a cluster, besides [`GROUP_NODES`].
+    pub const GROUP_CLUSTERS: &str = "dunlin:clusters";
+    /// Of a node whose certificate has expired: it may ask for the next one, and nothing else.
+    pub const GROUP_RENEWAL: &str = "dunlin:renewal";
+    /// Where Kubernetes notes by which certificate a user has shown who it is: `X509SHA256=<hexadecimal>`.
+    pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
     pub const GROUP_AUTHENTICATED: &str = "system:authenticated";
     pub const GROUP_UNAUTHENTICATED: &str = "system:unauthenticated";
     pub const GROUP_SERVICE_ACCOUNTS: &str = "system:serviceaccounts";

@@ -92,7 +92,7 @@ async fn main() -> anyhow::Result<()> {
     let authority = Authority::open_or_create(&dir, "example")?;
     let issuer = Arc::new(Issuer::open_or_create(&dir, "https://kubernetes.default.svc")?);
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let server = authority.issue_server(&names)?;
+    let server = authority.issue_server(&names, dunlin_pki::LIFE)?;
     let config = Config::new(
         Arc::new(MemoryStore::new()),
         issuer,

@@ -12,6 +12,7 @@ pub mod service_account;
 
 use std::sync::Arc;
 
+use dunlin_api::names::user::{GROUP_BOOTSTRAPPERS, GROUP_RENEWAL};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, header};
 use serde_json::json;
@@ -42,7 +43,8 @@ impl Authorizer for Bootstrappers {
     fn allows<'a>(&'a self, user: &'a User, asked: &'a Asked, _: &'a str) -> BoxFuture<'a, Result<bool>> {
         let csr = asked.group == "certificates.k8s.io" && asked.resource == "certificatesigningrequests";
         let verb = matches!(asked.verb, "create" | "get" | "list" | "watch") && asked.sub.is_none();
-        let yes = user.in_group("system:bootstrappers") && csr && verb;
+        let asks = user.in_group(GROUP_BOOTSTRAPPERS) || user.in_group(GROUP_RENEWAL);
+        let yes = asks && csr && verb;
         Box::pin(async move { Ok(yes) })
     }
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dunlin_pki::Subject;
+use dunlin_api::names::user::CREDENTIAL_ID;
+use dunlin_pki::{Peer, Subject};
 use futures_util::future::BoxFuture;
 use http_body_util::combinators::UnsyncBoxBody;
 
@@ -21,6 +22,36 @@ pub type BoxBody = UnsyncBoxBody<Bytes, BoxError>;
 pub type TunnelStream = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
 /// Takes over a connection that asked for the tunnel protocol, with the verified subject of its certificate.
 pub type TunnelHook = Arc<dyn Fn(Subject, TunnelStream, SocketAddr) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// A peer that was let in by its certificate.
+pub struct Admitted {
+    /// Who it is.
+    pub user: User,
+    /// Whether it may open a tunnel.
+    pub tunnel: bool,
+    /// Ends when the peer is not welcome any more; its connections are closed then.
+    pub revoked: BoxFuture<'static, ()>,
+}
+
+/// Judges clients by certificates that TLS has verified: signed by our CA, and expired by no more than the grace.
+pub trait Peers: Send + Sync + 'static {
+    /// Who the peer is. `None` turns it away: its requests count as anonymous, and it gets no tunnel.
+    fn admit(&self, peer: &Peer) -> Option<Admitted>;
+}
+
+/// Lets everybody in whose certificate has not expired.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unexpired;
+
+impl Peers for Unexpired {
+    fn admit(&self, peer: &Peer) -> Option<Admitted> {
+        peer.expired.is_zero().then(|| Admitted {
+            user: User::of(peer),
+            tunnel: true,
+            revoked: Box::pin(std::future::pending()),
+        })
+    }
+}
 
 /// Who makes a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +72,17 @@ impl User {
         Self {
             name: name.into(),
             groups: groups.iter().map(|g| (*g).to_owned()).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The user that a certificate names. Which certificate it was is noted as Kubernetes notes it.
+    pub fn of(peer: &Peer) -> Self {
+        let credential = format!("X509SHA256={}", peer.fingerprint);
+        Self {
+            name: peer.subject.user.clone(),
+            groups: peer.subject.groups.clone(),
+            extra: BTreeMap::from([(CREDENTIAL_ID.to_owned(), vec![credential])]),
             ..Self::default()
         }
     }
@@ -162,6 +204,8 @@ pub struct Config {
     pub tunnel: Option<TunnelHook>,
     /// Takes connections of pods to an API above.
     pub home: Option<TunnelHook>,
+    /// Judges client certificates.
+    pub peers: Arc<dyn Peers>,
     /// The first 16 bits of service addresses: `a.b.0.0/16`.
     pub service_network: Ipv4Addr,
     /// The port that the service `kubernetes` leads to.
@@ -188,6 +232,7 @@ impl Config {
             tokens: Vec::new(),
             tunnel: None,
             home: None,
+            peers: Arc::new(Unexpired),
             service_network: Ipv4Addr::new(10, 43, 0, 0),
             api_port: 6443,
             limits: Limits::default(),

@@ -28,8 +28,8 @@ mod table;
 mod time;
 
 pub use config::{
-    BoxBody, BoxError, Config, DialError, Limits, NoNodes, NodeDialer, StaticToken, TunnelHook, TunnelStream,
-    User,
+    Admitted, BoxBody, BoxError, Config, DialError, Limits, NoNodes, NodeDialer, Peers, StaticToken,
+    TunnelHook, TunnelStream, Unexpired, User,
 };
 pub use listen::{HOME_ALPN, Listener, ServeError, TUNNEL_ALPN, serve};
 pub use server::ApiServer;

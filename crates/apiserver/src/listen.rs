@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dunlin_base::task::Task;
+use dunlin_pki::{Peer, Subject};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -19,7 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::User;
+use crate::config::Admitted;
 use crate::server::ApiServer;
 
 /// The ALPN name of the tunnel protocol.
@@ -28,12 +29,12 @@ pub const TUNNEL_ALPN: &[u8] = b"dunlin-tunnel/1";
 pub const HOME_ALPN: &[u8] = b"dunlin-home/1";
 /// Headers that are larger are refused.
 const HEADERS: usize = 64 << 10;
+/// How long a client may be silent before the kernel asks whether it still lives, and how often it asks then.
+const QUIET: (std::time::Duration, std::time::Duration) =
+    (std::time::Duration::from_secs(150), std::time::Duration::from_secs(15));
 /// How long open requests may take once the listener is told to stop.
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// How long a connection may be silent before the kernel asks whether its client is still there, and between its
-/// questions; after nine without an answer the connection is at its end.
-const IDLE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// The listener could not start.
 #[derive(Debug, thiserror::Error)]
@@ -116,11 +117,9 @@ async fn connection(
     tls: TlsAcceptor,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let _ = stream.set_nodelay(true);
-    // A client whose machine vanished says nothing, and a session of it would stay for ever.
-    let _ = sockopt::set_socket_keepalive(&stream, true)
-        .and_then(|()| sockopt::set_tcp_keepidle(&stream, IDLE))
-        .and_then(|()| sockopt::set_tcp_keepintvl(&stream, IDLE));
+    if let Err(error) = watched(&stream) {
+        tracing::debug!(%peer, %error, "setting up a connection failed");
+    }
     let handshake = api.inner().config.limits.handshake;
     let stream = match tokio::time::timeout(handshake, tls.accept(stream)).await {
         Ok(Ok(stream)) => stream,
@@ -131,24 +130,34 @@ async fn connection(
         Err(_) => return,
     };
     let session = stream.get_ref().1;
-    let subject = session.peer_certificates().and_then(|chain| chain.first()).and_then(|leaf| {
-        dunlin_pki::peer_subject(leaf)
+    let admitted = session.peer_certificates().and_then(|chain| chain.first()).and_then(|leaf| {
+        let peer = Peer::read(leaf)
             .inspect_err(|error| tracing::warn!(%peer, %error, "a client certificate has no usable subject"))
-            .ok()
+            .ok()?;
+        api.inner().config.peers.admit(&peer)
     });
+    let (user, may_tunnel, revoked) = match admitted {
+        Some(Admitted { user, tunnel, revoked }) => (Some(user), tunnel, revoked),
+        None => (None, false, Box::pin(std::future::pending()) as _),
+    };
     let hook = match session.alpn_protocol() {
         Some(TUNNEL_ALPN) => Some(&api.inner().config.tunnel),
         Some(HOME_ALPN) => Some(&api.inner().config.home),
         _ => None,
     };
     if let Some(hook) = hook {
-        match (subject, hook) {
-            (Some(subject), Some(hook)) => hook(subject, stream, peer).await,
-            _ => tracing::warn!(%peer, "a stream without a client certificate was refused"),
+        match (user, hook) {
+            (Some(user), Some(hook)) if may_tunnel => {
+                let subject = Subject { user: user.name, groups: user.groups };
+                tokio::select! {
+                    () = hook(subject, stream, peer) => {}
+                    () = revoked => tracing::info!(%peer, "stream closed, its certificate is refused now"),
+                }
+            }
+            _ => tracing::debug!(%peer, "a stream without an acceptable client certificate was refused"),
         }
         return;
     }
-    let user = subject.map(|s| User { name: s.user, groups: s.groups, ..User::default() });
     let service = service_fn(move |request: http::Request<Incoming>| {
         let (api, user) = (api.clone(), user.clone());
         async move {
@@ -170,9 +179,7 @@ async fn connection(
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(1000)
-        .max_header_list_size(HEADERS as u32)
-        .keep_alive_interval(std::time::Duration::from_secs(60))
-        .keep_alive_timeout(std::time::Duration::from_secs(30));
+        .max_header_list_size(HEADERS as u32);
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
@@ -181,10 +188,25 @@ async fn connection(
             serving.as_mut().graceful_shutdown();
             serving.await
         }
+        () = revoked => {
+            tracing::info!(%peer, "connection closed, its certificate is refused now");
+            return;
+        }
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "connection ended");
     }
+}
+
+/// Lets the kernel notice that a client is gone. HTTP/2's pings would tell the same at twice the traffic, and a node
+/// that waits for events sends nothing else for hours.
+fn watched(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, QUIET.0)?;
+    sockopt::set_tcp_keepintvl(stream, QUIET.1)?;
+    sockopt::set_tcp_keepcnt(stream, 3)?;
+    Ok(())
 }
 
 /// Keeps the body type of the crate's public surface in one place.

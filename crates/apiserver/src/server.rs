@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -40,6 +41,9 @@ pub struct Inner {
     pub metrics: Metrics,
     pub rbac: Rbac,
     pub addresses: Addresses,
+    /// The revision of the last change of this process that outlives it. A watch that has reached it can go on after a
+    /// restart without a new list.
+    pub durable: AtomicU64,
     sessions: Mutex<JoinSet<()>>,
     sweeper: OnceLock<Task>,
 }
@@ -94,6 +98,7 @@ impl ApiServer {
             rbac: Rbac::new(config.store.clone()),
             addresses: Addresses::new(config.service_network),
             metrics: Metrics::default(),
+            durable: AtomicU64::new(0),
             sessions: Mutex::new(JoinSet::new()),
             sweeper: OnceLock::new(),
             config,

@@ -3,10 +3,8 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use dunlin_agent::{Agent, AgentConfig, AgentHandle, NodeService, RegistrationOptions};
-use dunlin_base::error::chain;
 use dunlin_base::task::Task;
 use dunlin_runtime::Runtime;
 use dunlin_runtime::image::ImageStore;
@@ -16,7 +14,8 @@ use http_body_util::BodyExt;
 
 use crate::error::{Doing, Error};
 use crate::home::Up;
-use crate::join::{self, Membership};
+use crate::join::member::Member;
+use crate::join::{self, Joining};
 use crate::layout::{self, Layout};
 use crate::options::AgentOptions;
 
@@ -42,15 +41,11 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
     let server = server.trim_end_matches('/').to_owned();
     let (host, port) = join::endpoint(&server)?;
 
-    let membership = membership(&layout.agent(), options.token.as_deref(), &server, &node_name).await?;
-    let client = join::client(&server, &membership.ca_pem, Some(&membership), None)?;
-    let home_tls = dunlin_pki::tls::client_config(
-        &membership.ca_pem,
-        Some(&membership.identity()),
-        &[dunlin_apiserver::HOME_ALPN],
-    )
-    .doing("setting up TLS")?;
-    let up = Up { host: host.clone(), port, tls: Arc::new(home_tls) };
+    let file = layout.membership();
+    let joining = Joining { file: &file, server: &server, node_name: &node_name, cluster: false };
+    let member = Member::open(&joining, options.token.as_deref()).await?;
+    let client = member.client()?;
+    let up = Up { host: host.clone(), port, tls: Arc::new(member.tls(&[dunlin_apiserver::HOME_ALPN])?) };
     let home: dunlin_agent::HomeDial = Arc::new(move |uid| {
         let up = up.clone();
         Box::pin(async move { up.dial(uid).await })
@@ -59,13 +54,7 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
         Settings { node_name, labels: options.label.clone(), area: options.area.clone(), home: Some(home) };
     let (_handle, service) = start(&layout, settings, client, format!("{host}:{port}")).await?;
 
-    let tls = dunlin_pki::tls::client_config(
-        &membership.ca_pem,
-        Some(&membership.identity()),
-        &[dunlin_tunnel::ALPN],
-    )
-    .doing("setting up TLS")?;
-    let target = dial::Target { host, port, tls: Arc::new(tls) };
+    let target = dial::Target { host, port, tls: Arc::new(member.tls(&[dunlin_tunnel::ALPN])?) };
     let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let service = service.clone();
         async move {
@@ -73,41 +62,9 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
             Ok::<_, std::convert::Infallible>(service.handle(request).await)
         }
     });
-    let _tunnel = Task::spawn("tunnel", dial::run(target, service));
+    let _tunnel = Task::spawn("tunnel", dial::run_with(target, service, options.tunnel.dialling()));
+    let _rotation = Task::spawn("certificate", async move { member.rotate().await });
     crate::shutdown::requested().await
-}
-
-/// What an earlier join left, renewed when it is due; else a new join. A server out of reach does not keep an agent
-/// that has joined once from starting: its pods come first.
-pub(crate) async fn membership(
-    folder: &Path,
-    token: Option<&str>,
-    server: &str,
-    node_name: &str,
-) -> Result<Membership, Error> {
-    if let Some(kept) = Membership::load(folder, server, node_name) {
-        let due = kept.identity().renew_at().map(|at| at <= std::time::SystemTime::now()).unwrap_or(true);
-        if !due {
-            return Ok(kept);
-        }
-        return match tokio::time::timeout(Duration::from_secs(20), join::renew(folder, &kept)).await {
-            Ok(Ok(renewed)) => Ok(renewed),
-            Ok(Err(error)) => {
-                tracing::warn!(
-                    error = chain(&error),
-                    "renewing the node's certificate failed, going on with the old one"
-                );
-                Ok(kept)
-            }
-            Err(_) => Ok(kept),
-        };
-    }
-    let token = token.ok_or_else(|| {
-        Error::Input(format!(
-            "this machine has not joined {server} yet: give --token (see `dunlin token create` there)"
-        ))
-    })?;
-    join::join(folder, server, token, node_name).await
 }
 
 /// Starts the node half on this machine.

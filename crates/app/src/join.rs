@@ -1,9 +1,14 @@
-//! How an agent, or a server below another, joins: it pins the server's CA by the token, asks for a certificate, and keeps it.
+//! How a machine or a cluster joins a server: it pins the server's CA by the token, asks for a certificate, and keeps it
+//! in a file of its own. The key is made here and never leaves the machine.
 //!
-//! The key is made here and never leaves the machine.
+//! What keeps a membership good while it is used is in [`member`].
+
+pub mod member;
 
 use std::path::Path;
+use std::time::Duration;
 
+use dunlin_api::names::user::{GROUP_CLUSTERS, GROUP_NODES, node};
 use dunlin_api::token::JoinToken;
 use dunlin_pki::Identity;
 use serde::{Deserialize, Serialize};
@@ -12,7 +17,15 @@ use crate::error::{Doing, Error};
 use crate::layout::{private_folder, write_atomically};
 use crate::server::signer;
 
-/// What is kept of the server above: the CA, and the certificate that makes it a node there.
+/// How long a connection to the API may take to be made.
+const CONNECT: Duration = Duration::from_secs(20);
+/// How long nothing may be heard on a connection to the API before the kernel asks whether the other side still lives,
+/// and how often it asks. Whoever waits for events on it would otherwise wait forever when a link is cut.
+const QUIET: (Duration, Duration) = (Duration::from_secs(120), Duration::from_secs(15));
+/// How long what was sent may stay unacknowledged.
+const UNHEARD: Duration = Duration::from_secs(60);
+
+/// What the joining side keeps of its server: the CA, and the certificate that makes it a node there.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Membership {
@@ -20,6 +33,9 @@ pub struct Membership {
     pub server: String,
     /// The node's name there.
     pub node_name: String,
+    /// Whether the node stands for a cluster.
+    #[serde(default)]
+    pub cluster: bool,
     /// The CA's certificate.
     pub ca_pem: String,
     /// The node's certificate.
@@ -28,96 +44,148 @@ pub struct Membership {
     pub key_pem: String,
 }
 
+/// What is to be joined, as what, and where that is kept.
+#[derive(Debug, Clone)]
+pub struct Joining<'a> {
+    /// The membership's file.
+    pub file: &'a Path,
+    /// The server's URL.
+    pub server: &'a str,
+    /// The node's name there.
+    pub node_name: &'a str,
+    /// Whether the node stands for a cluster; the token must be for that.
+    pub cluster: bool,
+}
+
 impl Membership {
     /// The certificate and key as an identity.
     pub fn identity(&self) -> Identity {
         Identity { cert_pem: self.cert_pem.clone(), key_pem: self.key_pem.clone() }
     }
 
-    fn file(folder: &Path) -> std::path::PathBuf {
-        folder.join("membership.json")
-    }
-
-    /// What an earlier join left in `folder`, if it is for this server and node.
-    pub fn load(folder: &Path, server: &str, node_name: &str) -> Option<Self> {
-        let bytes = std::fs::read(Self::file(folder)).ok()?;
+    /// What an earlier join left, if it is for this server, name and kind.
+    pub fn load(joining: &Joining<'_>) -> Option<Self> {
+        let bytes = std::fs::read(joining.file).ok()?;
         let kept: Self = serde_json::from_slice(&bytes).ok()?;
-        (kept.server == server && kept.node_name == node_name).then_some(kept)
+        let same = kept.server == joining.server
+            && kept.node_name == joining.node_name
+            && kept.cluster == joining.cluster;
+        same.then_some(kept)
     }
 
-    fn save(&self, folder: &Path) -> Result<(), Error> {
-        private_folder(folder)?;
+    fn save(&self, file: &Path) -> Result<(), Error> {
         let bytes = serde_json::to_vec(self).doing("writing the node's certificate")?;
-        write_atomically(&Self::file(folder), &bytes, 0o600)
+        private_folder(file.parent().unwrap_or(Path::new(".")))?;
+        write_atomically(file, &bytes, 0o600)
     }
 }
 
-/// Joins `server` with `token` under `node_name`.
+fn groups(cluster: bool) -> Vec<String> {
+    let all = [GROUP_NODES, GROUP_CLUSTERS];
+    all[..=usize::from(cluster)].iter().map(|g| (*g).to_owned()).collect()
+}
+
+/// The name of a signing request: with the time, because a request of an earlier try stays on the server for a while,
+/// and with something random, because the time may be wrong.
+fn request_name(node_name: &str) -> Result<String, Error> {
+    let mut bytes = [0u8; 4];
+    getrandom::fill(&mut bytes)
+        .map_err(|e| std::io::Error::other(e.to_string()))
+        .doing("drawing the name of the request")?;
+    let millis = std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_millis());
+    Ok(format!("node-{node_name}-{millis}-{:08x}", u32::from_le_bytes(bytes)))
+}
+
+/// Joins with `token`.
 ///
 /// # Errors
 /// When the token is malformed, pins another CA, or is refused; when the server cannot be reached.
-pub async fn join(folder: &Path, server: &str, token: &str, node_name: &str) -> Result<Membership, Error> {
+pub async fn join(joining: &Joining<'_>, token: &str) -> Result<Membership, Error> {
+    let Joining { file, server, node_name, cluster } = *joining;
+    let purpose = if cluster { "cluster" } else { "node" };
     let token: JoinToken = token.parse().map_err(|e| {
         Error::Input(format!(
-            "the join token is malformed: {e}; `dunlin token create` on the server prints one"
+            "the join token is malformed: {e}; `dunlin token create --for {purpose}` on the server prints one"
         ))
     })?;
     let ca_pem = fetch_ca(server, &token).await?;
-    let (key_pem, csr) = Identity::new_csr(&format!("system:node:{node_name}"), &["system:nodes".to_owned()])
-        .doing("making the node's key")?;
-    let client = client(server, &ca_pem, None, Some(token.bearer()))?;
-    // The name carries the time, because a request of an earlier try stays on the server for a while.
-    let name = format!("node-{node_name}-{}", std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_millis()));
-    let cert_pem = signer::request(client, &name, &csr).await.map_err(|error| match error {
+    let (key_pem, csr) =
+        Identity::new_csr(&node(node_name), &groups(cluster)).doing("making the node's key")?;
+    let tls = dunlin_pki::tls::client_config(&ca_pem, None, &[b"http/1.1"]).doing("setting up TLS")?;
+    let client = client(server, tls, Some(token.bearer()))?;
+    let signed = signer::request(client, &request_name(node_name)?, &csr).await;
+    let cert_pem = signed.map_err(|error| match error {
         kube::Error::Api(status) if status.code == 401 => Error::Token { server: server.to_owned() },
         other => Error::Step { doing: format!("joining {server} as {node_name}"), source: other.into() },
     })?;
-    let membership =
-        Membership { server: server.to_owned(), node_name: node_name.to_owned(), ca_pem, cert_pem, key_pem };
-    membership.save(folder)?;
-    tracing::info!(server, node_name, "joined");
+    let membership = Membership {
+        server: server.to_owned(),
+        node_name: node_name.to_owned(),
+        cluster,
+        ca_pem,
+        cert_pem,
+        key_pem,
+    };
+    membership.save(file)?;
+    tracing::info!(server, node_name, cluster, "joined");
     Ok(membership)
 }
 
-/// Renews the certificate when 70 % of its life have passed; a failure leaves the old one in use.
-pub async fn renew(folder: &Path, membership: &Membership) -> Result<Membership, Error> {
-    let user = format!("system:node:{}", membership.node_name);
-    let (key_pem, csr) =
-        Identity::new_csr(&user, &["system:nodes".to_owned()]).doing("making the node's key")?;
-    let client = client(&membership.server, &membership.ca_pem, Some(membership), None)?;
-    let millis = std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_millis());
-    let name = format!("renew-{}-{millis}", membership.node_name);
-    let cert_pem = signer::request(client, &name, &csr).await.doing("renewing the node's certificate")?;
+/// Asks for the next certificate by the present one, and keeps it.
+///
+/// # Errors
+/// When the server refuses or cannot be reached; the old one stays in use.
+pub async fn renew(file: &Path, membership: &Membership) -> Result<Membership, kube::Error> {
+    let failed = |error: Error| kube::Error::Service(Box::new(error));
+    let user = node(&membership.node_name);
+    let (key_pem, csr) = Identity::new_csr(&user, &groups(membership.cluster))
+        .doing("making the node's key")
+        .map_err(failed)?;
+    let tls =
+        dunlin_pki::tls::client_config(&membership.ca_pem, Some(&membership.identity()), &[b"http/1.1"])
+            .doing("setting up TLS")
+            .map_err(failed)?;
+    let client = client(&membership.server, tls, None).map_err(failed)?;
+    let name = request_name(&membership.node_name).map_err(failed)?;
+    let cert_pem = signer::request(client, &name, &csr).await?;
     let renewed = Membership { cert_pem, key_pem, ..membership.clone() };
-    renewed.save(folder)?;
+    renewed.save(file).map_err(failed)?;
+    tracing::info!(server = membership.server, node_name = membership.node_name, "certificate renewed");
     Ok(renewed)
 }
 
-/// A client of the API at `server` that trusts `ca_pem` only.
+/// A client of the API at `server` by this TLS configuration, whose certificate may change while it is used.
 pub fn client(
     server: &str,
-    ca_pem: &str,
-    membership: Option<&Membership>,
+    tls: rustls::ClientConfig,
     bearer: Option<String>,
 ) -> Result<kube::Client, Error> {
-    use base64::Engine;
+    use hyper_util::client::legacy;
+    use kube::client::ConfigExt;
     let url =
         server.parse().map_err(|e| Error::Input(format!("the server's URL {server:?} is wrong: {e}")))?;
     let mut config = kube::Config::new(url);
-    config.root_cert = Some(
-        dunlin_pki::tls::certificates(ca_pem)
-            .doing("reading the server's CA")?
-            .iter()
-            .map(|der| der.to_vec())
-            .collect(),
-    );
-    if let Some(membership) = membership {
-        let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
-        config.auth_info.client_certificate_data = Some(encode(&membership.cert_pem));
-        config.auth_info.client_key_data = Some(encode(&membership.key_pem).into());
-    }
     config.auth_info.token = bearer.map(Into::into);
-    kube::Client::try_from(config).doing(format!("setting up the client of {server}"))
+    let mut http = legacy::connect::HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_connect_timeout(Some(CONNECT));
+    http.set_keepalive(Some(QUIET.0));
+    http.set_keepalive_interval(Some(QUIET.1));
+    http.set_keepalive_retries(Some(3));
+    http.set_tcp_user_timeout(Some(UNHEARD));
+    let https = hyper_rustls::HttpsConnector::from((http, tls));
+    let hyper = legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+        .timer(hyper_util::rt::TokioTimer::new())
+        // A connection that carries watches only would count as idle, and every watch would begin with a handshake.
+        .pool_idle_timeout(None)
+        .build(https);
+    let auth = config.auth_layer().doing(format!("setting up the client of {server}"))?;
+    let service = tower::ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(auth)
+        .service(tower::util::MapErr::new(hyper, |e: legacy::Error| Box::new(e) as tower::BoxError));
+    Ok(kube::client::ClientBuilder::new(service, "default").build())
 }
 
 /// Fetches the CA over a connection that is trusted only if its chain ends in the CA that the token pins.

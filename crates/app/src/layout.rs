@@ -70,9 +70,14 @@ impl Layout {
         self.root.join("agent")
     }
 
-    /// What the uplink keeps: its identity in the parent's cluster.
+    /// What this server's uplink has joined.
     pub fn uplink(&self) -> PathBuf {
-        self.root.join("uplink")
+        self.root.join("uplink/membership.json")
+    }
+
+    /// What the agent has joined.
+    pub fn membership(&self) -> PathBuf {
+        self.agent().join("membership.json")
     }
 
     /// The image store.

@@ -2,6 +2,8 @@
 //!
 //! Raw values come in as [`Choices`] from each source, are laid over each other, and become options that are valid.
 
+pub mod times;
+
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -47,6 +49,10 @@ pub struct Choices {
     pub label: Vec<String>,
     /// Log filter.
     pub log: Option<String>,
+    /// Lives of certificates. In the file only.
+    pub certificates: times::Certificates,
+    /// How tunnels are watched. In the file only.
+    pub tunnel: times::Tunnel,
 }
 
 impl Choices {
@@ -88,6 +94,8 @@ impl Choices {
             token: self.token.or(below.token),
             label: list(self.label, below.label),
             log: self.log.or(below.log),
+            certificates: below.certificates,
+            tunnel: below.tunnel,
         }
     }
 
@@ -124,6 +132,10 @@ pub struct ServerOptions {
     pub expose: Option<String>,
     /// Join token of the parent; needed once.
     pub token: Option<String>,
+    /// Lives of certificates.
+    pub certificates: times::Certificates,
+    /// How tunnels are watched.
+    pub tunnel: times::Tunnel,
 }
 
 impl From<Choices> for ServerOptions {
@@ -141,6 +153,8 @@ impl From<Choices> for ServerOptions {
             parent: choices.parent,
             expose: choices.expose,
             token: choices.token,
+            certificates: choices.certificates,
+            tunnel: choices.tunnel,
         }
     }
 }
@@ -160,6 +174,8 @@ pub struct AgentOptions {
     pub label: Vec<String>,
     /// Where this machine is.
     pub area: Option<String>,
+    /// How the tunnel is watched.
+    pub tunnel: times::Tunnel,
 }
 
 impl From<Choices> for AgentOptions {
@@ -171,6 +187,7 @@ impl From<Choices> for AgentOptions {
             node_name: choices.node_name,
             label: choices.label,
             area: choices.area,
+            tunnel: choices.tunnel,
         }
     }
 }
@@ -189,6 +206,12 @@ mod tests {
         let options = ServerOptions::from(flags.over(Choices::read(&file).unwrap()));
         assert_eq!((options.listen.as_str(), options.node_name.as_deref()), ("127.0.0.1:2", Some("gate")));
         assert_eq!(options.label, ["a=b"]);
+        std::fs::write(&file, "certificates: {life: 90d}\ntunnel: {ping: 5s}\n").unwrap();
+        let options = ServerOptions::from(Choices::default().over(Choices::read(&file).unwrap()));
+        assert_eq!(options.certificates.life().as_secs(), 90 * 86_400);
+        assert_eq!(options.tunnel.accepting().ping.as_secs(), 5);
+        std::fs::write(&file, "certificates: {life: soon}\n").unwrap();
+        assert!(Choices::read(&file).unwrap_err().to_string().contains("soon"));
         std::fs::write(&file, "node-nam: gate\n").unwrap();
         let error = Choices::read(&file).unwrap_err().to_string();
         assert!(error.contains("node-nam") && error.contains("config.yaml"), "{error}");

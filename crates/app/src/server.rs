@@ -4,8 +4,10 @@
 //! second server on the same machine is told before anything is written.
 
 mod access;
+mod certificates;
 mod dialer;
 mod heartbeat;
+mod rotation;
 pub mod signer;
 mod uplink;
 
@@ -20,9 +22,13 @@ use dunlin_store::sqlite::SqliteStore;
 use dunlin_tunnel::accept::Tunnels;
 use tokio::net::TcpListener;
 
+use certificates::Certificates;
+
 use crate::agent;
 use crate::error::{Doing, Error};
 use crate::home::Carrier;
+use crate::join::Joining;
+use crate::join::member::Member;
 use crate::layout::Layout;
 use crate::options::ServerOptions;
 
@@ -59,29 +65,50 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
     let store = SqliteStore::open(layout.database(), Default::default())
         .doing(format!("opening the store {}", layout.database().display()))?;
 
-    let tunnels = Arc::new(Tunnels::new(Default::default()));
+    let own_node = (!options.no_agent).then(|| node_name.clone());
+    let life = options.certificates.life();
+    let certificates = Arc::new(Certificates::new(own_node.clone()));
+    let tunnels = Arc::new(Tunnels::new(options.tunnel.accepting()));
     let local: dialer::LocalNode = Arc::new(OnceLock::new());
     let dialer = Arc::new(dialer::Dialer { tunnels: tunnels.clone(), local: local.clone() });
     let mut config = Config::new(Arc::new(store), issuer, ISSUER, authority.ca_pem(), dialer.clone());
     config.api_port = address.port();
     config.tunnel = Some(tunnel_hook(tunnels.clone()));
+    config.peers = certificates.clone();
     let carrier: Arc<OnceLock<Arc<Carrier>>> = Arc::default();
     config.home = Some(home_hook(carrier.clone()));
     let api = ApiServer::new(config);
     api.bootstrap().await.doing("preparing the API's first objects")?;
 
-    let identity = authority
-        .issue_server(&names(address, &options, &node_name))
-        .doing("issuing the server's certificate")?;
+    let serving = rotation::Serving::new(authority.clone(), names(address, &options, &node_name), life)?;
     let alpn: &[&[u8]] = &[b"h2", b"http/1.1", dunlin_tunnel::ALPN, dunlin_apiserver::HOME_ALPN];
-    let tls = dunlin_pki::tls::server_config(authority.ca_pem(), &identity, alpn).doing("setting up TLS")?;
-    access::write_kubeconfig(&layout, &authority, &access::url(address, &options.advertise), &cluster)?;
+    let grace = options.certificates.grace();
+    let tls = dunlin_pki::tls::server_config_with(authority.ca_pem(), serving.identity(), alpn, grace)
+        .doing("setting up TLS")?;
+    let administrator = access::Administrator {
+        layout: layout.clone(),
+        authority: authority.clone(),
+        url: access::url(address, &options.advertise),
+        cluster: cluster.clone(),
+        life,
+    };
+    let kubeconfig = administrator.write_kubeconfig()?;
 
     let as_user = |name: &str| kube::Client::new(api.clone().as_user(User::in_process(name)), "default");
     access::ensure_token(&layout, &authority, as_user("dunlin:bootstrap")).await?;
-    let own_node = (!options.no_agent).then(|| node_name.clone());
+    certificates.load(as_user("dunlin:signer")).await?;
+    let signer = signer::Signer {
+        client: as_user("dunlin:signer"),
+        authority: authority.clone(),
+        certificates: certificates.clone(),
+        life,
+    };
+    let nodes = as_user("dunlin:signer");
     let _tasks = [
-        Task::spawn("signer", signer::run(as_user("dunlin:signer"), authority.clone())),
+        Task::spawn("signer", signer::run(signer)),
+        Task::spawn("node certificates", async move { certificates::follow(nodes, &certificates).await }),
+        Task::spawn("serving certificate", serving.rotate()),
+        Task::spawn("administrator", administrator.rotate(kubeconfig)),
         Task::spawn(
             "heartbeat",
             heartbeat::run(as_user("dunlin:heartbeat"), tunnels.clone(), own_node.clone()),
@@ -104,9 +131,10 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
     let mut _uplink = None;
     if let Some(parent) = &options.parent {
         let server = parent.trim_end_matches('/').to_owned();
-        let membership =
-            agent::membership(&layout.uplink(), options.token.as_deref(), &server, &cluster).await?;
-        let parent = uplink::Parent { membership, area: options.area.clone() };
+        let file = layout.uplink();
+        let joining = Joining { file: &file, server: &server, node_name: &cluster, cluster: true };
+        let member = Member::open(&joining, options.token.as_deref()).await?;
+        let parent = uplink::Parent { member, area: options.area.clone() };
         let running = uplink::start(parent, as_user("dunlin:uplink"), driver.scheduler(), dialer)?;
         if home.up.set((running.handle.clone(), running.up.clone())).is_err() {
             tracing::error!("the uplink was started twice");

@@ -7,6 +7,7 @@ use clap_complete::Shell;
 use dunlin_app::options::Choices;
 use dunlin_client::Output;
 use dunlin_client::replicate::Across;
+use dunlin_client::token::Purpose;
 
 /// An orchestrator for the edge: one binary that turns small machines into something kubectl can drive.
 #[derive(Debug, Parser)]
@@ -316,9 +317,12 @@ pub enum Token {
         /// How long it is valid: 30m, 24h, 7d
         #[arg(long, default_value = "24h")]
         ttl: String,
-        /// For what
-        #[arg(long = "for", default_value = "node", value_parser = ["node", "cluster"])]
-        purpose: String,
+        /// What may join with it: a machine, or a whole cluster
+        #[arg(long = "for", default_value = "node", value_name = "node|cluster")]
+        purpose: Purpose,
+        /// What people should know about it
+        #[arg(long, value_name = "TEXT")]
+        description: Option<String>,
     },
     /// List tokens
     List {

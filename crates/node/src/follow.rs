@@ -10,6 +10,10 @@ use futures_util::StreamExt;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+/// A watch that lived this long has worked, also if nothing happened: the next one begins at once.
+pub(crate) const LIVED: Duration = Duration::from_secs(30);
 
 /// What is known of the object.
 #[derive(Debug, Clone)]
@@ -72,10 +76,15 @@ async fn watch<K>(
             Err(error) => {
                 tracing::debug!(error = dunlin_base::error::chain(&error), "watch was refused");
                 tokio::time::sleep(backoff.next_delay()).await;
-                return;
+                // What the API refuses needs a new list; where nobody answered, the watch goes on from here later.
+                if matches!(error, kube::Error::Api(_)) {
+                    return;
+                }
+                continue;
             }
         };
         let mut stream = std::pin::pin!(stream);
+        let begun = Instant::now();
         let mut progressed = false;
         while let Some(event) = stream.next().await {
             match event {
@@ -94,7 +103,9 @@ async fn watch<K>(
             progressed = true;
             backoff.reset();
         }
-        if !progressed {
+        if begun.elapsed() >= LIVED {
+            backoff.reset();
+        } else if !progressed {
             tokio::time::sleep(backoff.next_delay()).await;
         }
     }

@@ -12,8 +12,10 @@ use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use tokio::time::Instant;
 
 use crate::backend::{PodBackend, PodEvent, PodRef};
+use crate::follow::LIVED;
 
 /// Follows the pods of `node` and tells `backend`.
 pub fn start(client: Client, node: &str, backend: Arc<dyn PodBackend>) -> Task {
@@ -56,10 +58,16 @@ async fn watch(
             Err(error) => {
                 tracing::debug!(error = dunlin_base::error::chain(&error), "watching pods failed");
                 tokio::time::sleep(backoff.next_delay()).await;
-                return;
+                // What the API refuses needs a new list. Where nobody answered, a watch can go on from here later, also
+                // when the server has been restarted meanwhile.
+                if matches!(error, kube::Error::Api(_)) {
+                    return;
+                }
+                continue;
             }
         };
         let mut stream = std::pin::pin!(stream);
+        let begun = Instant::now();
         let mut progressed = false;
         while let Some(event) = stream.next().await {
             let events = match event {
@@ -84,7 +92,9 @@ async fn watch(
             progressed = true;
             backoff.reset();
         }
-        if !progressed {
+        if begun.elapsed() >= LIVED {
+            backoff.reset();
+        } else if !progressed {
             tokio::time::sleep(backoff.next_delay()).await;
         }
     }

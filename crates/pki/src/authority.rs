@@ -19,8 +19,8 @@ use crate::{Error, Identity, Subject, clock, files};
 
 /// How long the CA is valid.
 const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-/// How long a server certificate is valid; each start issues a fresh one.
-const SERVER_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How long a certificate is valid unless told otherwise.
+pub const LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How far certificates are backdated at most. A tenth of a shorter life: 70 % of it must lie ahead when it begins.
 const BACKDATED: Duration = Duration::from_secs(3600);
 /// The largest signing request that is read; a real one has less than 1 KiB.
@@ -99,8 +99,8 @@ impl Authority {
     ///
     /// # Errors
     /// When a name cannot stand in a certificate.
-    pub fn issue_server(&self, names: &[String]) -> Result<Identity, Error> {
-        let mut params = valid_for(SERVER_LIFE, Some(self.end))?;
+    pub fn issue_server(&self, names: &[String], life: Duration) -> Result<Identity, Error> {
+        let mut params = valid_for(life, Some(self.end))?;
         distinguished_name(&mut params, "dunlin", &[])?;
         for name in names {
             params.subject_alt_names.push(match name.parse::<IpAddr>() {
@@ -117,7 +117,7 @@ impl Authority {
     /// A client certificate.
     ///
     /// # Errors
-    /// When it cannot be made; it can name one group at most.
+    /// When it cannot be made; it can name two groups at most.
     pub fn issue_client(&self, user: &str, groups: &[String], life: Duration) -> Result<Identity, Error> {
         let mut params = valid_for(life, Some(self.end))?;
         distinguished_name(&mut params, user, groups)?;
@@ -217,6 +217,12 @@ mod tests {
             (subject.user.as_str(), subject.groups),
             ("system:node:b", vec!["system:nodes".to_owned()])
         );
+        let two = ["system:nodes".to_owned(), "dunlin:clusters".to_owned()];
+        let (_, csr) = Identity::new_csr("system:node:c", &two).unwrap();
+        assert_eq!(Authority::csr_subject(&csr).unwrap().groups, two);
+        let pem = again.sign_client_csr(&csr, "system:node:c", &two, CA_LIFE).unwrap();
+        let der = crate::tls::certificates(&pem).unwrap();
+        assert_eq!(crate::peer_subject(&der[0]).unwrap().groups, two);
         assert!(Authority::csr_subject("nonsense").is_err());
         assert!(again.sign_client_csr(&"x".repeat(20_000), "a", &[], CA_LIFE).is_err());
     }

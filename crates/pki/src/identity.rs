@@ -6,7 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rcgen::{CertificateParams, DnType, KeyPair};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::{Error, Subject, files, tls};
+use crate::{Error, Subject, clock, files, tls};
+
+/// The part of its life after which a certificate is renewed.
+const RENEWED: f64 = 0.7;
 
 /// A certificate chain (leaf first) and the leaf's key, as PEM.
 #[derive(Clone)]
@@ -51,7 +54,29 @@ impl Identity {
     pub fn renew_at(&self) -> Result<SystemTime, Error> {
         let (from, to) = self.validity()?;
         let life = to.duration_since(from).unwrap_or_default();
-        Ok(from + life.mul_f64(0.7))
+        Ok(from + life.mul_f64(RENEWED))
+    }
+
+    /// How long there is until it should be renewed, by our clock; `None` if our clock cannot know. A clock that says
+    /// that the certificate is not valid yet knows nothing of its end either.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn renew_in(&self) -> Result<Option<Duration>, Error> {
+        let now = clock::now();
+        if now < self.validity()?.0 {
+            return Ok(None);
+        }
+        Ok(Some(self.renew_at()?.duration_since(now).unwrap_or_default()))
+    }
+
+    /// 70 % of its life: when a certificate that has just been issued should be renewed, whatever our clock says.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn renew_after(&self) -> Result<Duration, Error> {
+        let (from, to) = self.validity()?;
+        Ok(to.duration_since(from).unwrap_or_default().mul_f64(RENEWED))
     }
 
     /// Whom the certificate names.
@@ -99,18 +124,22 @@ pub(crate) fn validity(der: &[u8]) -> Result<(SystemTime, SystemTime), Error> {
     Ok((time(validity.not_before.timestamp()), time(validity.not_after.timestamp())))
 }
 
-/// Sets the subject of a certificate or request. A certificate of ours names one group at most.
+/// `organizationName` as an attribute of its own, because rcgen keeps one value for each kind of attribute.
+const SECOND_ORGANIZATION: [u64; 4] = [2, 5, 4, 10];
+
+/// Sets the subject of a certificate or request. A certificate of ours names two groups at most.
 pub(crate) fn distinguished_name(
     params: &mut CertificateParams,
     user: &str,
     groups: &[String],
 ) -> Result<(), Error> {
-    if groups.len() > 1 {
-        return Err(Error::malformed("subject", "a certificate names one group at most"));
+    if groups.len() > 2 {
+        return Err(Error::malformed("subject", "a certificate names two groups at most"));
     }
     params.distinguished_name = rcgen::DistinguishedName::new();
-    if let Some(group) = groups.first() {
-        params.distinguished_name.push(DnType::OrganizationName, group.as_str());
+    let kinds = [DnType::OrganizationName, DnType::CustomDnType(SECOND_ORGANIZATION.to_vec())];
+    for (kind, group) in kinds.into_iter().zip(groups) {
+        params.distinguished_name.push(kind, group.as_str());
     }
     params.distinguished_name.push(DnType::CommonName, user);
     Ok(())

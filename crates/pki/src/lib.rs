@@ -11,9 +11,9 @@ pub mod jwt;
 mod subject;
 pub mod tls;
 
-pub use authority::Authority;
+pub use authority::{Authority, LIFE};
 pub use identity::Identity;
-pub use subject::{Subject, peer_subject};
+pub use subject::{Peer, Subject, peer_subject};
 
 /// The longest certificate, key or request that is looked at, bytes. Ours have about 1 KiB.
 const LIMIT: usize = 64 * 1024;

@@ -1,8 +1,10 @@
 //! Whom a certificate names: the common name is the user, each organisation a group, as Kubernetes has it.
 
+use std::time::{Duration, SystemTime};
+
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 
-use crate::Error;
+use crate::{Error, clock, identity, tls};
 
 /// A user and its groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,4 +40,29 @@ pub fn peer_subject(der: &[u8]) -> Result<Subject, Error> {
         return Err(Error::malformed("certificate", "it has no common name"));
     }
     Ok(subject)
+}
+
+/// What a client's certificate says besides whom it names. TLS has verified it, the grace for expired ones included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Whom it names.
+    pub subject: Subject,
+    /// SHA-256 of the certificate's DER, hexadecimal.
+    pub fingerprint: String,
+    /// How long ago it has expired; zero if it has not.
+    pub expired: Duration,
+}
+
+impl Peer {
+    /// Reads a DER certificate and judges its end by our clock.
+    ///
+    /// # Errors
+    /// When the bytes are no certificate, or it names nobody.
+    pub fn read(der: &[u8]) -> Result<Self, Error> {
+        let subject = peer_subject(der)?;
+        let (not_before, not_after) = identity::validity(der)?;
+        let at = clock::judged_at(SystemTime::now(), not_before);
+        let expired = at.duration_since(not_after).unwrap_or_default();
+        Ok(Self { subject, fingerprint: tls::fingerprint(der), expired })
+    }
 }

@@ -129,7 +129,12 @@ fn client(
         .dangerous()
         .with_custom_certificate_verifier(verifier);
     let mut config = match identity {
-        Some(identity) => builder.with_client_cert_resolver(identity),
+        Some(identity) => {
+            let mut config = builder.with_client_cert_resolver(identity);
+            // A resumed session would stand for the certificate that began it, after that one was replaced.
+            config.resumption = rustls::client::Resumption::disabled();
+            config
+        }
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = protocols(alpn);

@@ -35,13 +35,24 @@ impl Dunlin {
     /// # Errors
     /// When it does not come up; the message holds its log.
     pub fn server(lan: &Lan, more: &[&str]) -> Result<Self> {
+        let server = Self::lone_server(lan, more)?;
+        server.wait_for_node("")?;
+        Ok(server)
+    }
+
+    /// Starts a server on a new machine of `lan` and waits until its API answers; it may be told to run no agent.
+    ///
+    /// # Errors
+    /// When it does not come up; the message holds its log.
+    pub fn lone_server(lan: &Lan, more: &[&str]) -> Result<Self> {
         let host = lan.host()?;
         let listen = format!("{}:6443", host.address);
         let mut args = vec!["server".to_owned(), "--listen".to_owned(), listen];
         args.extend(more.iter().map(|w| (*w).to_owned()));
         let mut server = Self { host, data: tempfile::tempdir()?, args, process: None };
         server.start()?;
-        server.wait_for_node("")?;
+        wait::until("the API answering", PATIENCE, || server.kubectl().run(&["get", "namespaces"]))
+            .with_context(|| format!("the log of {:?}:\n{}", server.args, tail(&server.log())))?;
         Ok(server)
     }
 
@@ -52,15 +63,23 @@ impl Dunlin {
     pub fn agent(lan: &Lan, server: &Self, name: &str, more: &[&str]) -> Result<Self> {
         let token =
             std::fs::read_to_string(server.data.path().join("token")).context("reading the join token")?;
+        let agent = Self::agent_with(lan, server, name, token.trim(), more)?;
+        server.wait_for_node(name)?;
+        Ok(agent)
+    }
+
+    /// Starts an agent with this token on a new machine of `lan`, and does not wait.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn agent_with(lan: &Lan, server: &Self, name: &str, token: &str, more: &[&str]) -> Result<Self> {
         let host = lan.host()?;
         let url = format!("https://{}:6443", server.host.address);
-        let mut args: Vec<String> = ["agent", "--server", &url, "--token", token.trim(), "--node-name", name]
-            .map(str::to_owned)
-            .into();
+        let mut args: Vec<String> =
+            ["agent", "--server", &url, "--token", token, "--node-name", name].map(str::to_owned).into();
         args.extend(more.iter().map(|w| (*w).to_owned()));
         let mut agent = Self { host, data: tempfile::tempdir()?, args, process: None };
         agent.start()?;
-        server.wait_for_node(name)?;
         Ok(agent)
     }
 

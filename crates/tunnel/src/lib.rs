@@ -30,7 +30,7 @@ const STREAMS: u32 = 1024;
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// How often the calling side pings an idle connection. NAT entries for TCP live for minutes at least, and every
-    /// ping costs a metered link about 150 bytes.
+    /// ping costs a metered link about 280 bytes with its answer and their acknowledgements.
     pub ping: Duration,
     /// How long a ping may stay unanswered before the connection counts as lost.
     pub timeout: Duration,
@@ -38,6 +38,6 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ping: Duration::from_secs(15), timeout: Duration::from_secs(10) }
+        Self { ping: Duration::from_secs(20), timeout: Duration::from_secs(10) }
     }
 }

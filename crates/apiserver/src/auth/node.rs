@@ -1,8 +1,9 @@
 //! What a node may do: look after itself, its pods, and what those pods refer to. Nothing else.
 //!
 //! Following Kubernetes' node authorizer, but without a graph in memory: the pods of the node are read when a node asks for
-//! something that only a pod can give it the right to.
+//! something that only a pod can give it the right to. `docs/nodes.md` lists what a node that was broken into can do.
 
+use dunlin_api::names::user::GROUP_CLUSTERS;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
@@ -30,7 +31,8 @@ impl Authorizer for NodeAuthorizer<'_> {
     fn allows<'a>(&'a self, user: &'a User, asked: &'a Asked, _: &'a str) -> BoxFuture<'a, Result<bool>> {
         Box::pin(async move {
             match node_of(user) {
-                Some(node) if asked.is_resource => self.may(node, asked).await,
+                Some(node) if asked.is_resource => Ok(self.may(node, asked).await?
+                    || (user.in_group(GROUP_CLUSTERS) && self.cluster_may(node, asked).await?)),
                 _ => Ok(false),
             }
         })
@@ -44,14 +46,17 @@ impl NodeAuthorizer<'_> {
         let reads = matches!(asked.verb, "get" | "list" | "watch");
         let own = name == node;
         Ok(match (asked.group.as_str(), asked.resource.as_str(), asked.sub.as_deref()) {
-            ("", "nodes", None) => reads || asked.verb == "create" || (own && asked.verb != "delete"),
+            ("", "nodes", None) => {
+                reads || asked.verb == "create" || (own && matches!(asked.verb, "update" | "patch"))
+            }
             ("", "nodes", Some("status")) => own,
             ("coordination.k8s.io", "leases", None) => {
                 namespace == "kube-node-lease" && (own || asked.verb == "create")
             }
             ("", "pods", None) => match asked.verb {
-                "list" | "watch" if name.is_empty() => asked.node.as_deref() == Some(node),
-                "get" | "list" | "watch" | "delete" => self.runs(node, namespace, name).await?,
+                // By name alone they would also show a later pod of that name, on whichever node.
+                "list" | "watch" => asked.node.as_deref() == Some(node),
+                "get" | "delete" => self.runs(node, namespace, name).await?,
                 _ => false,
             },
             ("", "pods", Some("status" | "eviction")) => self.runs(node, namespace, name).await?,
@@ -79,6 +84,35 @@ impl NodeAuthorizer<'_> {
         })
     }
 
+    /// What a node that stands for a cluster may do besides: write its own summary, and read what sends a pod to it.
+    async fn cluster_may(&self, node: &str, asked: &Asked) -> Result<bool> {
+        let name = asked.name.as_deref().unwrap_or("");
+        let namespace = asked.namespace.as_deref().unwrap_or("");
+        let reads = matches!(asked.verb, "get" | "list" | "watch");
+        let writes = matches!(asked.verb, "update" | "patch");
+        Ok(match (asked.group.as_str(), asked.resource.as_str(), asked.sub.as_deref()) {
+            ("dunlin.io", "clusters", None) => {
+                // The name of a new one stands in its body; admission looks at it.
+                asked.verb == "create" || (name == node && (reads || writes))
+            }
+            ("dunlin.io", "clusters", Some("status")) => name == node && (asked.verb == "get" || writes),
+            ("apps", "daemonsets", None) => {
+                reads && !name.is_empty() && self.owned(node, namespace, name).await?
+            }
+            _ => false,
+        })
+    }
+
+    /// Whether a pod of the node belongs to the DaemonSet.
+    async fn owned(&self, node: &str, namespace: &str, daemonset: &str) -> Result<bool> {
+        self.any_pod(node, namespace, |pod| {
+            list(pod, &["metadata", "ownerReferences"])
+                .iter()
+                .any(|owner| text(owner, &["kind"]) == "DaemonSet" && text(owner, &["name"]) == daemonset)
+        })
+        .await
+    }
+
     /// Whether the pod is bound to the node. A pod that is gone already may be asked for, to be told so.
     async fn runs(&self, node: &str, namespace: &str, name: &str) -> Result<bool> {
         let key = known("", "pods").key(namespace, name);
@@ -88,13 +122,20 @@ impl NodeAuthorizer<'_> {
     }
 
     async fn refers(&self, node: &str, namespace: &str, resource: &str, name: &str) -> Result<bool> {
+        self.any_pod(node, namespace, |pod| references(pod, resource, name)).await
+    }
+
+    /// Whether a pod of the node in the namespace is such. Over all namespaces the answer is no.
+    async fn any_pod(&self, node: &str, namespace: &str, is: impl Fn(&Value) -> bool) -> Result<bool> {
+        if namespace.is_empty() {
+            return Ok(false);
+        }
         let mut scope = known("", "pods").scope(Some(namespace));
         scope.tag = Some(node.into());
         let page = self.server.config.store.list(&scope, None, 0, None).await;
         let page = page.map_err(|e| storage::failed(known("", "pods"), "", e))?;
         for entry in &page.items {
-            let pod = storage::parse(&entry.value)?;
-            if entry.tag.as_deref() == Some(node) && references(&pod, resource, name) {
+            if entry.tag.as_deref() == Some(node) && is(&storage::parse(&entry.value)?) {
                 return Ok(true);
             }
         }

@@ -1,7 +1,9 @@
 //! Between values and stored bytes: reading, saving with the revision inside, removing with a last state.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
-use dunlin_store::{Change, Entry, Error, Expect, Write};
+use dunlin_store::{Change, Class, Entry, Error, Expect, Write};
 use serde_json::Value;
 
 use crate::failure::{Failure, Result};
@@ -63,14 +65,15 @@ impl Inner {
     /// Writes an object; gives back its bytes as they are stored. The store's own error tells conflicts apart.
     pub async fn save(&self, resource: &Resource, expect: Expect, value: Value) -> Result<Entry, Error> {
         let value = convert::to_stored(resource, value);
+        let class = resource.class(object::namespace(&value));
         let write = Write {
             key: resource.key(object::namespace(&value), object::name(&value)),
             expect,
-            class: resource.class(object::namespace(&value)),
+            class,
             tag: resource.tag(&value),
             change: Change::Put(Box::new(move |revision| encode(value, revision))),
         };
-        self.config.store.write(write).await
+        self.write(write, class).await
     }
 
     /// Removes an object; gives back its last state.
@@ -79,14 +82,23 @@ impl Inner {
         if resource.stored == "services" {
             self.addresses.release(&last);
         }
+        let class = resource.class(&entry.key.namespace);
         let write = Write {
             key: entry.key.clone(),
             expect: Expect::Revision(entry.revision),
-            class: resource.class(&entry.key.namespace),
+            class,
             tag: entry.tag.clone(),
             change: Change::Delete(Box::new(move |revision| encode(last, revision))),
         };
-        self.config.store.write(write).await
+        self.write(write, class).await
+    }
+
+    async fn write(&self, write: Write, class: Class) -> Result<Entry, Error> {
+        let written = self.config.store.write(write).await?;
+        if class == Class::Durable {
+            self.durable.fetch_max(written.revision, Ordering::AcqRel);
+        }
+        Ok(written)
     }
 }
 

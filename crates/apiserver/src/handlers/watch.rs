@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::auth::node::node_of;
 use crate::config::BoxError;
 use crate::failure::{Failure, Result};
 use crate::handlers::{convert, emit, list, storage};
@@ -21,10 +23,10 @@ use crate::model::Selection;
 use crate::negotiate::{Form, Shape, Syntax};
 use crate::reply::{self, Reply};
 use crate::resources::Resource;
-use crate::server::Call;
+use crate::server::{Call, Inner};
 use crate::{object, table};
 
-/// Bookmarks come this often to those who want them.
+/// Bookmarks come this often to those who want them, and at the end of each watch.
 const BOOKMARK: Duration = Duration::from_secs(60);
 /// A watch without `timeoutSeconds` ends after a time between this and twice this.
 const TIMEOUT: u64 = 1800;
@@ -106,6 +108,7 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
         bookmarks,
         sent: start,
         end: Instant::now() + Duration::from_secs(seconds),
+        durable: node_of(&call.user).map(|_| call.server.clone()),
         next_bookmark: Instant::now() + BOOKMARK,
         _watching: call.server.metrics.watching(),
     };
@@ -129,6 +132,8 @@ struct Stream {
     bookmarks: bool,
     sent: Revision,
     end: Instant,
+    /// Set for nodes, whose links may be metered: a bookmark only if a restart of the server would need it.
+    durable: Option<Arc<Inner>>,
     next_bookmark: Instant,
     _watching: Watching,
 }
@@ -161,9 +166,19 @@ impl Stream {
                 () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
                     self.next_bookmark = Instant::now() + BOOKMARK;
                     let reached = source.progress().max(self.sent);
+                    let idle = |server: &Arc<Inner>| server.durable.load(Ordering::Acquire) <= self.sent;
+                    if self.durable.as_ref().is_some_and(idle) {
+                        continue;
+                    }
+                    self.sent = reached;
                     return Some(self.view.bookmark(reached, false));
                 }
-                () = tokio::time::sleep_until(self.end) => return None,
+                () = tokio::time::sleep_until(self.end) => {
+                    // Where the next watch goes on without missing anything and without a new list.
+                    let reached = source.progress().max(self.sent);
+                    self.source = None;
+                    return (self.bookmarks && reached > self.sent).then(|| self.view.bookmark(reached, false));
+                }
             }
         }
     }

@@ -89,3 +89,17 @@ async fn a_resumed_watch_misses_nothing() {
     let mut lines = Lines::open(&c, &format!("{PODS}?watch=1&resourceVersion={from}")).await;
     assert_eq!(lines.next().await.1["metadata"]["name"], "b");
 }
+
+#[tokio::test]
+async fn a_watch_ends_with_where_the_next_one_goes_on() {
+    let c = cluster().await;
+    let made = c.make(PODS, pod("a")).await;
+    let from = made["metadata"]["resourceVersion"].as_str().unwrap();
+    let query = format!("watch=1&allowWatchBookmarks=true&timeoutSeconds=1&resourceVersion={from}");
+    let mut lines = Lines::open(&c, &format!("{PODS}?{query}")).await;
+    c.make("/api/v1/namespaces/default/configmaps", json!({"metadata": {"name": "elsewhere"}})).await;
+    let (kind, object) = lines.next().await;
+    assert_eq!(kind, "BOOKMARK");
+    let reached: u64 = object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+    assert!(reached > from.parse().unwrap());
+}

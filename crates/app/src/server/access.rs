@@ -1,20 +1,19 @@
 //! The files by which people and machines get in: the administrator's kubeconfig and the join token.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use dunlin_api::token::JoinToken;
-use dunlin_pki::Authority;
+use dunlin_pki::{Authority, Identity};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, PostParams};
 use serde_json::json;
 
+use super::rotation;
 use crate::error::{Doing, Error};
 use crate::layout::{Layout, write_atomically};
-
-/// How long the administrator's certificate is valid; each start of the server writes a fresh one.
-const ADMINISTRATOR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Where a client reaches the API that listens on `listen`.
 pub fn url(listen: SocketAddr, advertise: &[String]) -> String {
@@ -27,29 +26,48 @@ pub fn url(listen: SocketAddr, advertise: &[String]) -> String {
     format!("https://{host}:{}", listen.port())
 }
 
-/// Writes the administrator's kubeconfig.
-pub fn write_kubeconfig(
-    layout: &Layout,
-    authority: &Authority,
-    url: &str,
-    cluster: &str,
-) -> Result<(), Error> {
-    let admin = authority
-        .issue_client("dunlin:administrator", &["system:masters".to_owned()], ADMINISTRATOR)
-        .doing("issuing the administrator's certificate")?;
-    let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
-    let config = json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": cluster, "cluster": {"server": url, "certificate-authority-data": encode(authority.ca_pem())}}],
-        "users": [{"name": "administrator", "user": {
-            "client-certificate-data": encode(&admin.cert_pem), "client-key-data": encode(&admin.key_pem)}}],
-        "contexts": [{"name": cluster, "context": {"cluster": cluster, "user": "administrator"}}],
-        "current-context": cluster,
-    });
-    // JSON is YAML, and every reader of kubeconfigs takes it.
-    let text = serde_json::to_string_pretty(&config).doing("writing the kubeconfig")?;
-    write_atomically(&layout.kubeconfig(), text.as_bytes(), 0o600)
+/// Whose kubeconfig lies in the data directory.
+pub struct Administrator {
+    /// The data directory.
+    pub layout: Layout,
+    /// The CA.
+    pub authority: Arc<Authority>,
+    /// The API's URL.
+    pub url: String,
+    /// The cluster's name.
+    pub cluster: String,
+    /// How long the certificate is valid. Each start of the server writes a fresh one.
+    pub life: Duration,
+}
+
+impl Administrator {
+    /// Writes the kubeconfig with a fresh certificate, which it gives back.
+    pub fn write_kubeconfig(&self) -> Result<Identity, Error> {
+        let Self { authority, cluster, .. } = self;
+        let admin = authority
+            .issue_client("dunlin:administrator", &["system:masters".to_owned()], self.life)
+            .doing("issuing the administrator's certificate")?;
+        let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": cluster, "cluster": {
+                "server": self.url, "certificate-authority-data": encode(authority.ca_pem())}}],
+            "users": [{"name": "administrator", "user": {
+                "client-certificate-data": encode(&admin.cert_pem), "client-key-data": encode(&admin.key_pem)}}],
+            "contexts": [{"name": cluster, "context": {"cluster": cluster, "user": "administrator"}}],
+            "current-context": cluster,
+        });
+        // JSON is YAML, and every reader of kubeconfigs takes it.
+        let text = serde_json::to_string_pretty(&config).doing("writing the kubeconfig")?;
+        write_atomically(&self.layout.kubeconfig(), text.as_bytes(), 0o600)?;
+        Ok(admin)
+    }
+
+    /// Writes the kubeconfig anew whenever its certificate is due.
+    pub async fn rotate(self, first: Identity) {
+        rotation::run("administrator", first, || self.write_kubeconfig()).await;
+    }
 }
 
 /// Makes the join token at the first start. It does not expire; `dunlin token revoke` ends it.

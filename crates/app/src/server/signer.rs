@@ -1,32 +1,51 @@
 //! How a machine gets its certificate: its signing request is approved if a join token or the node itself made it.
 //!
-//! Only the client signer of nodes is served, and the subject must be a node's: nobody gets another name this way.
+//! Only the client signer of nodes is served, and the subject must be a node's: nobody gets another name this way. Who gets
+//! what is decided in [`super::certificates::rules`]; the record is durable before the certificate leaves.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
+use dunlin_api::names::user::{
+    CREDENTIAL_ID, GROUP_BOOTSTRAP_CLUSTERS, GROUP_BOOTSTRAPPERS, GROUP_CLUSTERS, GROUP_NODES, bootstrap_id,
+    node_name,
+};
 use dunlin_base::error::chain;
 use dunlin_pki::Authority;
 use futures_util::StreamExt;
-use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
+use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::json;
 
+use super::certificates::Certificates;
+use super::certificates::rules::{self, Asker};
+
 /// The signer that kubelets ask.
 pub const NODE_SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
-/// How long a node's certificate is valid; it is renewed at 70 % of that.
-const NODE_CERTIFICATE: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// What certificates are issued with.
+pub struct Signer {
+    /// The API, as somebody who may read and write everything.
+    pub client: kube::Client,
+    /// The CA.
+    pub authority: Arc<Authority>,
+    /// The records of what was issued.
+    pub certificates: Arc<Certificates>,
+    /// How long a node's certificate is valid; it is renewed at 70 % of that.
+    pub life: Duration,
+}
 
 /// Answers signing requests for as long as it is polled.
-pub async fn run(client: kube::Client, authority: Arc<Authority>) {
-    let api: Api<CertificateSigningRequest> = Api::all(client);
+pub async fn run(signer: Signer) {
+    let api: Api<CertificateSigningRequest> = Api::all(signer.client.clone());
     let mut requests =
         std::pin::pin!(watcher(api.clone(), watcher::Config::default()).default_backoff().applied_objects());
     while let Some(request) = requests.next().await {
         match request {
-            Ok(request) => answer(&api, &authority, &request).await,
+            Ok(request) => answer(&api, &signer, &request).await,
             Err(error) => {
                 tracing::warn!(error = chain(&error), "watching signing requests failed, trying again")
             }
@@ -34,20 +53,21 @@ pub async fn run(client: kube::Client, authority: Arc<Authority>) {
     }
 }
 
-async fn answer(
-    api: &Api<CertificateSigningRequest>,
-    authority: &Authority,
-    request: &CertificateSigningRequest,
-) {
+async fn answer(api: &Api<CertificateSigningRequest>, signer: &Signer, request: &CertificateSigningRequest) {
     let name = request.metadata.name.as_deref().unwrap_or_default();
-    let done = request.status.as_ref().is_some_and(|status| {
-        status.certificate.is_some()
-            || status.conditions.as_ref().is_some_and(|all| all.iter().any(|c| c.type_ == "Denied"))
-    });
-    if done || request.spec.signer_name != NODE_SIGNER {
+    if request.spec.signer_name != NODE_SIGNER || is_answered(request) {
         return;
     }
-    let verdict = sign(authority, request);
+    // Our own approval comes back as an event, too, and signing twice would make the first certificate void.
+    match api.get_opt(name).await {
+        Ok(Some(present)) if !is_answered(&present) => {}
+        Ok(_) => return,
+        Err(error) => {
+            tracing::warn!(request = name, error = chain(&error), "reading a signing request failed");
+            return;
+        }
+    }
+    let verdict = sign(signer, &request.spec).await;
     let now = k8s_openapi::jiff::Timestamp::now().to_string();
     let (kind, reason, message, certificate) = match verdict {
         Ok(pem) => ("Approved", "NodeJoin", "a node asks for its own certificate".to_owned(), Some(pem)),
@@ -71,24 +91,60 @@ async fn answer(
     }
 }
 
+fn is_answered(request: &CertificateSigningRequest) -> bool {
+    request.status.as_ref().is_some_and(|status| {
+        let denied = status.conditions.iter().flatten().any(|c| c.type_ == "Denied");
+        status.certificate.is_some() || denied
+    })
+}
+
 /// The signed certificate, or why there is none.
-fn sign(authority: &Authority, request: &CertificateSigningRequest) -> Result<String, String> {
-    let pem =
-        std::str::from_utf8(&request.spec.request.0).map_err(|_| "the request is not PEM".to_owned())?;
+async fn sign(signer: &Signer, request: &CertificateSigningRequestSpec) -> Result<String, String> {
+    let pem = std::str::from_utf8(&request.request.0).map_err(|_| "the request is not PEM".to_owned())?;
     let subject = Authority::csr_subject(pem).map_err(|e| chain(&e))?;
-    if !subject.user.starts_with("system:node:") || subject.groups != ["system:nodes"] {
-        return Err(format!(
-            "the subject must be system:node:<name> in system:nodes, not {:?}",
-            subject.user
-        ));
+    let cluster = subject.groups == [GROUP_NODES, GROUP_CLUSTERS];
+    let name =
+        node_name(&subject.user).filter(|_| cluster || subject.groups == [GROUP_NODES]).ok_or_else(|| {
+            format!(
+                "the subject must be system:node:<name> in {GROUP_NODES} (and {GROUP_CLUSTERS}), not {:?}",
+                subject.user
+            )
+        })?;
+    if signer.certificates.is_own(name) {
+        return Err(format!("{name:?} is the server's own node; choose another name"));
     }
-    let groups = request.spec.groups.clone().unwrap_or_default();
-    let joins = groups.iter().any(|g| g == "system:bootstrappers");
-    let renews = request.spec.username.as_deref() == Some(subject.user.as_str());
-    if !joins && !renews {
-        return Err("only a join token or the node itself may ask for a node's certificate".to_owned());
+    let nodes: Api<Node> = Api::all(signer.client.clone());
+    let exists = nodes.get_metadata_opt(name).await.map_err(|e| chain(&e))?.is_some();
+    let record = signer.certificates.record(name);
+    let asker = asker(request);
+    let decide = |last| rules::issue(record.as_ref(), exists, name, cluster, &asker, last);
+    decide(String::new())?;
+    let authority = &signer.authority;
+    let signed =
+        authority.sign_client_csr(pem, &subject.user, &subject.groups, signer.life).map_err(|e| chain(&e))?;
+    let der = dunlin_pki::tls::certificates(&signed).map_err(|e| chain(&e))?;
+    let new = decide(dunlin_pki::tls::fingerprint(&der[0]))?;
+    signer.certificates.keep(&signer.client, name, new).await.map_err(|e| chain(&e))?;
+    if record.is_some() && matches!(asker, Asker::Token { .. }) {
+        tracing::warn!(node = name, "the node joined anew, its earlier certificates are refused from now on");
     }
-    authority.sign_client_csr(pem, &subject.user, &subject.groups, NODE_CERTIFICATE).map_err(|e| chain(&e))
+    Ok(signed)
+}
+
+/// Who made the request, as the API server has noted it.
+fn asker(request: &CertificateSigningRequestSpec) -> Asker {
+    let user = request.username.as_deref().unwrap_or_default();
+    let in_group = |name: &str| request.groups.iter().flatten().any(|g| g == name);
+    if bootstrap_id(user).is_some() && in_group(GROUP_BOOTSTRAPPERS) {
+        return Asker::Token { cluster: in_group(GROUP_BOOTSTRAP_CLUSTERS) };
+    }
+    let credential = request.extra.as_ref().and_then(|extra| extra.get(CREDENTIAL_ID)?.first());
+    match (node_name(user), credential.and_then(|c| c.strip_prefix("X509SHA256="))) {
+        (Some(name), Some(fingerprint)) => {
+            Asker::Node { name: name.to_owned(), fingerprint: fingerprint.to_owned() }
+        }
+        _ => Asker::Other,
+    }
 }
 
 /// Posts a signing request and waits for its certificate.

@@ -12,18 +12,19 @@ use http_body_util::BodyExt;
 
 use crate::error::{Doing, Error};
 use crate::home::Up;
-use crate::join::{self, Membership};
+use crate::join;
+use crate::join::member::Member;
 
 /// A running uplink with its tunnel.
 pub struct Running {
     pub handle: Arc<UplinkHandle>,
     pub up: Up,
-    _tunnel: Task,
+    _tasks: [Task; 2],
 }
 
 /// What is known of the parent.
 pub struct Parent {
-    pub membership: Membership,
+    pub member: Arc<Member>,
     pub area: Option<String>,
 }
 
@@ -34,20 +35,17 @@ pub fn start(
     scheduler: SchedulerHandle,
     dialer: Arc<dyn NodeDialer>,
 ) -> Result<Running, Error> {
-    let Parent { membership, area } = parent;
+    let Parent { member, area } = parent;
+    let membership = member.membership();
     let (host, port) = join::endpoint(&membership.server)?;
     let level = Level { parent: name_of(&membership.ca_pem)?, node: membership.node_name.clone() };
-    let client = join::client(&membership.server, &membership.ca_pem, Some(&membership), None)?;
+    let client = member.client()?;
     let config = Config { area, ..Config::new(level) };
     let (handle, service) = Uplink::start(config, client, child, scheduler, through(dialer));
     let handle = Arc::new(handle);
 
-    let tls = |alpn: &'static [u8]| {
-        dunlin_pki::tls::client_config(&membership.ca_pem, Some(&membership.identity()), &[alpn])
-            .map(Arc::new)
-            .doing("setting up TLS towards the parent")
-    };
-    let target = dial::Target { host: host.clone(), port, tls: tls(dunlin_tunnel::ALPN)? };
+    let target =
+        dial::Target { host: host.clone(), port, tls: Arc::new(member.tls(&[dunlin_tunnel::ALPN])?) };
     let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let service = service.clone();
         async move {
@@ -59,7 +57,9 @@ pub fn start(
     let options =
         dial::Options { alive: Some(Arc::new(move || watched.alive())), ..dial::Options::default() };
     let tunnel = Task::spawn("uplink-tunnel", dial::run_with(target, service, options));
-    Ok(Running { handle, up: Up { host, port, tls: tls(dunlin_apiserver::HOME_ALPN)? }, _tunnel: tunnel })
+    let up = Up { host, port, tls: Arc::new(member.tls(&[dunlin_apiserver::HOME_ALPN])?) };
+    let rotation = Task::spawn("uplink-certificate", async move { member.rotate().await });
+    Ok(Running { handle, up, _tasks: [tunnel, rotation] })
 }
 
 /// The parent's name, as its CA has it.

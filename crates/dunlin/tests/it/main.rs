@@ -3,6 +3,7 @@
 mod bad_input;
 #[cfg(target_arch = "x86_64")]
 mod guest;
+mod joining;
 mod kubectl;
 mod machines;
 mod pods;

@@ -64,12 +64,12 @@ fn place() -> Place {
 
 impl Place {
     fn server(&self) -> ServerConfig {
-        let identity = self.ours.issue_server(&["localhost".to_owned()]).unwrap();
+        let identity = self.ours.issue_server(&["localhost".to_owned()], HOUR).unwrap();
         server_config(self.ours.ca_pem(), &identity, &[b"http/1.1"]).unwrap()
     }
 
     fn with_grace(&self, grace: Duration) -> ServerConfig {
-        let identity = self.ours.issue_server(&["localhost".to_owned()]).unwrap();
+        let identity = self.ours.issue_server(&["localhost".to_owned()], HOUR).unwrap();
         server_config_with(self.ours.ca_pem(), ServerIdentity::new(&identity).unwrap(), &[], grace).unwrap()
     }
 
@@ -102,7 +102,7 @@ fn knows_its_clients_and_pins_its_ca() {
 fn a_pinned_ca_must_have_signed_the_server() {
     let place = place();
     // An impostor shows the pinned CA's certificate, which is public, behind one of its own making.
-    let mut identity = place.theirs.issue_server(&["localhost".to_owned()]).unwrap();
+    let mut identity = place.theirs.issue_server(&["localhost".to_owned()], HOUR).unwrap();
     let leaf = identity.cert_pem.find("-----END CERTIFICATE-----").unwrap() + 26;
     identity.cert_pem.truncate(leaf);
     identity.cert_pem.push_str(place.ours.ca_pem());
@@ -115,7 +115,7 @@ fn a_pinned_ca_must_have_signed_the_server() {
     let server = server_config(place.ours.ca_pem(), &identity, &[]).unwrap();
     assert!(shake(server, pinned_config(&place.ours.fingerprint()).unwrap()).is_err());
     // Nor does the right CA for another name.
-    let identity = place.ours.issue_server(&["elsewhere".to_owned()]).unwrap();
+    let identity = place.ours.issue_server(&["elsewhere".to_owned()], HOUR).unwrap();
     let server = server_config(place.ours.ca_pem(), &identity, &[]).unwrap();
     assert!(shake(server, pinned_config(&place.ours.fingerprint()).unwrap()).is_err());
 }
@@ -156,15 +156,13 @@ fn expired_is_refused_but_for_the_grace() {
 #[test]
 fn certificates_are_replaced_while_they_are_used() {
     let place = place();
-    let issue = || place.ours.issue_server(&["localhost".to_owned()]).unwrap();
+    let issue = || place.ours.issue_server(&["localhost".to_owned()], HOUR).unwrap();
     let (first, second) = (issue(), issue());
     let slot = ServerIdentity::new(&first).unwrap();
     let server = server_config_with(place.ours.ca_pem(), slot.clone(), &[], Duration::ZERO).unwrap();
     let user = |name: &str| place.ours.issue_client(name, &[], HOUR).unwrap();
     let own = ClientIdentity::new(&user("old")).unwrap();
-    let mut client = client_config_with(place.ours.ca_pem(), Some(own.clone()), &[]).unwrap();
-    // A resumed session would show what was verified before.
-    client.resumption = rustls::client::Resumption::disabled();
+    let client = client_config_with(place.ours.ca_pem(), Some(own.clone()), &[]).unwrap();
     let seen = || {
         let (client, server) = shake(server.clone(), client.clone()).unwrap();
         (crate::peer_subject(&client.unwrap()).unwrap().user, server)

@@ -182,7 +182,7 @@ async fn a_node_that_is_stuck_is_not_taken_for_alive() {
 async fn an_api_server_without_tunnels_is_told_from_one_with() {
     let place = server(Settings::default()).await;
     // This one speaks TLS with the right CA, and knows no tunnel protocol.
-    let identity = place.authority.issue_server(&["127.0.0.1".to_owned()]).unwrap();
+    let identity = place.authority.issue_server(&["127.0.0.1".to_owned()], dunlin_pki::LIFE).unwrap();
     let config = dunlin_pki::tls::server_config(place.authority.ca_pem(), &identity, &[]).unwrap();
     let acceptor: tokio_rustls::TlsAcceptor = Arc::new(config).into();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -31,7 +31,7 @@ pub struct Server {
 pub async fn server(settings: Settings) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::open_or_create(folder.path(), "test").unwrap();
-    let identity = authority.issue_server(&["127.0.0.1".to_owned()]).unwrap();
+    let identity = authority.issue_server(&["127.0.0.1".to_owned()], dunlin_pki::LIFE).unwrap();
     let acceptor: TlsAcceptor =
         Arc::new(tls::server_config(authority.ca_pem(), &identity, &[b"h2", ALPN]).unwrap()).into();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
