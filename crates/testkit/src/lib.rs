@@ -5,6 +5,7 @@
 //! not make. It never links the program: tests drive `DUNLIN_BIN` from outside.
 
 pub mod cluster;
+pub mod disk;
 pub mod host;
 pub mod image;
 pub mod kubectl;

@@ -27,7 +27,8 @@ pub fn url(listen: SocketAddr, advertise: &[String]) -> String {
     format!("https://{host}:{}", listen.port())
 }
 
-/// Writes the administrator's kubeconfig.
+/// Writes the administrator's kubeconfig. A full disk keeps no server from starting that has written one before: the
+/// old one is valid for a year, and through it room can be made.
 pub fn write_kubeconfig(
     layout: &Layout,
     authority: &Authority,
@@ -49,7 +50,14 @@ pub fn write_kubeconfig(
     });
     // JSON is YAML, and every reader of kubeconfigs takes it.
     let text = serde_json::to_string_pretty(&config).doing("writing the kubeconfig")?;
-    write_atomically(&layout.kubeconfig(), text.as_bytes(), 0o600)
+    match write_atomically(&layout.kubeconfig(), text.as_bytes(), 0o600) {
+        Err(error) if error.is_disk_full() && layout.kubeconfig().exists() => {
+            let error = dunlin_base::error::chain(&error);
+            tracing::warn!(error, "the disk is full, going on with the kubeconfig of an earlier start");
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 /// Makes the join token at the first start. It does not expire; `dunlin token revoke` ends it.

@@ -1,19 +1,14 @@
 //! Wrong input gets an answer that says what is wrong, where, and what to do.
 
+mod full_disk;
+
 use std::net::TcpListener;
 
 use anyhow::{Context, Result, ensure};
 use dunlin_testkit::program;
 use std::process::Command;
 
-use crate::support::{World, waiting};
-
-fn has(text: &str, words: &[&str]) -> Result<()> {
-    for word in words {
-        ensure!(text.contains(word), "{word:?} is missing in {text:?}");
-    }
-    Ok(())
-}
+use crate::support::{World, has, waiting};
 
 #[test]
 fn wrong_manifests_are_refused_with_the_path_of_the_field() -> Result<()> {
