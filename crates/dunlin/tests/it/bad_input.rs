@@ -1,6 +1,7 @@
 //! Wrong input gets an answer that says what is wrong, where, and what to do.
 
 mod full_disk;
+mod pods;
 
 use std::net::TcpListener;
 
@@ -8,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use dunlin_testkit::program;
 use std::process::Command;
 
-use crate::support::{World, has, waiting};
+use crate::support::{World, has};
 
 #[test]
 fn wrong_manifests_are_refused_with_the_path_of_the_field() -> Result<()> {
@@ -37,34 +38,6 @@ fn wrong_manifests_are_refused_with_the_path_of_the_field() -> Result<()> {
         )?,
         &["`selector` does not match template `labels`"],
     )?;
-    Ok(())
-}
-
-#[test]
-fn pods_that_cannot_run_say_why() -> Result<()> {
-    let world = World::new()?;
-    world.kubectl.run(&["run", "absent", "--image=127.0.0.1:1/no/such:image"])?;
-    world.kubectl.run(&["run", "never", "--image=not-here:test", "--image-pull-policy=Never"])?;
-    world.kubectl.run(&["run", "misspelt", "--image=hello:test", "--command", "--", "/no-such-command"])?;
-    world.shell(
-        "keyless",
-        "true",
-        "    env: [{name: A, valueFrom: {configMapKeyRef: {name: nowhere, key: a}}}]",
-        "",
-    )?;
-    world.shell("vast", "true", "    resources: {requests: {memory: 900Ti}}", "")?;
-
-    world.pod_when("absent", |p| waiting("ErrImagePull")(p) || waiting("ImagePullBackOff")(p))?;
-    has(&world.kubectl.run(&["describe", "pod", "absent"])?, &["Failed", "127.0.0.1:1/no/such:image"])?;
-    world.pod_when("never", waiting("ErrImageNeverPull"))?;
-    let keyless = world.pod_when("keyless", waiting("CreateContainerConfigError"))?;
-    has(&keyless["status"].to_string(), &["nowhere", "not found"])?;
-    let misspelt = world.pod_when("misspelt", |p| {
-        p["status"]["containerStatuses"][0]["restartCount"] != 0 || waiting("CrashLoopBackOff")(p)
-    })?;
-    has(&misspelt["status"].to_string(), &["/no-such-command"])?;
-    let vast = world.pod_when("vast", |p| p["status"]["conditions"][0]["reason"] == "Unschedulable")?;
-    has(&vast["status"].to_string(), &["0/1 nodes are available", "Insufficient memory"])?;
     Ok(())
 }
 
