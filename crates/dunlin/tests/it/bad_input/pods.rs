@@ -32,8 +32,8 @@ fn images_and_commands_that_do_not_exist() -> Result<()> {
     let misspelt = world.pod_when("misspelt", |p| {
         p["status"]["containerStatuses"][0]["restartCount"] != 0 || waiting("CrashLoopBackOff")(p)
     })?;
-    has(&misspelt["status"].to_string(), &["/no-such-command", "not found in the image"])?;
-    described(&world, "misspelt", &["Error: ", "/no-such-command", "not found in the image"])
+    has(&misspelt["status"].to_string(), &["/no-such-command", "no such file or directory in the image"])?;
+    described(&world, "misspelt", &["Error: ", "/no-such-command", "no such file or directory in the image"])
 }
 
 #[test]
