@@ -3,11 +3,13 @@
 mod bench;
 mod cargo;
 mod demo;
+mod fuzz;
 mod tidy;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str = "usage: cargo xtask tidy | test | lint | demo [--keep] | bench | kubernetes-test";
+const USAGE: &str =
+    "usage: cargo xtask tidy | test | lint | demo [--keep] | bench | fuzz [SECONDS] | kubernetes-test";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -18,6 +20,8 @@ fn main() -> Result<()> {
         ["demo"] => demo::run(false),
         ["demo", "--keep"] => demo::run(true),
         ["bench"] => bench::run(),
+        ["fuzz"] => fuzz::run(None),
+        ["fuzz", seconds] => fuzz::run(Some(seconds)),
         ["kubernetes-test"] => cargo::kubernetes_test(),
         _ => bail!("{USAGE}"),
     }

@@ -27,6 +27,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("app", 5),
     ("dunlin", 6),
     ("testkit", 7),
+    ("fuzz-targets", 7),
 ];
 
 /// Crates that must stay free of I/O: what their manifests may name.
@@ -96,7 +97,11 @@ fn dependencies(manifest: &str) -> Vec<String> {
 }
 
 fn sources(root: &Path, breaches: &mut Vec<String>) -> Result<()> {
-    for file in rust_files(&root.join("crates"))?.into_iter().chain(rust_files(&root.join("xtask"))?) {
+    for file in rust_files(&root.join("crates"))?
+        .into_iter()
+        .chain(rust_files(&root.join("xtask"))?)
+        .chain(rust_files(&root.join("fuzz"))?)
+    {
         let shown = file.strip_prefix(root).unwrap_or(&file).display().to_string();
         let text = std::fs::read_to_string(&file).with_context(|| shown.clone())?;
         if file.file_name().is_some_and(|n| n == "mod.rs") {

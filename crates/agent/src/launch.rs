@@ -36,13 +36,11 @@ pub struct Failure {
     pub image: bool,
 }
 
+/// The reason of a container whose environment or specification refers to what is not there.
+pub const CONFIG_ERROR: &str = "CreateContainerConfigError";
+
 fn config_error(message: impl Into<String>) -> Failure {
-    Failure {
-        reason: "CreateContainerConfigError".into(),
-        message: message.into(),
-        exit_code: None,
-        image: false,
-    }
+    Failure { reason: CONFIG_ERROR.into(), message: message.into(), exit_code: None, image: false }
 }
 
 /// The sandbox's specification.
@@ -161,9 +159,13 @@ pub async fn launch(
     ip: &str,
 ) -> Result<Launched, Failure> {
     let image = image(shared, pod, container).await?;
-    let built = build(shared, pod, container, &image, launches, ip).await?;
     let pod_ref = PodRef::of(pod);
     let field = container_field(pod, &container.name);
+    let failed = |message: &str| {
+        shared.recorder.warning(&pod_ref, Some(&field), "Failed", format!("Error: {message}"));
+    };
+    let built = build(shared, pod, container, &image, launches, ip).await;
+    let built = built.inspect_err(|failure| failed(&failure.message))?;
     let sandbox = SandboxId(pod_ref.uid.clone());
     match runtime.start_container(&sandbox, built).await {
         Ok(status) => {
@@ -189,12 +191,12 @@ pub async fn launch(
         Err(error) => {
             use dunlin_runtime::Error as E;
             let message = dunlin_base::error::chain(&error);
-            shared.recorder.warning(&pod_ref, Some(&field), "Failed", format!("Error: {message}"));
+            failed(&message);
             let (reason, exit_code) = match &error {
                 E::Command { reason, .. } => {
                     ("StartError", Some(if reason.contains("permission") { 126 } else { 127 }))
                 }
-                E::Spec { .. } => ("CreateContainerConfigError", None),
+                E::Spec { .. } => (CONFIG_ERROR, None),
                 E::Create { .. } => ("StartError", Some(128)),
                 _ => ("CreateContainerError", None),
             };

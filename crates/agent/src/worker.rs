@@ -20,7 +20,7 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{Notify, watch};
 
 use crate::agent::Shared;
-use crate::launch::{Failure, Launched, launch, termination_file};
+use crate::launch::{CONFIG_ERROR, Failure, Launched, launch, termination_file};
 use crate::model::{
     ContainerRecord, Record, Sandbox, State, Terminated, Trouble, deleting, find, inits, sidecar, spec,
 };
@@ -199,7 +199,10 @@ impl Worker {
                     self.read(mail);
                 }
                 Some(done) = self.jobs.next(), if !self.jobs.is_empty() => self.done(done),
-                Ok(()) = sources.changed() => if self.uses_sources() { self.refresh() },
+                Ok(()) = sources.changed() => {
+                    self.retry_configs();
+                    if self.uses_sources() { self.refresh() }
+                }
                 () = timer => if self.renew.is_some_and(|r| r <= Timestamp::now()) { self.refresh() },
             }
         }
@@ -253,6 +256,15 @@ impl Worker {
 
     fn uses_sources(&self) -> bool {
         (self.record.volumes_ready || self.volume_failures > 0) && !self.record.ending
+    }
+
+    /// What a container waited for may have come.
+    fn retry_configs(&mut self) {
+        for known in self.record.containers.values_mut() {
+            if known.trouble.as_ref().is_some_and(|t| t.reason == CONFIG_ERROR) {
+                known.retry_at = None;
+            }
+        }
     }
 
     /// The containers that run, with their launches.
@@ -745,7 +757,13 @@ impl Worker {
         } else {
             "Error"
         };
-        let message = self.termination_message(name, launches, exit.code);
+        let mut message = self.termination_message(name, launches, exit.code);
+        if exit.oom_killed {
+            let text = self.out_of_memory(name);
+            let field = container_field(&self.pod, name);
+            self.shared.recorder.warning(&self.pod_ref, Some(&field), "OOMKilled", text.clone());
+            message.get_or_insert(text);
+        }
         let time = |t| Timestamp::try_from(t).unwrap_or_else(|_| Timestamp::now());
         let ended = Terminated {
             exit_code: exit.code,
@@ -757,6 +775,21 @@ impl Worker {
             container_id: container_id(&self.pod, name, launches),
         };
         self.finish(name, ended);
+    }
+
+    /// Kubernetes leaves it at the word; the remedy is always the same, so it is said.
+    fn out_of_memory(&self, name: &str) -> String {
+        let limit = find(&self.pod, name)
+            .and_then(|c| c.resources.as_ref()?.limits.as_ref()?.get("memory"))
+            .map(|limit| format!("its memory limit of {}", limit.0));
+        match limit {
+            Some(limit) => format!(
+                "Container {name} needed more than {limit} and was killed; raise resources.limits.memory, or make it use less"
+            ),
+            None => format!(
+                "Container {name} was killed because memory ran out; give it a limit, or the pod more room"
+            ),
+        }
     }
 
     fn vanished(&mut self, name: &str) {

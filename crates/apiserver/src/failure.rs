@@ -120,6 +120,12 @@ impl Failure {
         Self::new(503, "ServiceUnavailable", message)
     }
 
+    /// The data directory's disk is full. Kubernetes has no reason of its own for it; the HTTP code's name says it best,
+    /// and clients that only know the code see that the server is at fault and that trying again may help.
+    pub fn insufficient_storage(message: impl std::fmt::Display) -> Self {
+        Self::new(507, "InsufficientStorage", message.to_string())
+    }
+
     pub fn too_many(message: impl Into<String>, retry_seconds: u32) -> Self {
         let mut failure = Self::new(429, "TooManyRequests", message);
         failure.details = Some(Box::new(json!({"retryAfterSeconds": retry_seconds})));

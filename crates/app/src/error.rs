@@ -1,5 +1,6 @@
 //! Why a role could not start or had to end, in words for the person who started it.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// An error that ends the program.
@@ -49,6 +50,16 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl Error {
+    /// Whether the cause is that no space is left on the disk.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        let Self::Step { source, .. } = self else { return false };
+        source
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|e| matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+    }
 }
 
 /// Turns any error into [`Error::Step`] with what was being done.

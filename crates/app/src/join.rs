@@ -200,7 +200,10 @@ async fn fetch_ca(server: &str, token: &JoinToken) -> Result<String, Error> {
     let tls = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config))
         .connect(name, tcp)
         .await
-        .doing(format!("checking that {server} is the server that the token was made on"))?;
+        .doing(format!(
+            "checking that {server} is the server that the token was made on (if it is not, correct --server; if its \
+             CA is new, make a new token there with `dunlin token create`)"
+        ))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(tls)).await.doing(reaching())?;
     let _connection = dunlin_base::task::Task::spawn("fetch-ca", async move {

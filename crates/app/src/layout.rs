@@ -144,7 +144,18 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8], mode: u32) -> Result
         std::fs::rename(&temporary, path)?;
         std::fs::File::open(folder)?.sync_all()
     };
-    write().doing(format!("writing {}", path.display()))
+    write().map_err(|error| match error.kind() {
+        std::io::ErrorKind::StorageFull => {
+            let folder = path.parent().unwrap_or(Path::new("."));
+            let doing = format!(
+                "the disk is full: free some space in {}; writing {}",
+                folder.display(),
+                path.display()
+            );
+            Error::Step { doing, source: error.into() }
+        }
+        _ => Error::Step { doing: format!("writing {}", path.display()), source: error.into() },
+    })
 }
 
 #[cfg(test)]

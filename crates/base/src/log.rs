@@ -29,8 +29,13 @@ pub fn init(filter: &str) -> Result<(), FilterError> {
         FilterError { filter: filter.to_owned(), reason: e.to_string() }
     })?;
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let lines =
-        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_filter(targets);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        // It would tell of a line that cannot be written by `eprintln!`, which panics where standard error cannot be
+        // written: a log file on a full disk would end the tasks of the program, one by one.
+        .log_internal_errors(false)
+        .with_ansi(colour)
+        .with_filter(targets);
     // A logger that was set before (tests) stays.
     let _ = tracing_subscriber::registry().with(lines).try_init();
     Ok(())

@@ -42,7 +42,11 @@ pub enum Error {
     #[error("the store is closed")]
     Closed,
     /// The disk is full. Nothing was changed; reads go on, and writes succeed again once there is space.
-    #[error("the disk that holds {} is full; free some space", path.display())]
+    #[error(
+        "the disk is full: {} cannot be written, and nothing was changed; free some space there and try again, \
+         no restart is needed",
+        path.display()
+    )]
     Full {
         /// The store's file.
         path: PathBuf,

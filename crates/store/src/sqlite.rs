@@ -102,6 +102,7 @@ impl SqliteStore {
             next_row: opened.next_row,
             ephemeral: known,
             log_pages: 0,
+            failing: false,
         };
         let thread =
             std::thread::Builder::new().name("store".into()).spawn(move || writer.run(receiver)).map_err(

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
+use crate::disk::SmallDisk;
 use crate::host::{Host, Lan};
 use crate::image::ImageBuilder;
 use crate::kubectl::Kubectl;
@@ -23,6 +24,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Dunlin {
     /// The machine.
     pub host: Host,
+    /// What the data folder lies on, if not on the machine's disk. Before the folder: it is unmounted first.
+    pub disk: Option<SmallDisk>,
     /// The data folder.
     pub data: TempDir,
     args: Vec<String>,
@@ -45,11 +48,27 @@ impl Dunlin {
     /// # Errors
     /// When it does not come up; the message holds its log.
     pub fn lone_server(lan: &Lan, more: &[&str]) -> Result<Self> {
+        Self::server_in(lan, tempfile::tempdir()?, None, more)
+    }
+
+    /// The same as [`Self::server`], with its data on a disk of `mib` MiB.
+    ///
+    /// # Errors
+    /// When the disk cannot be mounted, or the server does not come up.
+    pub fn server_on_small_disk(lan: &Lan, mib: u32, more: &[&str]) -> Result<Self> {
+        let data = tempfile::tempdir()?;
+        let disk = SmallDisk::mount(data.path(), mib)?;
+        let server = Self::server_in(lan, data, Some(disk), more)?;
+        server.wait_for_node("")?;
+        Ok(server)
+    }
+
+    fn server_in(lan: &Lan, data: TempDir, disk: Option<SmallDisk>, more: &[&str]) -> Result<Self> {
         let host = lan.host()?;
         let listen = format!("{}:6443", host.address);
         let mut args = vec!["server".to_owned(), "--listen".to_owned(), listen];
         args.extend(more.iter().map(|w| (*w).to_owned()));
-        let mut server = Self { host, data: tempfile::tempdir()?, args, process: None };
+        let mut server = Self { host, disk, data, args, process: None };
         server.start()?;
         wait::until("the API answering", PATIENCE, || server.kubectl().run(&["get", "namespaces"]))
             .with_context(|| format!("the log of {:?}:\n{}", server.args, tail(&server.log())))?;
@@ -78,7 +97,7 @@ impl Dunlin {
         let mut args: Vec<String> =
             ["agent", "--server", &url, "--token", token, "--node-name", name].map(str::to_owned).into();
         args.extend(more.iter().map(|w| (*w).to_owned()));
-        let mut agent = Self { host, data: tempfile::tempdir()?, args, process: None };
+        let mut agent = Self { host, disk: None, data: tempfile::tempdir()?, args, process: None };
         agent.start()?;
         Ok(agent)
     }

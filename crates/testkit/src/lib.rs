@@ -6,6 +6,7 @@
 
 pub mod cluster;
 pub mod guest;
+pub mod disk;
 pub mod host;
 pub mod image;
 pub mod kubectl;

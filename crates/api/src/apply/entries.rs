@@ -125,7 +125,8 @@ impl Entries {
     pub(super) fn of(object: &Value) -> Self {
         let list = object.pointer("/metadata/managedFields").and_then(Value::as_array);
         let mut entries = Entries::default();
-        for entry in list.into_iter().flatten().filter_map(Entry::read) {
+        // Whoever owns nothing is no manager: such an entry would only hide that nothing is tracked yet.
+        for entry in list.into_iter().flatten().filter_map(Entry::read).filter(|e| !e.set.is_empty()) {
             entries.put(entry);
         }
         entries

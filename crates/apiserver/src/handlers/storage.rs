@@ -28,6 +28,7 @@ pub fn failed(resource: &Resource, name: &str, error: Error) -> Failure {
             "The provided continue parameter is too old or the requested \
             resource version is no longer kept. Restart the list without it to get a consistent list.",
         ),
+        full @ Error::Full { .. } => Failure::insufficient_storage(full),
         other => Failure::internal(dunlin_base::error::chain(&other)),
     }
 }

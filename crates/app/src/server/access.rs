@@ -41,7 +41,8 @@ pub struct Administrator {
 }
 
 impl Administrator {
-    /// Writes the kubeconfig with a fresh certificate, which it gives back.
+    /// Writes the kubeconfig with a fresh certificate, which it gives back. A full disk keeps no server from starting
+    /// that has written one before: through the old one room can be made.
     pub fn write_kubeconfig(&self) -> Result<Identity, Error> {
         let Self { authority, cluster, .. } = self;
         let admin = authority
@@ -60,7 +61,13 @@ impl Administrator {
         });
         // JSON is YAML, and every reader of kubeconfigs takes it.
         let text = serde_json::to_string_pretty(&config).doing("writing the kubeconfig")?;
-        write_atomically(&self.layout.kubeconfig(), text.as_bytes(), 0o600)?;
+        match write_atomically(&self.layout.kubeconfig(), text.as_bytes(), 0o600) {
+            Err(error) if error.is_disk_full() && self.layout.kubeconfig().exists() => {
+                let error = dunlin_base::error::chain(&error);
+                tracing::warn!(error, "the disk is full, going on with the kubeconfig of an earlier start");
+            }
+            other => other?,
+        }
         Ok(admin)
     }
 

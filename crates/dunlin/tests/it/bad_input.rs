@@ -1,19 +1,15 @@
 //! Wrong input gets an answer that says what is wrong, where, and what to do.
 
+mod full_disk;
+mod pods;
+
 use std::net::TcpListener;
 
 use anyhow::{Context, Result, ensure};
 use dunlin_testkit::program;
 use std::process::Command;
 
-use crate::support::{World, waiting};
-
-fn has(text: &str, words: &[&str]) -> Result<()> {
-    for word in words {
-        ensure!(text.contains(word), "{word:?} is missing in {text:?}");
-    }
-    Ok(())
-}
+use crate::support::{World, has};
 
 #[test]
 fn wrong_manifests_are_refused_with_the_path_of_the_field() -> Result<()> {
@@ -46,34 +42,6 @@ fn wrong_manifests_are_refused_with_the_path_of_the_field() -> Result<()> {
 }
 
 #[test]
-fn pods_that_cannot_run_say_why() -> Result<()> {
-    let world = World::new()?;
-    world.kubectl.run(&["run", "absent", "--image=127.0.0.1:1/no/such:image"])?;
-    world.kubectl.run(&["run", "never", "--image=not-here:test", "--image-pull-policy=Never"])?;
-    world.kubectl.run(&["run", "misspelt", "--image=hello:test", "--command", "--", "/no-such-command"])?;
-    world.shell(
-        "keyless",
-        "true",
-        "    env: [{name: A, valueFrom: {configMapKeyRef: {name: nowhere, key: a}}}]",
-        "",
-    )?;
-    world.shell("vast", "true", "    resources: {requests: {memory: 900Ti}}", "")?;
-
-    world.pod_when("absent", |p| waiting("ErrImagePull")(p) || waiting("ImagePullBackOff")(p))?;
-    has(&world.kubectl.run(&["describe", "pod", "absent"])?, &["Failed", "127.0.0.1:1/no/such:image"])?;
-    world.pod_when("never", waiting("ErrImageNeverPull"))?;
-    let keyless = world.pod_when("keyless", waiting("CreateContainerConfigError"))?;
-    has(&keyless["status"].to_string(), &["nowhere", "not found"])?;
-    let misspelt = world.pod_when("misspelt", |p| {
-        p["status"]["containerStatuses"][0]["restartCount"] != 0 || waiting("CrashLoopBackOff")(p)
-    })?;
-    has(&misspelt["status"].to_string(), &["/no-such-command"])?;
-    let vast = world.pod_when("vast", |p| p["status"]["conditions"][0]["reason"] == "Unschedulable")?;
-    has(&vast["status"].to_string(), &["0/1 nodes are available", "Insufficient memory"])?;
-    Ok(())
-}
-
-#[test]
 fn the_program_refuses_what_cannot_work() -> Result<()> {
     let dunlin = |args: &[&str]| -> Result<(Option<i32>, String)> {
         let output = Command::new(program::dunlin()?).args(args).output().context("starting dunlin")?;
@@ -88,20 +56,67 @@ fn the_program_refuses_what_cannot_work() -> Result<()> {
     let folder = data.path().to_string_lossy().into_owned();
     let (code, said) = dunlin(&["server", "--no-agent", "--data-dir", &folder, "--listen", &address])?;
     ensure!(code == Some(1));
-    has(&said, &[&address, "in use", "--listen"])?;
+    has(&said, &[&address, "in use", "ss -ltnp", "--listen"])?;
 
     let foreign = tempfile::tempdir()?;
     std::fs::write(foreign.path().join("VERSION"), "dunlin 999\n")?;
     let folder = foreign.path().to_string_lossy().into_owned();
     let (code, said) = dunlin(&["server", "--no-agent", "--data-dir", &folder, "--listen", "127.0.0.1:0"])?;
     ensure!(code == Some(1));
-    has(&said, &[&folder, "999", "version"])?;
+    has(&said, &[&folder, "999", "version", "use the program that made it", "--data-dir"])?;
 
     let fresh = tempfile::tempdir()?;
     let folder = fresh.path().to_string_lossy().into_owned();
     let (code, said) =
         dunlin(&["agent", "--server", "https://127.0.0.1:1", "--token", "nonsense", "--data-dir", &folder])?;
     ensure!(code == Some(1));
-    has(&said, &["token"])?;
+    has(&said, &["token is malformed", "must start with", "dunlin token create"])?;
+    let (code, said) = dunlin(&["agent", "--server", "http://127.0.0.1:1", "--data-dir", &folder])?;
+    ensure!(code == Some(1));
+    has(&said, &["http://127.0.0.1:1", "https://host:6443"])?;
     Ok(())
+}
+
+#[test]
+fn wrong_tokens_are_refused_with_what_to_do() -> Result<()> {
+    let world = World::new()?;
+    let host = world.lan.host()?;
+    let url = format!("https://{}:6443", world.server.host.address);
+    let join = |token: &[&str]| -> Result<String> {
+        let data = tempfile::tempdir()?;
+        let mut command = host.command(&program::dunlin()?);
+        command.args(["agent", "--server", &url, "--node-name", "two"]).args(token);
+        let output = command.arg("--data-dir").arg(data.path()).output()?;
+        ensure!(output.status.code() == Some(1), "{output:?}");
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let token = std::fs::read_to_string(world.server.data.path().join("token"))?;
+    let parts: Vec<&str> = token.trim().split('.').collect();
+
+    let unknown = [parts[0], parts[1], "aaaaaa", parts[3]].join(".");
+    let revoked = [parts[0], parts[1], parts[2], "aaaaaaaaaaaaaaaa"].join(".");
+    for wrong in [&unknown, &revoked] {
+        let said = join(&["--token", wrong])?;
+        has(&said, &[&url, "refused the join token", "dunlin token create"])?;
+        ensure!(!said.contains(parts[3]), "the secret is not repeated");
+    }
+    let elsewhere = [parts[0], &"0".repeat(64), parts[2], parts[3]].join(".");
+    has(&join(&["--token", &elsewhere])?, &[&url, "the token was made on", "dunlin token create"])?;
+    let short = token.trim().rsplit_once('.').context("a token has parts")?.0.to_owned();
+    has(&join(&["--token", &short])?, &["four parts", "cut off", "dunlin token create"])?;
+    has(&join(&[])?, &[&url, "--token", "dunlin token create"])?;
+
+    let user = world.kubectl.refused(
+        &[
+            "--kubeconfig=/dev/null",
+            "--server",
+            &url,
+            "--insecure-skip-tls-verify",
+            "--token=wrong",
+            "get",
+            "pods",
+        ],
+        "",
+    )?;
+    has(&user, &["logged in", "Unauthorized"])
 }

@@ -19,6 +19,17 @@ impl World {
     pub fn new() -> Result<Self> {
         let lan = Lan::new()?;
         let server = Dunlin::server(&lan, &["--node-name", "one"])?;
+        Self::with(lan, server)
+    }
+
+    /// The same on a disk of `mib` MiB, where data, images, containers and logs share what there is.
+    pub fn on_small_disk(mib: u32) -> Result<Self> {
+        let lan = Lan::new()?;
+        let server = Dunlin::server_on_small_disk(&lan, mib, &["--node-name", "one"])?;
+        Self::with(lan, server)
+    }
+
+    fn with(lan: Lan, server: Dunlin) -> Result<Self> {
         server.import(&ImageBuilder::hello()?, "hello:test")?;
         server.import(&ImageBuilder::busybox()?, "busybox:test")?;
         let kubectl = server.kubectl();
@@ -55,6 +66,14 @@ pub fn pod_when(kubectl: &Kubectl, name: &str, check: impl Fn(&Value) -> bool) -
         if check(&pod) { Ok(pod) } else { bail!("its status is {}", pod["status"]) }
     })
     .with_context(|| kubectl.run(&["describe", "pod", name]).unwrap_or_default())
+}
+
+/// Fails unless every word is in the text.
+pub fn has(text: &str, words: &[&str]) -> Result<()> {
+    for word in words {
+        ensure!(text.contains(word), "{word:?} is missing in {text:?}");
+    }
+    Ok(())
 }
 
 pub fn running(pod: &Value) -> bool {

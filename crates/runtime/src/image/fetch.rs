@@ -125,7 +125,14 @@ pub(crate) async fn blob(
     let what = format!("blob {} from {}", descriptor.digest, endpoint.registry);
     let mut resumed = length(&partial);
     loop {
-        complete(endpoint, descriptor, &partial, &what, progress).await?;
+        if let Err(error) = complete(endpoint, descriptor, &partial, &what, progress).await {
+            if matches!(error, Error::DiskFull { .. }) {
+                // What came would keep the disk full: others need the room, and a try that starts with all of it gone
+                // could never end. The first error is the one to tell.
+                let _ = std::fs::remove_file(&partial);
+            }
+            return Err(error);
+        }
         let path = partial.clone();
         let (found, _) = blocking(move || disk::digest_of_file(&path)).await?;
         if found == descriptor.digest {

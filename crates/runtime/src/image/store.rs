@@ -132,6 +132,16 @@ impl ImageStore {
         progress: Progress,
     ) -> Result<Vec<Image>, Error> {
         let name = name.map(Reference::parse).transpose()?;
+        let done = self.import_archive(path, name, progress).await;
+        self.give_back(done).await
+    }
+
+    async fn import_archive(
+        self: &Arc<Self>,
+        path: &Path,
+        name: Option<Reference>,
+        progress: Progress,
+    ) -> Result<Vec<Image>, Error> {
         let (disk, path, hear) = (self.disk.clone(), path.to_owned(), progress.clone());
         let (work, imported) = blocking(move || {
             let work = Arc::new(disk.work()?);
@@ -190,9 +200,18 @@ impl ImageStore {
                 None => return Err(Error::NotFound { reference: reference.to_string() }),
             };
             index.images.remove(&name);
-            index.save(&disk.index())?;
+            let full = match index.save(&disk.index()) {
+                Ok(()) => false,
+                Err(Error::DiskFull { .. }) => true,
+                Err(error) => return Err(error),
+            };
             let pins = disk.live_pins(&guard)?;
             let mut freed = gc::sweep(&disk, &index, pins, &BTreeSet::new(), None, trash.path())?;
+            // On a full disk the new index had no room before. Should the power fail here, the old one names an image
+            // without blobs, which counts as absent.
+            if full {
+                index.save(&disk.index())?;
+            }
             freed.images = 1;
             Ok(Removed { reference: name, freed })
         })
@@ -304,6 +323,36 @@ impl ImageStore {
     }
 
     async fn fetch(
+        self: &Arc<Self>,
+        reference: &Reference,
+        credentials: Option<&Credentials>,
+        here: Option<&(Image, Named)>,
+        progress: &Progress,
+    ) -> Result<Image, Error> {
+        let done = self.fetch_from_any(reference, credentials, here, progress).await;
+        self.give_back(done).await
+    }
+
+    /// Passes a result on. When the disk is full, what the failed work had brought and nothing else needs is deleted
+    /// first: it would keep the disk full, for the next try and for everybody else.
+    async fn give_back<T>(&self, done: Result<T, Error>) -> Result<T, Error> {
+        let Err(full @ Error::DiskFull { .. }) = done else { return done };
+        let disk = self.disk.clone();
+        let swept = blocking(move || {
+            let trash = disk.work()?;
+            let guard = disk.lock()?;
+            let index = Index::load(&disk.index())?;
+            let pins = disk.live_pins(&guard)?;
+            gc::sweep(&disk, &index, pins, &BTreeSet::new(), None, trash.path())
+        });
+        if let Err(error) = swept.await {
+            let error = dunlin_base::error::chain(&error);
+            tracing::warn!(error, "what a full disk left of an image could not be removed");
+        }
+        Err(full)
+    }
+
+    async fn fetch_from_any(
         self: &Arc<Self>,
         reference: &Reference,
         credentials: Option<&Credentials>,

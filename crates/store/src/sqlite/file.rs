@@ -36,6 +36,8 @@ const SET_UP: &str = "
     PRAGMA journal_size_limit = 8388608;
 ";
 
+const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
+
 const SCHEMA: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE entries (
@@ -78,15 +80,10 @@ impl Marks {
 }
 
 pub(super) fn open(path: &Path, options: &Options) -> Result<Opened, Error> {
-    create(path).map_err(|source| Error::Io {
-        operation: "creating",
-        path: path.to_path_buf(),
-        source: Arc::new(source),
-    })?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(|e| failed("opening", path, e))?;
+    create(path, options)?;
+    let connection = Connection::open_with_flags(path, FLAGS).map_err(|e| failed("opening", path, e))?;
     let file = File { connection, path: path.to_path_buf() };
-    file.prepare(options).map_err(|e| e.unwrap_or_else(|e| failed("opening", path, e)))?;
+    file.prepare().map_err(|e| e.unwrap_or_else(|e| failed("opening", path, e)))?;
     file.read().map_err(|e| failed("reading", path, e)).map(|(start, ceiling, next_row)| Opened {
         file,
         start,
@@ -95,22 +92,40 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<Opened, Error> {
     })
 }
 
-/// Makes an empty file that only its owner may read (it holds Secrets; the log inherits the mode), and makes its name
-/// durable.
-fn create(path: &Path) -> std::io::Result<()> {
+/// Makes the file if there is none: whole and on the disk under another name, which only then becomes its own. So a
+/// power cut leaves no file or one that opens. Only its owner may read it (it holds Secrets; the log inherits the mode).
+fn create(path: &Path, options: &Options) -> Result<(), Error> {
     if path.exists() {
         return Ok(());
     }
+    let io = |source| Error::Io { operation: "creating", path: path.to_path_buf(), source: Arc::new(source) };
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)?
-        .sync_all()?;
-    std::fs::File::open(folder)?.sync_all()
+    std::fs::create_dir_all(folder).map_err(io)?;
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = Path::new(&beside);
+    // A cut may have left one; nothing was ever promised of it.
+    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(beside);
+    let file = file.map_err(io)?;
+    fill(beside, options).map_err(|e| failed("creating", path, e))?;
+    file.sync_all().map_err(io)?;
+    std::fs::rename(beside, path).map_err(io)?;
+    std::fs::File::open(folder).and_then(|f| f.sync_all()).map_err(io)
+}
+
+/// Puts the tables into an empty file. Without a journal: until the file has its name nobody needs the way back.
+fn fill(path: &Path, options: &Options) -> rusqlite::Result<()> {
+    let connection = Connection::open_with_flags(path, FLAGS)?;
+    connection.execute_batch(&format!(
+        "PRAGMA locking_mode = EXCLUSIVE;
+         PRAGMA journal_mode = OFF;
+         BEGIN; {SCHEMA}
+         INSERT INTO meta VALUES ('version', {VERSION}), ('deleted', 0), ('ceiling', {});
+         COMMIT;
+         PRAGMA journal_mode = WAL;",
+        options.revision_block
+    ))?;
+    connection.close().map_err(|(_, error)| error)
 }
 
 /// An error of our own, or one of SQLite's that still needs its place.
@@ -118,7 +133,7 @@ type Either = Result<Error, rusqlite::Error>;
 
 impl File {
     /// Checks the version before anything in the file is changed, then sets it up.
-    fn prepare(&self, options: &Options) -> Result<(), Either> {
+    fn prepare(&self) -> Result<(), Either> {
         let c = &self.connection;
         let sql = |e| Either::Err(e);
         c.busy_timeout(BUSY).map_err(sql)?;
@@ -127,17 +142,6 @@ impl File {
             .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")
             .and_then(|mut s| s.query_map([], |row| row.get(0))?.collect())
             .map_err(sql)?;
-        if tables.is_empty() {
-            c.execute_batch(SET_UP).map_err(sql)?;
-            c.execute_batch(&format!(
-                "BEGIN; {SCHEMA}
-                 INSERT INTO meta VALUES ('version', {VERSION}), ('deleted', 0), ('ceiling', {});
-                 COMMIT;",
-                options.revision_block
-            ))
-            .map_err(sql)?;
-            return Ok(());
-        }
         if !tables.iter().any(|t| t == "meta") {
             let reason = "it is a database of something else".to_owned();
             return Err(Ok(Error::Corrupt { path: self.path.clone(), reason }));

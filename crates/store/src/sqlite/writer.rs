@@ -32,6 +32,8 @@ pub(super) struct Writer {
     pub ephemeral: HashSet<Arc<str>>,
     /// A rough count of the pages in the log since the last checkpoint.
     pub log_pages: u64,
+    /// The last transaction failed. Told once, not for every write: the log may lie on the very disk that is full.
+    pub failing: bool,
 }
 
 type Reply = oneshot::Sender<Result<Entry, Error>>;
@@ -110,6 +112,9 @@ impl Writer {
             let pages: usize = durable.iter().map(|a| 1 + a.event.value.len() / 4096).sum();
             match self.file.commit(&durable, &batch.marks) {
                 Ok(()) => {
+                    if std::mem::take(&mut self.failing) {
+                        tracing::info!("store can write again");
+                    }
                     self.log_pages += pages as u64 + 1;
                     self.ceiling = batch.marks.ceiling.unwrap_or(self.ceiling);
                     self.ephemeral.extend(batch.marks.ephemeral.drain(..));
@@ -138,8 +143,10 @@ impl Writer {
     /// The disk refused the batch. Ephemeral changes need no disk and are made all the same, so that heartbeats go on
     /// while the disk is full; a change that builds on a failed one fails with it. Revisions are not used again:
     /// nobody can tell what a failed transaction left behind.
-    fn fail(&self, batch: Batch, error: &Error) {
-        tracing::error!(error = %dunlin_base::error::chain(error), writes = batch.done.len(), "store cannot write");
+    fn fail(&mut self, batch: Batch, error: &Error) {
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::error!(error = %dunlin_base::error::chain(error), "store cannot write");
+        }
         let touched: HashSet<Key> = batch
             .done
             .iter()

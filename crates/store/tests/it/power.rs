@@ -5,14 +5,15 @@
 //! into a *shadow* folder before they return: the shadow is what a disk has promised to hold. The parent stops the
 //! child at random moments. What the disk would hold then is the shadow plus any part of what was written since: each
 //! block of 4 KiB may have arrived or not, one of them may be torn within, and the file may have its old length or its
-//! new one. That image is opened and compared with what the child had acknowledged before it was stopped.
+//! new one. That image is opened and compared with what the child had acknowledged before it was stopped. A file that
+//! was renamed has its old name or its new one until its folder was synced; so shadows go by inode, not by name.
 //!
 //! The seed is printed; `DUNLIN_SEED` runs one again (the moments of the cuts still differ).
 
 use std::collections::HashMap;
 use std::ffi::{c_int, c_long};
 use std::io::Write as _;
-use std::os::fd::FromRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -21,10 +22,17 @@ use bytes::Bytes;
 use dunlin_store::sqlite::{Options, SqliteStore};
 use dunlin_store::{Change, Class, Expect, Key, Scope, Store, Write};
 
-const FILES: [&str; 2] = ["store.db", "store.db-wal"];
+const STORE: &str = "store.db";
+/// The store's name while it is made.
+const UNNAMED: &str = "store.db.new";
+const WAL: &str = "store.db-wal";
+/// In the shadow folder: the folder was synced while the store had its name.
+const NAMED: &str = "named";
 const WRITERS: u64 = 12;
 const CHILDREN: u64 = 3;
 const CUTS: u64 = 25;
+/// So many of them fall into the making of the file.
+const EARLY: u64 = 8;
 const BLOCK: usize = 4096;
 /// How long the simulated disk takes to keep what it was given.
 const DISK: Duration = Duration::from_millis(3);
@@ -59,17 +67,23 @@ fn sync(fd: c_int, call: c_long) -> c_int {
 
 /// Copies a file as it is now. The copy appears at once, and before the caller's `fsync` returns.
 fn shadow(fd: c_int, folder: &Path) -> std::io::Result<()> {
-    let path = std::fs::read_link(format!("/proc/self/fd/{fd}"))?;
-    let Some(name) = path.file_name().filter(|n| FILES.iter().any(|f| n == f)) else { return Ok(()) };
-    // SAFETY: the file stays the caller's; `ManuallyDrop` keeps it open.
-    let file = std::mem::ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(fd) });
+    let file = PathBuf::from(format!("/proc/self/fd/{fd}"));
+    let path = std::fs::read_link(&file)?;
+    if folder.parent() == Some(&path) {
+        if path.join(STORE).exists() {
+            std::fs::write(folder.join(NAMED), "")?;
+        }
+        return Ok(());
+    }
+    if !path.file_name().is_some_and(|n| [STORE, UNNAMED, WAL].iter().any(|f| n == *f)) {
+        return Ok(());
+    }
     // As slow as flash: otherwise hardly any cut would fall between the write and the promise.
     std::thread::sleep(DISK);
-    let mut content = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(0)];
-    std::os::unix::fs::FileExt::read_exact_at(&*file, &mut content, 0)?;
+    let content = std::fs::read(&file)?;
     let new = folder.join("new");
     std::fs::write(&new, content)?;
-    std::fs::rename(new, folder.join(name))
+    std::fs::rename(new, folder.join(file.metadata()?.ino().to_string()))
 }
 
 /// A small generator of numbers (splitmix64): the same seed gives the same run.
@@ -114,7 +128,7 @@ fn child() {
     SHADOW.set(folder.join("shadow")).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     runtime.block_on(async {
-        let store = Arc::new(SqliteStore::open(folder.join(FILES[0]), options()).unwrap());
+        let store = Arc::new(SqliteStore::open(folder.join(STORE), options()).unwrap());
         let acks = std::fs::OpenOptions::new().append(true).create(true).open(folder.join("acks")).unwrap();
         let acks = Arc::new(acks);
         let writers: Vec<_> =
@@ -198,11 +212,7 @@ fn image(shadow: Option<Vec<u8>>, written: Vec<u8>, numbers: &mut Numbers) -> Op
 }
 
 async fn check(folder: &Path, seed: u64, acknowledged: &Acknowledged) {
-    // A cut while the file is being made, before anything was promised, may leave half a header: docs/limits.md.
-    if acknowledged.lines == 0 {
-        return;
-    }
-    let store = SqliteStore::open(folder.join(FILES[0]), options()).expect("the file opens");
+    let store = SqliteStore::open(folder.join(STORE), options()).expect("the file opens");
     assert!(store.revision() >= acknowledged.revision, "{} >= {}", store.revision(), acknowledged.revision);
     for writer in 0..WRITERS {
         let found = store.get(&Key::new("pods", "n", format!("w{writer}"))).await.unwrap().map(|e| e.value);
@@ -260,7 +270,7 @@ async fn cuts_lose_nothing_that_was_acknowledged() {
     let seed = std::env::var("DUNLIN_SEED").map_or(now.as_nanos() as u64, |s| s.parse().unwrap());
     eprintln!("seed {seed}");
     let mut numbers = Numbers(seed);
-    let mut torn = 0;
+    let (mut torn, mut early) = (0, 0);
     for _ in 0..CHILDREN {
         let folder = tempfile::tempdir().unwrap();
         let shadow = folder.path().join("shadow");
@@ -275,33 +285,44 @@ async fn cuts_lose_nothing_that_was_acknowledged() {
         let child = Child(child);
         let mut lines = 0;
         for cut in 0..CUTS {
-            // The first cuts fall into the making of the file.
-            let wanted = if cut < 3 { 0 } else { lines + 1 + numbers.below(300) as usize };
+            let wanted = if cut < EARLY { 0 } else { lines + 1 + numbers.below(300) as usize };
             let begun = Instant::now();
-            while acknowledged(folder.path()).lines < wanted {
-                assert!(begun.elapsed() < Duration::from_secs(60), "the child must go on writing");
+            loop {
+                // Not to wait for anything: it makes the moment of the cut a random one.
                 std::thread::sleep(Duration::from_micros(200 + numbers.below(2000)));
+                let begins = [STORE, UNNAMED].iter().any(|name| folder.path().join(name).exists());
+                if begins && acknowledged(folder.path()).lines >= wanted {
+                    break;
+                }
+                assert!(begun.elapsed() < Duration::from_secs(60), "the child must go on writing");
             }
             child.stop();
             let acks = acknowledged(folder.path());
             lines = acks.lines;
             let disk = folder.path().join(format!("cut-{cut}"));
             std::fs::create_dir(&disk).unwrap();
-            for file in FILES {
-                let written = std::fs::read(folder.path().join(file)).unwrap_or_default();
-                let kept = std::fs::read(shadow.join(file)).ok();
+            for file in [STORE, UNNAMED, WAL] {
+                let Ok(metadata) = std::fs::metadata(folder.path().join(file)) else { continue };
+                let written = std::fs::read(folder.path().join(file)).unwrap();
+                let kept = std::fs::read(shadow.join(metadata.ino().to_string())).ok();
                 torn += u32::from(kept.as_ref().is_some_and(|k| *k != written));
+                early += u32::from(acks.lines == 0 && file != WAL);
+                let unsure = file == STORE && !shadow.join(NAMED).exists() && numbers.below(2) == 0;
                 if let Some(image) = image(kept, written, &mut numbers) {
-                    std::fs::write(disk.join(file), image).unwrap();
+                    std::fs::write(disk.join(if unsure { UNNAMED } else { file }), image).unwrap();
                 }
             }
-            child.signal(libc::SIGCONT);
             check(&disk, seed, &acks).await;
+            child.signal(libc::SIGCONT);
             std::fs::remove_dir_all(&disk).unwrap();
         }
         assert!(lines > 100, "{lines} acknowledged writes are too few to say anything");
     }
-    eprintln!("{} cuts, {torn} files with unsynced parts", CHILDREN * CUTS);
+    eprintln!(
+        "{} cuts, {early} before anything was acknowledged, {torn} files with unsynced parts",
+        CHILDREN * CUTS
+    );
+    assert!(early > 0, "no cut fell into the making of the file");
     assert!(
         u64::from(torn) > CHILDREN * CUTS / 3,
         "{torn} cuts between write and fsync are too few to say anything"

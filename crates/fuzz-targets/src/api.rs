@@ -1,0 +1,69 @@
+//! Objects, patches, selectors and quantities: the pure half of what a client sends.
+
+use dunlin_api::gvk::GroupVersionKind;
+use dunlin_api::quantity::Quantity;
+use dunlin_api::selector::{FieldSelector, LabelSelector};
+use dunlin_api::{apply, decode as decoding, patch as patching};
+use serde_json::Value;
+
+/// JSON is parsed and read by its type; reading the result again finds nothing new.
+pub fn decode(data: &[u8]) {
+    let Ok((value, _)) = decoding::parse(data) else { return };
+    let Some(gvk) = GroupVersionKind::of(&value) else { return };
+    let Ok(first) = decoding::decode_owned(&gvk, value) else { return };
+    let again = decoding::decode(&gvk, &first.value).expect("what was read can be read");
+    assert_eq!(again.value, first.value, "reading is idempotent");
+}
+
+/// An object, a newline, a patch: every kind of patch, and server-side apply of one on the other.
+pub fn patch(data: &[u8]) {
+    let Some(at) = data.iter().position(|b| *b == b'\n') else { return };
+    let (Ok((object, _)), Ok((patch, _))) = (decoding::parse(&data[..at]), decoding::parse(&data[at + 1..]))
+    else {
+        return;
+    };
+    let gvk = GroupVersionKind::of(&object).unwrap_or_else(|| GroupVersionKind::new("", "v1", "Pod"));
+    let _ = patching::json_patch(&object, &patch);
+    if let Ok(merged) = patching::merge_patch(&object, &patch) {
+        assert_eq!(patching::merge_patch(&merged, &patch).ok(), Some(merged), "a merge patch is idempotent");
+    }
+    let _ = patching::strategic_merge(&gvk, &object, &patch);
+    let now = "2026-01-01T00:00:00Z";
+    for live in [None, Some(&object)] {
+        for (force, subresource) in [(false, ""), (true, ""), (true, "status")] {
+            let applied = apply::apply(&gvk, live, &patch, "fuzz", force, subresource, now);
+            if let (Ok(applied), true) = (applied, force) {
+                let again = apply::apply(&gvk, Some(&applied), &patch, "fuzz", force, subresource, now);
+                assert_eq!(again.ok(), Some(applied), "applying again changes nothing");
+            }
+        }
+    }
+}
+
+/// Selectors as text and as objects, matched against labels.
+pub fn selector(data: &[u8]) {
+    let labels = serde_json::json!({"app": "web", "tier": "front", "n": "7"});
+    if let Ok(value) = serde_json::from_slice::<Value>(data)
+        && let Ok(selector) = LabelSelector::from_value(&value)
+    {
+        selector.matches(&labels);
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(selector) = LabelSelector::parse(text) {
+        let again = LabelSelector::parse(&selector.to_string()).expect("a printed selector can be read");
+        assert_eq!(selector.matches(&labels), again.matches(&labels), "{selector}");
+    }
+    if let Ok(selector) = FieldSelector::parse(text) {
+        selector.matches(|field| (field == "metadata.name").then_some("x"));
+    }
+}
+
+/// A quantity, printed and read again, is the same.
+pub fn quantity(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(quantity) = text.parse::<Quantity>() else { return };
+    let printed = quantity.to_string();
+    let again: Quantity = printed.parse().expect("a printed quantity can be read");
+    assert_eq!(again.nano(), quantity.nano(), "{text:?} is printed as {printed:?}");
+    let _ = (quantity.value(), quantity.milli(), quantity.as_f64(), quantity.round_to_milli());
+}
