@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
-use crate::host::{Host, Lan};
+use crate::host::{Host, Network};
 use crate::image::ImageBuilder;
 use crate::kubectl::Kubectl;
 use crate::process::Process;
@@ -30,38 +30,105 @@ pub struct Dunlin {
 }
 
 impl Dunlin {
-    /// Starts a server with its own agent on a new machine of `lan` and waits until its node is ready.
+    /// Starts a server with its own agent on a new machine of `network` and waits until its node is ready.
     ///
     /// # Errors
     /// When it does not come up; the message holds its log.
-    pub fn server(lan: &Lan, more: &[&str]) -> Result<Self> {
-        let host = lan.host()?;
-        let listen = format!("{}:6443", host.address);
-        let mut args = vec!["server".to_owned(), "--listen".to_owned(), listen];
-        args.extend(more.iter().map(|w| (*w).to_owned()));
-        let mut server = Self { host, data: tempfile::tempdir()?, args, process: None };
-        server.start()?;
-        server.wait_for_node("")?;
+    pub fn server(network: &impl Network, more: &[&str]) -> Result<Self> {
+        let server = Self::launch(network, "server", &[], more)?;
+        if !more.contains(&"--no-agent") {
+            server.wait_for_node("")?;
+        }
         Ok(server)
     }
 
-    /// Starts an agent on a new machine of `lan`, joined to `server` by its token.
+    /// Starts a server on a new machine of `network` as the child `name` of `parent`, and waits until it answers. When
+    /// its parent knows it is for the caller to wait for.
+    ///
+    /// # Errors
+    /// When it does not come up; the message holds its log.
+    pub fn child(network: &impl Network, parent: &Self, name: &str, more: &[&str]) -> Result<Self> {
+        let token = parent.dunlin(&["token", "create", "--for", "cluster"])?;
+        let own = ["--name", name, "--parent", &parent.url(), "--token", token.trim()];
+        let child = Self::launch(network, "server", &own, more)?;
+        if !more.contains(&"--no-agent") {
+            child.wait_for_node("")?;
+        }
+        Ok(child)
+    }
+
+    /// Starts an agent on a new machine of `network`, joined to `server` by its token.
     ///
     /// # Errors
     /// When it does not come up.
-    pub fn agent(lan: &Lan, server: &Self, name: &str, more: &[&str]) -> Result<Self> {
+    pub fn agent(network: &impl Network, server: &Self, name: &str, more: &[&str]) -> Result<Self> {
         let token =
             std::fs::read_to_string(server.data.path().join("token")).context("reading the join token")?;
-        let host = lan.host()?;
-        let url = format!("https://{}:6443", server.host.address);
-        let mut args: Vec<String> = ["agent", "--server", &url, "--token", token.trim(), "--node-name", name]
-            .map(str::to_owned)
-            .into();
-        args.extend(more.iter().map(|w| (*w).to_owned()));
-        let mut agent = Self { host, data: tempfile::tempdir()?, args, process: None };
-        agent.start()?;
+        let own = ["--server", &server.url(), "--token", token.trim(), "--node-name", name];
+        let agent = Self::launch(network, "agent", &own, more)?;
         server.wait_for_node(name)?;
         Ok(agent)
+    }
+
+    fn launch(network: &impl Network, role: &str, own: &[&str], more: &[&str]) -> Result<Self> {
+        let host = network.host()?;
+        let mut args = vec![role.to_owned()];
+        if role == "server" {
+            args.extend(["--listen".to_owned(), format!("{}:6443", host.address)]);
+        }
+        args.extend(own.iter().chain(more).map(|word| (*word).to_owned()));
+        let mut made = Self { host, data: tempfile::tempdir()?, args, process: None };
+        made.start()?;
+        if role == "server" {
+            let process = made.process.as_mut().context("it was just started")?;
+            let kubeconfig = made.data.path().join("kubeconfig.yaml");
+            let token = made.data.path().join("token");
+            wait::until("the server's start", PATIENCE, || {
+                ensure!(process.ended()?.is_none(), "it ended:\n{}", tail(&process.log()));
+                ensure!(kubeconfig.exists() && token.exists(), "its log is\n{}", tail(&process.log()));
+                Ok(())
+            })?;
+        }
+        Ok(made)
+    }
+
+    /// Where this server's API is.
+    pub fn url(&self) -> String {
+        format!("https://{}:6443", self.host.address)
+    }
+
+    /// Whether the process runs, as far as we have not ended it ourselves.
+    pub fn is_started(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Turns the machine off: everything on it ends, what is not on its disk is gone.
+    ///
+    /// # Errors
+    /// When something on it does not end.
+    pub fn power_off(&mut self) -> Result<()> {
+        self.host.power_off(&[])?;
+        self.kill();
+        let id = std::fs::read_to_string(self.data.path().join("agent/id")).unwrap_or_default();
+        let mut volatile = Vec::new();
+        // A server without an agent has none, and an empty name would mean the folder of all nodes.
+        if id.len() == 8 {
+            volatile.push(PathBuf::from("/run/dunlin").join(&id));
+            let groups = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+            let roots = groups.map(|controller| controller.path().join(format!("dunlin-{id}")));
+            volatile.extend(roots.filter(|path| path.is_dir()));
+            volatile.push(PathBuf::from("/sys/fs/cgroup").join(format!("dunlin-{id}")));
+        }
+        self.host.power_off(&volatile)
+    }
+
+    /// Turns the machine off and on again.
+    ///
+    /// # Errors
+    /// When something on it does not end, or the program does not start.
+    pub fn reboot(&mut self) -> Result<()> {
+        self.power_off()?;
+        self.start()
     }
 
     /// Starts the process again after it was stopped or killed.
@@ -101,7 +168,7 @@ impl Dunlin {
 
     /// kubectl as the administrator of this server.
     pub fn kubectl(&self) -> Kubectl {
-        Kubectl::new(&self.data.path().join("kubeconfig.yaml")).inside(&self.host.netns)
+        Kubectl::new(&self.data.path().join("kubeconfig.yaml")).inside(self.host.namespace().name())
     }
 
     /// Runs the program with `args` on this machine, on this data folder.
@@ -164,7 +231,7 @@ impl Drop for Dunlin {
             let _ = process.stop(Duration::from_secs(10));
         }
         if let Err(error) = self.dunlin(&["reset", "--yes"]) {
-            eprintln!("resetting {}: {error:#}", self.host.netns);
+            eprintln!("resetting {}: {error:#}", self.host.namespace().name());
         }
     }
 }
