@@ -18,12 +18,14 @@ use crate::error::{Doing, Error};
 use crate::join::{self, Membership};
 use crate::layout::{self, Layout};
 use crate::options::AgentOptions;
+use crate::options::times::Times;
 
 /// How a node presents itself.
 pub(crate) struct Settings {
     pub node_name: String,
     pub labels: Vec<String>,
     pub area: Option<String>,
+    pub times: Times,
 }
 
 /// Runs an agent until it is asked to end. Its pods go on running.
@@ -31,6 +33,7 @@ pub(crate) struct Settings {
 /// # Errors
 /// When it cannot start or join.
 pub async fn run(options: AgentOptions) -> Result<(), Error> {
+    options.times.check()?;
     let layout = Layout::open(&options.data_dir)?;
     let node_name = options.node_name.clone().unwrap_or_else(hostname);
     let server = options.server.clone().ok_or_else(|| {
@@ -41,7 +44,9 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
 
     let membership = membership(&layout, &options, &server, &node_name).await?;
     let client = join::client(&server, &membership.ca_pem, Some(&membership), None)?;
-    let settings = Settings { node_name, labels: options.label.clone(), area: options.area.clone() };
+    let times = options.times.clone();
+    let link = dial_options(&times);
+    let settings = Settings { node_name, labels: options.label.clone(), area: options.area.clone(), times };
     let (_handle, service) = start(&layout, settings, client, format!("{host}:{port}")).await?;
 
     let tls = dunlin_pki::tls::client_config(
@@ -58,8 +63,20 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
             Ok::<_, std::convert::Infallible>(service.handle(request).await)
         }
     });
-    let _tunnel = Task::spawn("tunnel", dial::run(target, service));
+    let _tunnel = Task::spawn("tunnel", dial::run_with(target, service, link));
     crate::shutdown::requested().await
+}
+
+/// How the tunnel is dialled.
+fn dial_options(times: &Times) -> dial::Options {
+    dial::Options {
+        first_delay: times.reconnect_first(),
+        longest_delay: times.reconnect_most(),
+        lived: times.reconnect_most(),
+        connect: times.connect(),
+        silence: times.silence(),
+        ..dial::Options::default()
+    }
 }
 
 /// What an earlier join left, renewed when it is due; else a new join. A server out of reach does not keep an agent
@@ -124,6 +141,12 @@ pub(crate) async fn start(
     // The server renews the Lease while it hears from the node (`server::heartbeat`), so an idle node writes nothing.
     config.registration =
         RegistrationOptions { renew_lease: false, status_interval: None, ..Default::default() };
+    config.crash_backoff_first = settings.times.crash_backoff_first();
+    config.crash_backoff_most = settings.times.crash_backoff_most();
+    config.crash_backoff_reset = settings.times.crash_backoff_reset();
+    config.pull_backoff_first = settings.times.pull_backoff_first();
+    config.pull_backoff_most = settings.times.pull_backoff_most();
+    config.contact = settings.times.contact();
     let runtimes: Vec<Arc<dyn Runtime>> = vec![Arc::new(runtime)];
     Agent::start(config, client, runtimes, images, api_endpoint).await.doing("starting the agent")
 }

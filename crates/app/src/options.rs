@@ -8,6 +8,10 @@ use serde::Deserialize;
 
 use crate::error::{Doing, Error};
 
+pub mod times;
+
+use times::Times;
+
 /// Where data lies unless told otherwise.
 pub const DATA_DIR: &str = "/var/lib/dunlin";
 /// Where the configuration file lies.
@@ -43,6 +47,8 @@ pub struct Choices {
     pub label: Vec<String>,
     /// Log filter.
     pub log: Option<String>,
+    /// Graces, tolerances and intervals.
+    pub times: Times,
 }
 
 impl Choices {
@@ -82,6 +88,7 @@ impl Choices {
             token: self.token.or(below.token),
             label: list(self.label, below.label),
             log: self.log.or(below.log),
+            times: self.times.over(below.times),
         }
     }
 
@@ -112,6 +119,8 @@ pub struct ServerOptions {
     pub area: Option<String>,
     /// Labels of the own node.
     pub label: Vec<String>,
+    /// Graces, tolerances and intervals.
+    pub times: Times,
 }
 
 impl From<Choices> for ServerOptions {
@@ -126,6 +135,7 @@ impl From<Choices> for ServerOptions {
             scheduler: choices.scheduler,
             area: choices.area,
             label: choices.label,
+            times: choices.times,
         }
     }
 }
@@ -145,6 +155,8 @@ pub struct AgentOptions {
     pub label: Vec<String>,
     /// Where this machine is.
     pub area: Option<String>,
+    /// Graces, tolerances and intervals.
+    pub times: Times,
 }
 
 impl From<Choices> for AgentOptions {
@@ -156,6 +168,7 @@ impl From<Choices> for AgentOptions {
             node_name: choices.node_name,
             label: choices.label,
             area: choices.area,
+            times: choices.times,
         }
     }
 }

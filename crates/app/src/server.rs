@@ -32,6 +32,7 @@ const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 /// # Errors
 /// When it cannot start, or the listener fails.
 pub async fn run(options: ServerOptions) -> Result<(), Error> {
+    options.times.check()?;
     let layout = Layout::open(&options.data_dir)?;
     let listener = TcpListener::bind(&options.listen)
         .await
@@ -48,11 +49,15 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
     let store = SqliteStore::open(layout.database(), Default::default())
         .doing(format!("opening the store {}", layout.database().display()))?;
 
-    let tunnels = Arc::new(Tunnels::new(Default::default()));
+    let tunnels = Arc::new(Tunnels::new(dunlin_tunnel::Settings {
+        ping: options.times.ping(),
+        timeout: options.times.ping_timeout(),
+    }));
     let local: dialer::LocalNode = Arc::new(OnceLock::new());
     let dialer = Arc::new(dialer::Dialer { tunnels: tunnels.clone(), local: local.clone() });
     let mut config = Config::new(Arc::new(store), issuer, ISSUER, authority.ca_pem(), dialer);
     config.api_port = address.port();
+    config.eviction_toleration = options.times.eviction_toleration();
     config.tunnel = Some(tunnel_hook(tunnels.clone()));
     let api = ApiServer::new(config);
     api.bootstrap().await.doing("preparing the API's first objects")?;
@@ -67,14 +72,21 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
     let as_user = |name: &str| kube::Client::new(api.clone().as_user(User::in_process(name)), "default");
     access::ensure_token(&layout, &authority, as_user("dunlin:bootstrap")).await?;
     let own_node = (!options.no_agent).then(|| node_name.clone());
+    let beat = heartbeat::Beat { interval: options.times.heartbeat(), lease: options.times.node_grace() };
     let _tasks = [
         Task::spawn("signer", signer::run(as_user("dunlin:signer"), authority.clone())),
         Task::spawn(
             "heartbeat",
-            heartbeat::run(as_user("dunlin:heartbeat"), tunnels.clone(), own_node.clone()),
+            heartbeat::run(as_user("dunlin:heartbeat"), tunnels.clone(), own_node.clone(), beat),
         ),
     ];
-    let mut plans = dunlin_driver::Options { ca_pem: authority.ca_pem().to_owned(), ..Default::default() };
+    let mut plans = dunlin_driver::Options {
+        ca_pem: authority.ca_pem().to_owned(),
+        node_grace: options.times.node_grace(),
+        eviction_toleration: options.times.eviction_toleration(),
+        fence_margin: options.times.fence_margin(),
+        ..Default::default()
+    };
     if let Some(policy) = &options.scheduler {
         plans.scheduler = policy.parse().map_err(|e| Error::Input(format!("--scheduler {policy}: {e}")))?;
     }
@@ -88,6 +100,7 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
             node_name: name.clone(),
             labels: options.label.clone(),
             area: options.area.clone(),
+            times: options.times.clone(),
         };
         let (handle, service) = agent::start(&layout, settings, client, relay_target(address)).await?;
         if local.set((name, service)).is_err() {
