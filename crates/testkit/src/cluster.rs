@@ -107,19 +107,31 @@ impl Dunlin {
     /// # Errors
     /// When something on it does not end.
     pub fn power_off(&mut self) -> Result<()> {
-        self.host.power_off(&[])?;
-        self.kill();
-        let id = std::fs::read_to_string(self.data.path().join("agent/id")).unwrap_or_default();
+        let group = self.group();
         let mut volatile = Vec::new();
-        // A server without an agent has none, and an empty name would mean the folder of all nodes.
-        if id.len() == 8 {
-            volatile.push(PathBuf::from("/run/dunlin").join(&id));
-            let groups = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-            let roots = groups.map(|controller| controller.path().join(format!("dunlin-{id}")));
-            volatile.extend(roots.filter(|path| path.is_dir()));
-            volatile.push(PathBuf::from("/sys/fs/cgroup").join(format!("dunlin-{id}")));
+        if let Some(id) = group.strip_prefix("dunlin-") {
+            volatile.push(PathBuf::from("/run/dunlin").join(id));
+            volatile.push(PathBuf::from("/sys/fs/cgroup").join(&group));
+            let controllers = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+            volatile.extend(controllers.map(|controller| controller.path().join(&group)));
         }
-        self.host.power_off(&volatile)
+        self.host.power_off(&group, &volatile)?;
+        self.kill();
+        Ok(())
+    }
+
+    /// How many processes on this machine, in pods and outside, run the program `command`.
+    ///
+    /// # Errors
+    /// When the machine's processes cannot be listed.
+    pub fn running(&self, command: &str) -> Result<usize> {
+        self.host.running(&self.group(), command)
+    }
+
+    /// The control group of this machine's node; empty if it has none.
+    fn group(&self) -> String {
+        let id = std::fs::read_to_string(self.data.path().join("agent/id")).unwrap_or_default();
+        if id.len() == 8 { format!("dunlin-{id}") } else { String::new() }
     }
 
     /// Turns the machine off and on again.

@@ -1,9 +1,8 @@
 //! What runs on a machine, whoever started it, and the power switch.
 //!
-//! A process belongs to a machine if it lives in the machine's network namespace or descends from one that does:
-//! containers have namespaces of their own, and their shims do not.
+//! A process belongs to a machine if it lives in the machine's network namespace, or in the control groups of the
+//! machine's node: pods have namespaces of their own, and nobody's children when their agent is gone.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,46 +15,39 @@ use crate::wait;
 /// A process as `/proc` shows it.
 #[derive(Debug, Clone)]
 struct Seen {
-    parent: u32,
+    pid: u32,
     command: String,
-    network: Option<u64>,
 }
 
 impl Host {
-    /// The ids of all processes of this machine.
+    /// How many processes of this machine, whose node's control groups are below `group`, run the program `command`.
     ///
     /// # Errors
     /// When `/proc` cannot be read.
-    pub fn processes(&self) -> Result<Vec<u32>> {
-        Ok(self.descendants(&table()?)?.into_iter().collect())
+    pub fn running(&self, group: &str, command: &str) -> Result<usize> {
+        Ok(self.processes(group)?.iter().filter(|process| process.command == command).count())
     }
 
-    /// How many of its processes run the program called `command`.
-    ///
-    /// # Errors
-    /// When `/proc` cannot be read.
-    pub fn running(&self, command: &str) -> Result<usize> {
-        let table = table()?;
-        let ours = self.descendants(&table)?;
-        Ok(ours.iter().filter(|pid| table[pid].command == command).count())
-    }
-
-    fn descendants(&self, table: &BTreeMap<u32, Seen>) -> Result<BTreeSet<u32>> {
+    /// Every living process of this machine. What ends while we look is left out.
+    fn processes(&self, group: &str) -> Result<Vec<Seen>> {
         let path = self.namespace().path();
         let network = std::fs::metadata(&path).with_context(|| path.display().to_string())?.ino();
-        let mut ours: BTreeSet<u32> =
-            table.iter().filter(|(_, p)| p.network == Some(network)).map(|(pid, _)| *pid).collect();
-        loop {
-            let more: Vec<u32> = table
-                .iter()
-                .filter(|(pid, p)| !ours.contains(pid) && ours.contains(&p.parent))
-                .map(|(pid, _)| *pid)
-                .collect();
-            if more.is_empty() {
-                return Ok(ours);
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc").context("reading /proc")?.flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let inside =
+                std::fs::metadata(entry.path().join("ns/net")).is_ok_and(|meta| meta.ino() == network);
+            let groups = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+            if !inside && (group.is_empty() || !groups.contains(&format!(":/{group}/"))) {
+                continue;
             }
-            ours.extend(more);
+            let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+            let (Some(open), Some(close)) = (stat.find('('), stat.rfind(')')) else { continue };
+            if !matches!(stat[close + 1..].split_whitespace().next(), Some("Z" | "X") | None) {
+                found.push(Seen { pid, command: stat[open + 1..close].to_owned() });
+            }
         }
+        Ok(found)
     }
 
     /// Ends everything on the machine at once, and forgets what a machine forgets without power: its processes, its
@@ -63,11 +55,11 @@ impl Host {
     ///
     /// # Errors
     /// When something does not end.
-    pub fn power_off(&self, volatile: &[PathBuf]) -> Result<()> {
+    pub fn power_off(&self, group: &str, volatile: &[PathBuf]) -> Result<()> {
         wait::until("the end of a machine's processes", Duration::from_secs(20), || {
-            let left = self.processes()?;
-            for pid in &left {
-                // SAFETY: kill takes plain integers. The process was found in this machine's namespace a moment ago.
+            let left = self.processes(group)?;
+            for Seen { pid, .. } in &left {
+                // SAFETY: kill takes plain integers. The process was found on this machine a moment ago.
                 unsafe { libc::kill(*pid as libc::pid_t, libc::SIGKILL) };
             }
             if left.is_empty() { Ok(()) } else { bail!("processes {left:?} are left") }
@@ -97,22 +89,4 @@ fn remove(folder: &Path) -> std::io::Result<()> {
         }
     }
     std::fs::remove_dir(folder)
-}
-
-/// Every living process. What ends while we look is left out.
-fn table() -> Result<BTreeMap<u32, Seen>> {
-    let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir("/proc").context("reading /proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
-        let (Some(open), Some(close)) = (stat.find('('), stat.rfind(')')) else { continue };
-        let mut rest = stat[close + 1..].split_whitespace();
-        if matches!(rest.next(), Some("Z" | "X") | None) {
-            continue;
-        }
-        let parent = rest.next().and_then(|word| word.parse().ok()).unwrap_or(0);
-        let network = std::fs::metadata(entry.path().join("ns/net")).ok().map(|meta| meta.ino());
-        found.insert(pid, Seen { parent, command: stat[open + 1..close].to_owned(), network });
-    }
-    Ok(found)
 }

@@ -21,7 +21,7 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
     let reference = common::owner_reference(&set.metadata, "apps/v1", "ReplicaSet");
     let claimed = common::claim(view, key, &set.metadata, &set.spec.selector, &reference, &mut plan);
     let mut counted: Vec<Arc<Pod>> =
-        claimed.iter().filter(|pod| pod.is_active() && !common::is_dangling(pod)).cloned().collect();
+        claimed.iter().filter(|pod| pod.is_active() && !common::is_replaced(pod)).cloned().collect();
     status(&mut plan, key, &set, &counted, now);
     if set.metadata.is_deleting() {
         return (plan, report);

@@ -109,6 +109,8 @@ pub struct PodSpec {
     pub ports: Vec<ContainerPort>,
     /// Images of the containers.
     pub images: Vec<Arc<str>>,
+    /// Whether a volume is a persistent volume claim, named or made for the pod.
+    pub claims: bool,
 }
 
 projection! {
@@ -134,6 +136,12 @@ projection! {
         pub init_containers: Vec<Container>,
         pub overhead: Quantities,
         pub resources: Requests,
+        pub volumes: Vec<Volume>,
+    }
+
+    pub struct Volume {
+        pub persistent_volume_claim: Option<Value>,
+        pub ephemeral: Option<Value>,
     }
 
     pub struct Gate {
@@ -173,6 +181,7 @@ impl From<Raw> for PodSpec {
                 .flat_map(|c| c.ports.iter().cloned())
                 .collect(),
             images: raw.containers.iter().map(|c| c.image.clone()).collect(),
+            claims: raw.volumes.iter().any(|v| v.persistent_volume_claim.is_some() || v.ephemeral.is_some()),
             node_name: raw.node_name,
             scheduler_name: raw.scheduler_name,
             service_account_name: raw.service_account_name,
