@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-/// One line, and the more deeply indented lines below it as they stand.
+/// One line, and the indented lines below it, less the indentation of the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     pub line: usize,
@@ -15,11 +15,15 @@ pub struct Step {
 /// All steps of a file. `#` begins a comment, except in a block, which is passed on as it is.
 pub fn steps(text: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
+    let mut indentation = 0;
     for (number, line) in text.lines().enumerate() {
         if line.starts_with([' ', '\t'])
             && let Some(step) = steps.last_mut()
         {
-            step.block.push_str(line);
+            if step.block.is_empty() {
+                indentation = line.len() - line.trim_start().len();
+            }
+            step.block.push_str(line.get(indentation..).unwrap_or_default());
             step.block.push('\n');
             continue;
         }
