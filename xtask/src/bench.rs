@@ -147,7 +147,7 @@ impl Bench {
         };
         let (upper, lower) = (self.folder("traffic-server"), self.folder("traffic-agent"));
         let _server = run(&above, &upper, &["server", "--no-agent", "--listen", &listen])?;
-        let kubectl = Kubectl::new(&upper.join("kubeconfig.yaml")).inside(&above.netns);
+        let kubectl = Kubectl::new(&upper.join("kubeconfig.yaml")).inside(above.namespace());
         wait::until("the API answering", PATIENCE, || kubectl.run(&["get", "namespaces"]))?;
         let token = std::fs::read_to_string(upper.join("token"))?;
         let url = format!("https://{listen}");
@@ -158,8 +158,12 @@ impl Bench {
         })?;
         std::thread::sleep(Duration::from_secs(30));
         let bytes = || -> Result<u64> {
-            let table =
-                system(&["nsenter", &format!("--net=/run/netns/{}", below.netns), "cat", "/proc/net/dev"])?;
+            let table = system(&[
+                "nsenter",
+                &format!("--net=/run/netns/{}", below.namespace()),
+                "cat",
+                "/proc/net/dev",
+            ])?;
             let line = table.lines().find_map(|l| l.trim().strip_prefix("eth0:")).context("no eth0")?;
             let numbers: Vec<u64> = line.split_whitespace().filter_map(|n| n.parse().ok()).collect();
             Ok(numbers[0] + numbers[8])

@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::AgentConfig;
 use crate::disk::Disk;
+use crate::fence;
 use crate::model::{Record, deleting, spec};
 use crate::plan::Delays;
 use crate::sources::Sources;
@@ -66,6 +67,8 @@ pub(crate) struct Shared {
     pub address: String,
     pub allocatable: BTreeMap<String, i128>,
     pub labels: BTreeMap<String, String>,
+    /// Closed while nobody knows whether fenced pods run elsewhere by now.
+    pub fence: Arc<fence::Gate>,
     ended: mpsc::Sender<String>,
 }
 
@@ -230,6 +233,7 @@ impl Agent {
             address,
             allocatable,
             labels,
+            fence: Arc::default(),
             ended: ended_tx,
             config,
         });
@@ -253,6 +257,14 @@ impl Agent {
             shared.runtimes.iter().map(|r| Task::spawn("runtime-events", listen(r.clone(), pods.clone()))),
         );
         tasks.push(Task::spawn("pod-ends", reap(pods.clone(), ended_rx)));
+        let fencing = fence::Options {
+            client: client.clone(),
+            node: shared.config.node_name.clone(),
+            file: shared.config.run_dir.join("contact"),
+            interval: shared.config.contact,
+            gate: shared.fence.clone(),
+        };
+        tasks.push(Task::spawn("fence", fence::run(fencing, pods.clone())));
         tasks.push(Task::spawn("pressure", watch_disk(shared.clone(), info_tx.clone())));
         if shared.config.network {
             tasks.push(Task::spawn(
@@ -423,6 +435,11 @@ impl Pods {
     }
 
     fn applied(&self, pod: Arc<Pod>) {
+        self.admit(pod);
+        self.shared.fence.look();
+    }
+
+    fn admit(&self, pod: Arc<Pod>) {
         let pod_ref = PodRef::of(&pod);
         let mut workers = lock(&self.workers);
         if let Some(worker) = workers.get(&pod_ref.uid) {
@@ -480,6 +497,31 @@ impl Pods {
         let runtime = self.shared.runtime(&view.pod, &view.record.runtime);
         let id = ContainerId(format!("{}-{}", container.container, known.launches.saturating_sub(1)));
         Ok((runtime, SandboxId(container.pod.uid.clone()), id))
+    }
+}
+
+impl fence::Fenced for Pods {
+    fn shortest(&self) -> Option<Duration> {
+        let workers = lock(&self.workers);
+        let fenced = workers.values().filter_map(|worker| {
+            let view = worker.view.borrow();
+            let over = view.record.ending || crate::plan::finished(&view.pod, &view.record);
+            if over { None } else { fence::after(&view.pod) }
+        });
+        fenced.min()
+    }
+
+    fn stop(&self, lapsed: &dyn Fn(Duration) -> bool) {
+        for worker in lock(&self.workers).values() {
+            let must = fence::after(&worker.view.borrow().pod).is_some_and(lapsed);
+            if must {
+                worker.tell(|m| m.fenced = true);
+            }
+        }
+    }
+
+    fn opened(&self) {
+        lock(&self.workers).values().for_each(|worker| worker.tell(|_| {}));
     }
 }
 

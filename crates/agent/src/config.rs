@@ -56,6 +56,8 @@ pub struct AgentConfig {
     pub pull_backoff_first: Duration,
     /// Longest delay of image pulls.
     pub pull_backoff_most: Duration,
+    /// How often a node with fenced pods makes sure that its server hears it.
+    pub contact: Duration,
     /// Largest number of processes of a container; 0 is no limit.
     pub pids_limit: u64,
     /// Log files are rotated at this size.
@@ -95,6 +97,7 @@ impl AgentConfig {
             crash_backoff_reset: Duration::from_secs(600),
             pull_backoff_first: Duration::from_secs(10),
             pull_backoff_most: Duration::from_secs(300),
+            contact: Duration::from_secs(10),
             pids_limit: 4096,
             log_max_size: 10 << 20,
             log_max_files: 4,

@@ -24,7 +24,7 @@ use crate::launch::{CONFIG_ERROR, Failure, Launched, launch, termination_file};
 use crate::model::{
     ContainerRecord, Record, Sandbox, State, Terminated, Trouble, deleting, find, inits, sidecar, spec,
 };
-use crate::plan::{Action, grace, inits_done, plan};
+use crate::plan::{Action, finished, grace, inits_done, plan};
 use crate::podstatus::{container_id, status};
 use crate::probe::{self, Kind, Streak};
 use crate::{hooks, security, volumes};
@@ -39,6 +39,8 @@ pub struct Mail {
     pub look: bool,
     /// The sandbox's shim died.
     pub lost: bool,
+    /// The server has not heard this node for as long as the pod allows.
+    pub fenced: bool,
 }
 
 /// What others may read of a pod.
@@ -228,6 +230,19 @@ impl Worker {
                 self.record.grace = grace(&self.pod);
             }
         }
+        if mail.fenced
+            && !self.record.ending
+            && !self.waits_for_contact()
+            && !finished(&self.pod, &self.record)
+        {
+            tracing::warn!(
+                pod = self.pod_ref.name,
+                namespace = self.pod_ref.namespace,
+                "pod stopped, its server does not hear this node"
+            );
+            let text = "The node was out of its server's reach for longer than dunlin.io/fence-after.";
+            self.record.failed = Some(("Fenced".to_owned(), text.to_owned()));
+        }
         if mail.lost {
             self.lose();
         }
@@ -252,6 +267,14 @@ impl Worker {
                 self.stop(&name, seconds, "Stopping container");
             }
         }
+    }
+
+    /// A fenced pod that does not run may run elsewhere by now, until the server hears this node.
+    fn waits_for_contact(&self) -> bool {
+        matches!(self.record.sandbox, Sandbox::None | Sandbox::Lost)
+            && !self.record.ending
+            && !self.shared.fence.is_open()
+            && crate::fence::after(&self.pod).is_some()
     }
 
     fn uses_sources(&self) -> bool {
@@ -310,6 +333,10 @@ impl Worker {
                 && self.volume_failures == 0
             {
                 self.refresh();
+            }
+            if self.waits_for_contact() {
+                wake = None;
+                break;
             }
             let plan = plan(&self.pod, &self.record, &self.shared.delays(), now);
             wake = plan.wake;

@@ -9,6 +9,7 @@
 pub mod apply;
 pub mod decode;
 pub mod defaults;
+pub mod duration;
 pub mod gvk;
 pub mod names;
 pub mod offer;

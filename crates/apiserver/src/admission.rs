@@ -37,7 +37,7 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
         ("", "pods") => {
             service_account::create(call, value).await?;
             runtime_class::create(call, value).await?;
-            tolerations::create(value);
+            tolerations::create(value, call.server.config.eviction_toleration.as_secs());
             priority::create(call, value).await?;
             pod::create(value);
         }

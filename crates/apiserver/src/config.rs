@@ -210,6 +210,8 @@ pub struct Config {
     pub service_network: Ipv4Addr,
     /// The port that the service `kubernetes` leads to.
     pub api_port: u16,
+    /// How long pods that say nothing about it stay on a node that is out of reach.
+    pub eviction_toleration: Duration,
     /// Bounds.
     pub limits: Limits,
 }
@@ -235,6 +237,7 @@ impl Config {
             peers: Arc::new(Unexpired),
             service_network: Ipv4Addr::new(10, 43, 0, 0),
             api_port: 6443,
+            eviction_toleration: Duration::from_secs(300),
             limits: Limits::default(),
         }
     }

@@ -35,7 +35,6 @@ const QUIET: (std::time::Duration, std::time::Duration) =
 /// How long open requests may take once the listener is told to stop.
 const DRAIN: std::time::Duration = std::time::Duration::from_secs(5);
 
-
 /// The listener could not start.
 #[derive(Debug, thiserror::Error)]
 #[error("reading the listener's own address failed")]

@@ -18,6 +18,7 @@ use crate::join::member::Member;
 use crate::join::{self, Joining};
 use crate::layout::{self, Layout};
 use crate::options::AgentOptions;
+use crate::options::times::Times;
 
 /// How a node presents itself.
 pub(crate) struct Settings {
@@ -26,6 +27,7 @@ pub(crate) struct Settings {
     pub area: Option<String>,
     /// The way to the API of pods that were made above.
     pub home: Option<dunlin_agent::HomeDial>,
+    pub times: Times,
 }
 
 /// Runs an agent until it is asked to end. Its pods go on running.
@@ -33,6 +35,7 @@ pub(crate) struct Settings {
 /// # Errors
 /// When it cannot start or join.
 pub async fn run(options: AgentOptions) -> Result<(), Error> {
+    options.times.check()?;
     let layout = Layout::open(&options.data_dir)?;
     let node_name = options.node_name.clone().unwrap_or_else(hostname);
     let server = options.server.clone().ok_or_else(|| {
@@ -50,8 +53,13 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
         let up = up.clone();
         Box::pin(async move { up.dial(uid).await })
     });
-    let settings =
-        Settings { node_name, labels: options.label.clone(), area: options.area.clone(), home: Some(home) };
+    let settings = Settings {
+        node_name,
+        labels: options.label.clone(),
+        area: options.area.clone(),
+        home: Some(home),
+        times: options.times.clone(),
+    };
     let (_handle, service) = start(&layout, settings, client, format!("{host}:{port}")).await?;
 
     let target = dial::Target { host, port, tls: Arc::new(member.tls(&[dunlin_tunnel::ALPN])?) };
@@ -62,9 +70,21 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
             Ok::<_, std::convert::Infallible>(service.handle(request).await)
         }
     });
-    let _tunnel = Task::spawn("tunnel", dial::run_with(target, service, options.tunnel.dialling()));
+    let _tunnel = Task::spawn("tunnel", dial::run_with(target, service, dial_options(&options.times)));
     let _rotation = Task::spawn("certificate", async move { member.rotate().await });
     crate::shutdown::requested().await
+}
+
+/// How the tunnel is dialled.
+pub(crate) fn dial_options(times: &Times) -> dial::Options {
+    dial::Options {
+        first_delay: times.reconnect_first(),
+        longest_delay: times.reconnect_most(),
+        lived: times.reconnect_most(),
+        connect: times.connect(),
+        silence: times.silence(),
+        ..dial::Options::default()
+    }
 }
 
 /// Starts the node half on this machine.
@@ -97,6 +117,12 @@ pub(crate) async fn start(
     // The server renews the Lease while it hears from the node (`server::heartbeat`), so an idle node writes nothing.
     config.registration =
         RegistrationOptions { renew_lease: false, status_interval: None, ..Default::default() };
+    config.crash_backoff_first = settings.times.crash_backoff_first();
+    config.crash_backoff_most = settings.times.crash_backoff_most();
+    config.crash_backoff_reset = settings.times.crash_backoff_reset();
+    config.pull_backoff_first = settings.times.pull_backoff_first();
+    config.pull_backoff_most = settings.times.pull_backoff_most();
+    config.contact = settings.times.contact();
     let runtimes: Vec<Arc<dyn Runtime>> = vec![Arc::new(runtime)];
     Agent::start(config, client, runtimes, images, api_endpoint).await.doing("starting the agent")
 }

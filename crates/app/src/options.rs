@@ -2,13 +2,15 @@
 //!
 //! Raw values come in as [`Choices`] from each source, are laid over each other, and become options that are valid.
 
-pub mod times;
-
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::error::{Doing, Error};
+
+pub mod times;
+
+use times::Times;
 
 /// Where data lies unless told otherwise.
 pub const DATA_DIR: &str = "/var/lib/dunlin";
@@ -49,10 +51,8 @@ pub struct Choices {
     pub label: Vec<String>,
     /// Log filter.
     pub log: Option<String>,
-    /// Lives of certificates. In the file only.
-    pub certificates: times::Certificates,
-    /// How tunnels are watched. In the file only.
-    pub tunnel: times::Tunnel,
+    /// Graces, tolerances and intervals.
+    pub times: Times,
 }
 
 impl Choices {
@@ -94,8 +94,7 @@ impl Choices {
             token: self.token.or(below.token),
             label: list(self.label, below.label),
             log: self.log.or(below.log),
-            certificates: below.certificates,
-            tunnel: below.tunnel,
+            times: self.times.over(below.times),
         }
     }
 
@@ -132,10 +131,8 @@ pub struct ServerOptions {
     pub expose: Option<String>,
     /// Join token of the parent; needed once.
     pub token: Option<String>,
-    /// Lives of certificates.
-    pub certificates: times::Certificates,
-    /// How tunnels are watched.
-    pub tunnel: times::Tunnel,
+    /// Graces, tolerances and intervals.
+    pub times: Times,
 }
 
 impl From<Choices> for ServerOptions {
@@ -153,8 +150,7 @@ impl From<Choices> for ServerOptions {
             parent: choices.parent,
             expose: choices.expose,
             token: choices.token,
-            certificates: choices.certificates,
-            tunnel: choices.tunnel,
+            times: choices.times,
         }
     }
 }
@@ -174,8 +170,8 @@ pub struct AgentOptions {
     pub label: Vec<String>,
     /// Where this machine is.
     pub area: Option<String>,
-    /// How the tunnel is watched.
-    pub tunnel: times::Tunnel,
+    /// Graces, tolerances and intervals.
+    pub times: Times,
 }
 
 impl From<Choices> for AgentOptions {
@@ -187,7 +183,7 @@ impl From<Choices> for AgentOptions {
             node_name: choices.node_name,
             label: choices.label,
             area: choices.area,
-            tunnel: choices.tunnel,
+            times: choices.times,
         }
     }
 }

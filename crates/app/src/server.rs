@@ -40,6 +40,7 @@ const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 /// # Errors
 /// When it cannot start, or the listener fails.
 pub async fn run(options: ServerOptions) -> Result<(), Error> {
+    options.times.check()?;
     let layout = Layout::open(&options.data_dir)?;
     let listener = TcpListener::bind(&options.listen)
         .await
@@ -66,13 +67,17 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
         .doing(format!("opening the store {}", layout.database().display()))?;
 
     let own_node = (!options.no_agent).then(|| node_name.clone());
-    let life = options.certificates.life();
+    let life = options.times.certificate_life();
     let certificates = Arc::new(Certificates::new(own_node.clone()));
-    let tunnels = Arc::new(Tunnels::new(options.tunnel.accepting()));
+    let tunnels = Arc::new(Tunnels::new(dunlin_tunnel::Settings {
+        ping: options.times.ping(),
+        timeout: options.times.ping_timeout(),
+    }));
     let local: dialer::LocalNode = Arc::new(OnceLock::new());
     let dialer = Arc::new(dialer::Dialer { tunnels: tunnels.clone(), local: local.clone() });
     let mut config = Config::new(Arc::new(store), issuer, ISSUER, authority.ca_pem(), dialer.clone());
     config.api_port = address.port();
+    config.eviction_toleration = options.times.eviction_toleration();
     config.tunnel = Some(tunnel_hook(tunnels.clone()));
     config.peers = certificates.clone();
     let carrier: Arc<OnceLock<Arc<Carrier>>> = Arc::default();
@@ -82,7 +87,7 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
 
     let serving = rotation::Serving::new(authority.clone(), names(address, &options, &node_name), life)?;
     let alpn: &[&[u8]] = &[b"h2", b"http/1.1", dunlin_tunnel::ALPN, dunlin_apiserver::HOME_ALPN];
-    let grace = options.certificates.grace();
+    let grace = options.times.certificate_grace();
     let tls = dunlin_pki::tls::server_config_with(authority.ca_pem(), serving.identity(), alpn, grace)
         .doing("setting up TLS")?;
     let administrator = access::Administrator {
@@ -104,6 +109,7 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
         life,
     };
     let nodes = as_user("dunlin:signer");
+    let beat = heartbeat::Beat { interval: options.times.heartbeat(), lease: options.times.node_grace() };
     let _tasks = [
         Task::spawn("signer", signer::run(signer)),
         Task::spawn("node certificates", async move { certificates::follow(nodes, &certificates).await }),
@@ -111,10 +117,16 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
         Task::spawn("administrator", administrator.rotate(kubeconfig)),
         Task::spawn(
             "heartbeat",
-            heartbeat::run(as_user("dunlin:heartbeat"), tunnels.clone(), own_node.clone()),
+            heartbeat::run(as_user("dunlin:heartbeat"), tunnels.clone(), own_node.clone(), beat),
         ),
     ];
-    let mut plans = dunlin_driver::Options { ca_pem: authority.ca_pem().to_owned(), ..Default::default() };
+    let mut plans = dunlin_driver::Options {
+        ca_pem: authority.ca_pem().to_owned(),
+        node_grace: options.times.node_grace(),
+        eviction_toleration: options.times.eviction_toleration(),
+        fence_margin: options.times.fence_margin(),
+        ..Default::default()
+    };
     if let Some(policy) = &options.scheduler {
         plans.scheduler = policy.parse().map_err(|e| Error::Input(format!("--scheduler {policy}: {e}")))?;
     }
@@ -134,7 +146,7 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
         let file = layout.uplink();
         let joining = Joining { file: &file, server: &server, node_name: &cluster, cluster: true };
         let member = Member::open(&joining, options.token.as_deref()).await?;
-        let parent = uplink::Parent { member, area: options.area.clone() };
+        let parent = uplink::Parent { member, area: options.area.clone(), times: options.times.clone() };
         let running = uplink::start(parent, as_user("dunlin:uplink"), driver.scheduler(), dialer)?;
         if home.up.set((running.handle.clone(), running.up.clone())).is_err() {
             tracing::error!("the uplink was started twice");
@@ -151,6 +163,7 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
             labels: options.label.clone(),
             area: options.area.clone(),
             home: Some(home.local(&name)),
+            times: options.times.clone(),
         };
         let (handle, service) = agent::start(&layout, settings, client, relay_target(address)).await?;
         if local.set((name, service)).is_err() {

@@ -7,6 +7,7 @@ pub mod common;
 pub mod daemonset;
 pub mod deployment;
 pub mod endpointslice;
+pub mod fencing;
 pub mod gc;
 pub mod job;
 pub mod migration;

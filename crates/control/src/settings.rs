@@ -13,6 +13,8 @@ pub struct Settings {
     pub node_grace: i64,
     /// Seconds during which pods without own tolerations stay on an unreachable or unready node.
     pub eviction_toleration: i64,
+    /// Seconds that are added to a pod's `dunlin.io/fence-after`: clocks run differently, and stops take time.
+    pub fence_margin: i64,
     /// The CA certificate that every namespace gets as ConfigMap `kube-root-ca.crt`.
     pub ca_pem: Arc<str>,
     /// How many finished pods are kept before the oldest are deleted.
@@ -32,6 +34,7 @@ impl Default for Settings {
             node_mask: 24,
             node_grace: 40,
             eviction_toleration: 300,
+            fence_margin: 15,
             ca_pem: "".into(),
             terminated_pods: 12_500,
             migration_timeout: 300,

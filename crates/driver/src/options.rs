@@ -17,6 +17,8 @@ pub struct Options {
     pub node_grace: Duration,
     /// How long pods without own tolerations stay on an unreachable node.
     pub eviction_toleration: Duration,
+    /// What is added to a pod's `dunlin.io/fence-after` before the pod counts as stopped.
+    pub fence_margin: Duration,
     /// The CA certificate for the ConfigMaps `kube-root-ca.crt`.
     pub ca_pem: String,
     /// How many finished pods are kept.
@@ -36,6 +38,7 @@ impl Default for Options {
             node_mask: settings.node_mask,
             node_grace: Duration::from_secs(40),
             eviction_toleration: Duration::from_secs(300),
+            fence_margin: Duration::from_secs(15),
             ca_pem: String::new(),
             terminated_pods: settings.terminated_pods,
             migration_timeout: Duration::from_secs(settings.migration_timeout.unsigned_abs()),
@@ -52,6 +55,7 @@ impl Options {
             node_mask: self.node_mask,
             node_grace: seconds(self.node_grace),
             eviction_toleration: seconds(self.eviction_toleration),
+            fence_margin: seconds(self.fence_margin),
             ca_pem: self.ca_pem.as_str().into(),
             terminated_pods: self.terminated_pods,
             migration_timeout: seconds(self.migration_timeout),

@@ -266,6 +266,9 @@ pub struct Node {
     /// Where this machine is: a name, or latitude and longitude
     #[arg(long, value_name = "NAME|LAT,LON")]
     pub area: Option<String>,
+    /// A grace, tolerance or interval, as in node-grace=20s; the configuration file's `times` has the same names
+    #[arg(long = "time", value_name = "NAME=LENGTH")]
+    pub times: Vec<String>,
 }
 
 #[derive(Debug, Args)]

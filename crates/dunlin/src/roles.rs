@@ -4,6 +4,7 @@ use std::future::Future;
 
 use dunlin_app::Error as AppError;
 use dunlin_app::options::Choices;
+use dunlin_app::options::times::Times;
 
 use crate::Error;
 use crate::flags::{Agent, Global, Server};
@@ -26,6 +27,7 @@ pub fn server(server: Server, global: Global) -> Result<(), Error> {
         node_name: server.node.node_name,
         label: server.node.label,
         area: server.node.area,
+        times: Times::from_flags(&server.node.times)?,
         ..Choices::default()
     };
     let choices = prepare(choices, global)?;
@@ -44,6 +46,7 @@ pub fn agent(agent: Agent, global: Global) -> Result<(), Error> {
         node_name: agent.node.node_name,
         label: agent.node.label,
         area: agent.node.area,
+        times: Times::from_flags(&agent.node.times)?,
         ..Choices::default()
     };
     let choices = prepare(choices, global)?;

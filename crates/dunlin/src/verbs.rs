@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use dunlin_app::options::times::{NotASpan, Span};
 use dunlin_client::connect::connect;
 use dunlin_client::delete::Delete;
 use dunlin_client::deploy::{Deploy, Pins};
@@ -126,8 +125,7 @@ fn seconds(text: &str) -> Result<i64, ClientError> {
 
 /// `90s`, `30m`, `24h`, `7d`.
 fn duration(text: &str) -> Result<Duration, ClientError> {
-    let span: Span = text.parse().map_err(|e: NotASpan| ClientError::Input(e.to_string()))?;
-    Ok(span.0)
+    dunlin_api::duration::parse(text).map_err(|e| ClientError::Input(e.to_string()))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Owne
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::follow::{Seen, follow};
 
@@ -104,15 +104,13 @@ impl Registration {
     pub fn start(client: Client, info: watch::Receiver<NodeInfo>, options: RegistrationOptions) -> Self {
         let (assigned_tx, assigned) = watch::channel(None);
         let name = info.borrow().name.clone();
-        // One slot is enough: only the newest state of the object matters, and the sender may wait.
-        let (seen_tx, seen_rx) = mpsc::channel(4);
+        // Only the newest state of the object matters: whoever is busy writing must not miss that one.
+        let (seen_tx, seen_rx) = watch::channel(None);
         let nodes: Api<Node> = Api::all(client.clone());
         let watched = name.clone();
         let follower = Task::spawn("node-watch", async move {
             follow(nodes, &watched, |seen| {
-                if seen_tx.try_send(seen).is_err() {
-                    tracing::debug!("a state of the node object was skipped");
-                }
+                seen_tx.send_replace(Some(seen));
             })
             .await;
         });
@@ -132,7 +130,7 @@ impl Registration {
 async fn keep(
     client: Client,
     mut info: watch::Receiver<NodeInfo>,
-    mut seen: mpsc::Receiver<Seen<Node>>,
+    mut seen: watch::Receiver<Option<Seen<Node>>>,
     assigned: watch::Sender<Option<Assigned>>,
     uid: watch::Sender<String>,
     options: RegistrationOptions,
@@ -154,7 +152,10 @@ async fn keep(
         let delay = if retry && created { backoff.next_delay() } else { Duration::ZERO };
         let happened = tokio::select! {
             changed = info.changed() => if changed.is_err() { return } else { Happened::Info },
-            Some(s) = seen.recv() => Happened::Seen(s),
+            changed = seen.changed() => match (changed, seen.borrow_and_update().clone()) {
+                (Ok(()), Some(state)) => Happened::Seen(state),
+                _ => return,
+            },
             () = interval => Happened::Interval,
             () = tokio::time::sleep(delay), if retry => Happened::Retry,
         };
@@ -167,7 +168,8 @@ async fn keep(
                 assigned.send_if_modified(|a| (*a != value).then(|| *a = value).is_some());
                 let fresh =
                     uid.send_if_modified(|u| (*u != new_uid).then(|| u.clone_from(&new_uid)).is_some());
-                if fresh {
+                // While we were out of reach somebody else has said that nothing is known of us.
+                if fresh || contradicted(&node, &now) {
                     written = None;
                 }
                 exists = Some(*node);
@@ -222,6 +224,13 @@ async fn keep(
             }
         }
     }
+}
+
+/// Whether the object says of the node's readiness what the node itself does not.
+fn contradicted(node: &Node, info: &NodeInfo) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let ours = if info.not_ready.is_none() { "True" } else { "False" };
+    conditions.filter(|c| c.type_ == "Ready").any(|c| c.status != ours)
 }
 
 fn pod_cidrs(spec: &k8s_openapi::api::core::v1::NodeSpec) -> Vec<String> {
@@ -425,6 +434,20 @@ async fn ensure_lease(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_object_that_says_unknown_contradicts_a_node_that_lives() {
+        let node = |status: &str| -> Node {
+            let ready = json!({"type": "Ready", "status": status, "reason": "", "message": ""});
+            serde_json::from_value(json!({"metadata": {"name": "n"}, "status": {"conditions": [ready]}}))
+                .expect("node")
+        };
+        let mut info = NodeInfo::default();
+        assert!(contradicted(&node("Unknown"), &info) && !contradicted(&node("True"), &info));
+        info.not_ready = Some("starting".to_owned());
+        assert!(contradicted(&node("Unknown"), &info) && !contradicted(&node("False"), &info));
+        assert!(!contradicted(&Node::default(), &info), "nothing was written yet");
+    }
 
     #[test]
     fn conditions_in_kubelet_words() {

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::disk::SmallDisk;
-use crate::host::{Host, Lan};
+use crate::host::{Host, Network};
 use crate::image::ImageBuilder;
 use crate::kubectl::Kubectl;
 use crate::process::Process;
@@ -24,7 +24,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Dunlin {
     /// The machine.
     pub host: Host,
-    /// What the data folder lies on, if not on the machine's disk. Before the folder: it is unmounted first.
+    /// The disk of its data folder, if that is a small one.
     pub disk: Option<SmallDisk>,
     /// The data folder.
     pub data: TempDir,
@@ -33,73 +33,161 @@ pub struct Dunlin {
 }
 
 impl Dunlin {
-    /// Starts a server with its own agent on a new machine of `lan` and waits until its node is ready.
+    /// Starts a server with its own agent on a new machine of `network` and waits until its node is ready.
     ///
     /// # Errors
     /// When it does not come up; the message holds its log.
-    pub fn server(lan: &Lan, more: &[&str]) -> Result<Self> {
-        let server = Self::lone_server(lan, more)?;
-        server.wait_for_node("")?;
-        Ok(server)
+    pub fn server(network: &impl Network, more: &[&str]) -> Result<Self> {
+        Self::server_in(network, tempfile::tempdir()?, None, more)
     }
 
-    /// Starts a server on a new machine of `lan` and waits until its API answers; it may be told to run no agent.
-    ///
-    /// # Errors
-    /// When it does not come up; the message holds its log.
-    pub fn lone_server(lan: &Lan, more: &[&str]) -> Result<Self> {
-        Self::server_in(lan, tempfile::tempdir()?, None, more)
-    }
-
-    /// The same as [`Self::server`], with its data on a disk of `mib` MiB.
+    /// The same, with its data on a disk of `mib` MiB.
     ///
     /// # Errors
     /// When the disk cannot be mounted, or the server does not come up.
-    pub fn server_on_small_disk(lan: &Lan, mib: u32, more: &[&str]) -> Result<Self> {
+    pub fn server_on_small_disk(network: &impl Network, mib: u32, more: &[&str]) -> Result<Self> {
         let data = tempfile::tempdir()?;
         let disk = SmallDisk::mount(data.path(), mib)?;
-        let server = Self::server_in(lan, data, Some(disk), more)?;
-        server.wait_for_node("")?;
+        Self::server_in(network, data, Some(disk), more)
+    }
+
+    fn server_in(
+        network: &impl Network,
+        data: TempDir,
+        disk: Option<SmallDisk>,
+        more: &[&str],
+    ) -> Result<Self> {
+        let server = Self::launch_in(network, data, disk, "server", &[], more)?;
+        if !more.contains(&"--no-agent") {
+            server.wait_for_node("")?;
+        }
         Ok(server)
     }
 
-    fn server_in(lan: &Lan, data: TempDir, disk: Option<SmallDisk>, more: &[&str]) -> Result<Self> {
-        let host = lan.host()?;
-        let listen = format!("{}:6443", host.address);
-        let mut args = vec!["server".to_owned(), "--listen".to_owned(), listen];
-        args.extend(more.iter().map(|w| (*w).to_owned()));
-        let mut server = Self { host, disk, data, args, process: None };
-        server.start()?;
-        wait::until("the API answering", PATIENCE, || server.kubectl().run(&["get", "namespaces"]))
-            .with_context(|| format!("the log of {:?}:\n{}", server.args, tail(&server.log())))?;
-        Ok(server)
+    /// Starts a server on a new machine of `network` as the child `name` of `parent`, and waits until it answers. When
+    /// its parent knows it is for the caller to wait for.
+    ///
+    /// # Errors
+    /// When it does not come up; the message holds its log.
+    pub fn child(network: &impl Network, parent: &Self, name: &str, more: &[&str]) -> Result<Self> {
+        let token = parent.dunlin(&["token", "create", "--for", "cluster"])?;
+        let own = ["--name", name, "--parent", &parent.url(), "--token", token.trim()];
+        let child = Self::launch(network, "server", &own, more)?;
+        if !more.contains(&"--no-agent") {
+            child.wait_for_node("")?;
+        }
+        Ok(child)
     }
 
-    /// Starts an agent on a new machine of `lan`, joined to `server` by its token.
+    /// Starts an agent on a new machine of `network`, joined to `server` by its token.
     ///
     /// # Errors
     /// When it does not come up.
-    pub fn agent(lan: &Lan, server: &Self, name: &str, more: &[&str]) -> Result<Self> {
+    pub fn agent(network: &impl Network, server: &Self, name: &str, more: &[&str]) -> Result<Self> {
         let token =
             std::fs::read_to_string(server.data.path().join("token")).context("reading the join token")?;
-        let agent = Self::agent_with(lan, server, name, token.trim(), more)?;
+        let agent = Self::agent_with(network, server, name, token.trim(), more)?;
         server.wait_for_node(name)?;
         Ok(agent)
     }
 
-    /// Starts an agent with this token on a new machine of `lan`, and does not wait.
+    /// Starts an agent with this token on a new machine of `network`, and does not wait.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn agent_with(lan: &Lan, server: &Self, name: &str, token: &str, more: &[&str]) -> Result<Self> {
-        let host = lan.host()?;
-        let url = format!("https://{}:6443", server.host.address);
-        let mut args: Vec<String> =
-            ["agent", "--server", &url, "--token", token, "--node-name", name].map(str::to_owned).into();
-        args.extend(more.iter().map(|w| (*w).to_owned()));
-        let mut agent = Self { host, disk: None, data: tempfile::tempdir()?, args, process: None };
-        agent.start()?;
-        Ok(agent)
+    pub fn agent_with(
+        network: &impl Network,
+        server: &Self,
+        name: &str,
+        token: &str,
+        more: &[&str],
+    ) -> Result<Self> {
+        let own = ["--server", &server.url(), "--token", token, "--node-name", name];
+        Self::launch(network, "agent", &own, more)
+    }
+
+    fn launch(network: &impl Network, role: &str, own: &[&str], more: &[&str]) -> Result<Self> {
+        Self::launch_in(network, tempfile::tempdir()?, None, role, own, more)
+    }
+
+    fn launch_in(
+        network: &impl Network,
+        data: TempDir,
+        disk: Option<SmallDisk>,
+        role: &str,
+        own: &[&str],
+        more: &[&str],
+    ) -> Result<Self> {
+        let host = network.host()?;
+        let mut args = vec![role.to_owned()];
+        if role == "server" {
+            args.extend(["--listen".to_owned(), format!("{}:6443", host.address)]);
+        }
+        args.extend(own.iter().chain(more).map(|word| (*word).to_owned()));
+        let mut made = Self { host, disk, data, args, process: None };
+        made.start()?;
+        if role == "server" {
+            let process = made.process.as_mut().context("it was just started")?;
+            let kubeconfig = made.data.path().join("kubeconfig.yaml");
+            let token = made.data.path().join("token");
+            wait::until("the server's start", PATIENCE, || {
+                ensure!(process.ended()?.is_none(), "it ended:\n{}", tail(&process.log()));
+                ensure!(kubeconfig.exists() && token.exists(), "its log is\n{}", tail(&process.log()));
+                Ok(())
+            })?;
+        }
+        Ok(made)
+    }
+
+    /// Where this server's API is.
+    pub fn url(&self) -> String {
+        format!("https://{}:6443", self.host.address)
+    }
+
+    /// Whether the process runs, as far as we have not ended it ourselves.
+    pub fn is_started(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Turns the machine off: everything on it ends, what is not on its disk is gone.
+    ///
+    /// # Errors
+    /// When something on it does not end.
+    pub fn power_off(&mut self) -> Result<()> {
+        let group = self.group();
+        let mut volatile = Vec::new();
+        if let Some(id) = group.strip_prefix("dunlin-") {
+            volatile.push(PathBuf::from("/run/dunlin").join(id));
+            volatile.push(PathBuf::from("/sys/fs/cgroup").join(&group));
+            let controllers = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+            volatile.extend(controllers.map(|controller| controller.path().join(&group)));
+        }
+        self.host.power_off(&group, &volatile)?;
+        self.kill();
+        Ok(())
+    }
+
+    /// How many processes on this machine, in pods and outside, run the program `command`.
+    ///
+    /// # Errors
+    /// When the machine's processes cannot be listed.
+    pub fn running(&self, command: &str) -> Result<usize> {
+        self.host.running(&self.group(), command)
+    }
+
+    /// The control group of this machine's node; empty if it has none.
+    fn group(&self) -> String {
+        let id = std::fs::read_to_string(self.data.path().join("agent/id")).unwrap_or_default();
+        if id.len() == 8 { format!("dunlin-{id}") } else { String::new() }
+    }
+
+    /// Turns the machine off and on again.
+    ///
+    /// # Errors
+    /// When something on it does not end, or the program does not start.
+    pub fn reboot(&mut self) -> Result<()> {
+        self.power_off()?;
+        self.start()
     }
 
     /// Starts the process again after it was stopped or killed.
@@ -139,7 +227,7 @@ impl Dunlin {
 
     /// kubectl as the administrator of this server.
     pub fn kubectl(&self) -> Kubectl {
-        Kubectl::new(&self.data.path().join("kubeconfig.yaml")).inside(&self.host.netns)
+        Kubectl::new(&self.data.path().join("kubeconfig.yaml")).inside(self.host.namespace().name())
     }
 
     /// Runs the program with `args` on this machine, on this data folder.
@@ -202,7 +290,7 @@ impl Drop for Dunlin {
             let _ = process.stop(Duration::from_secs(10));
         }
         if let Err(error) = self.dunlin(&["reset", "--yes"]) {
-            eprintln!("resetting {}: {error:#}", self.host.netns);
+            eprintln!("resetting {}: {error:#}", self.host.namespace().name());
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::host::system;
+use crate::namespace::system;
 
 /// A tmpfs of a given size. Dropping it unmounts it, also when a test fails.
 #[derive(Debug)]

@@ -1,101 +1,179 @@
-//! How long things last and how often they happen, as the configuration file says it: `certificates: {life: 90d}`.
+//! Every grace, tolerance, ping and interval of a role, in one table: `times:` in the configuration file, `--time` on the
+//! command line.
+//!
+//! The defaults suit machines that are far away and links that cost money. Tests and small sites choose seconds.
 
-use std::fmt;
-use std::str::FromStr;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Deserialize;
+use dunlin_api::duration;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
-/// A duration as people write it: `90s`, `30m`, `24h`, `7d`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Span(pub Duration);
+use crate::error::Error;
 
-/// What cannot be read as a duration.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the duration {0:?} is wrong: write a number with s, m, h or d, as in 24h")]
-pub struct NotASpan(String);
-
-impl FromStr for Span {
-    type Err = NotASpan;
-
-    fn from_str(text: &str) -> Result<Self, NotASpan> {
-        let wrong = || NotASpan(text.to_owned());
-        let unit = text.chars().last().ok_or_else(wrong)?;
-        let seconds = match unit {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 24 * 3600,
-            _ => return Err(wrong()),
-        };
-        let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
-        Ok(Self(Duration::from_secs(number.checked_mul(seconds).ok_or_else(wrong)?)))
-    }
-}
-
-impl TryFrom<String> for Span {
-    type Error = NotASpan;
-
-    fn try_from(text: String) -> Result<Self, NotASpan> {
-        text.parse()
-    }
-}
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}s", self.0.as_secs())
-    }
-}
-
-/// The certificates that a server issues.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Certificates {
-    /// How long they are valid; they are renewed at 70 % of that.
-    pub life: Option<Span>,
-    /// How long after its end a node's last certificate still serves to ask for the next one.
-    pub grace: Option<Span>,
-}
-
-impl Certificates {
-    /// The life, a year unless told otherwise.
-    pub fn life(&self) -> Duration {
-        self.life.map_or(dunlin_pki::LIFE, |s| s.0)
-    }
-
-    /// The grace, a year unless told otherwise: a machine that spent a winter in a shed comes back by itself.
-    pub fn grace(&self) -> Duration {
-        self.grace.map_or(dunlin_pki::LIFE, |s| s.0)
-    }
-}
-
-/// How a tunnel is watched; the server pings, the node listens.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Tunnel {
-    /// How often a server pings an idle tunnel.
-    pub ping: Option<Span>,
-    /// How long a ping may stay unanswered.
-    pub timeout: Option<Span>,
-    /// After how long without a ping a node asks by itself; more than the server's `ping`.
-    pub silence: Option<Span>,
-}
-
-impl Tunnel {
-    /// For the side that was dialled.
-    pub fn accepting(&self) -> dunlin_tunnel::Settings {
-        let usual = dunlin_tunnel::Settings::default();
-        dunlin_tunnel::Settings {
-            ping: self.ping.map_or(usual.ping, |s| s.0),
-            timeout: self.timeout.map_or(usual.timeout, |s| s.0),
+macro_rules! times {
+    ($($(#[doc = $doc:literal])+ $field:ident $name:literal = $default:expr,)+) => {
+        /// What was chosen; the defaults hold for everything else.
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct Times {
+            $($field: Option<Duration>,)+
         }
+
+        impl Times {
+            /// All names with their defaults, in the order of the documentation.
+            pub const NAMES: &[(&str, Duration)] = &[$(($name, $default),)+];
+
+            $($(#[doc = $doc])+
+            pub fn $field(&self) -> Duration {
+                self.$field.unwrap_or($default)
+            })+
+
+            fn slot(&mut self, name: &str) -> Option<&mut Option<Duration>> {
+                match name {
+                    $($name => Some(&mut self.$field),)+
+                    _ => None,
+                }
+            }
+
+            /// These choices, and those of `below` where these leave something open.
+            pub fn over(self, below: Self) -> Self {
+                Self { $($field: self.$field.or(below.$field),)+ }
+            }
+        }
+    };
+}
+
+const fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+times! {
+    /// Server: silence after which a node counts as unreachable.
+    node_grace "node-grace" = s(40),
+    /// Server: how long pods without tolerations of their own stay on an unreachable node before they are replaced.
+    eviction_toleration "eviction-toleration" = s(300),
+    /// Server: what is added to a pod's `dunlin.io/fence-after` for clocks that run differently and stops that take time.
+    fence_margin "fence-margin" = s(15),
+    /// Server: how long the certificates that it issues are valid; they are renewed at 70 % of that.
+    certificate_life "certificate-life" = s(365 * 86_400),
+    /// Server: how long after its end a node's last certificate still serves to ask for the next one. A machine that
+    /// spent a winter in a shed comes back by itself.
+    certificate_grace "certificate-grace" = s(365 * 86_400),
+    /// Server: how often the Leases of connected nodes are renewed.
+    heartbeat "heartbeat" = s(10),
+    /// Server: how often an idle tunnel is pinged.
+    ping "ping" = s(25),
+    /// Server: how long a ping may stay unanswered before the tunnel counts as lost.
+    ping_timeout "ping-timeout" = s(10),
+    /// Agent: how long a tunnel may be silent before the agent asks whether anybody is there.
+    silence "silence" = s(40),
+    /// Agent: how long connecting may take.
+    connect "connect" = s(20),
+    /// Agent: the first wait before a lost tunnel is dialled again.
+    reconnect_first "reconnect-first" = Duration::from_millis(500),
+    /// Agent: the longest wait between two tries to dial.
+    reconnect_most "reconnect-most" = s(30),
+    /// Agent: how often a node with fenced pods makes sure that its server hears it.
+    contact "contact" = s(10),
+    /// Agent: the first wait before a container that crashed is restarted.
+    crash_backoff_first "crash-backoff-first" = s(10),
+    /// Agent: the longest such wait.
+    crash_backoff_most "crash-backoff-most" = s(300),
+    /// Agent: a container that ran this long is forgiven its crashes.
+    crash_backoff_reset "crash-backoff-reset" = s(600),
+    /// Agent: the first wait before a failed pull of an image is tried again.
+    pull_backoff_first "pull-backoff-first" = s(10),
+    /// Agent: the longest such wait.
+    pull_backoff_most "pull-backoff-most" = s(300),
+}
+
+/// No time may be shorter: timers of milliseconds would only burn power.
+const SHORTEST: Duration = Duration::from_millis(50);
+/// No time may be longer.
+const LONGEST: Duration = s(366 * 86_400);
+
+impl Times {
+    /// Chooses one.
+    ///
+    /// # Errors
+    /// When the name is unknown, or the length malformed or out of bounds.
+    pub fn set(&mut self, name: &str, length: &str) -> Result<(), String> {
+        let length = duration::parse(length).map_err(|e| format!("{name}: {e}"))?;
+        if !(SHORTEST..=LONGEST).contains(&length) {
+            return Err(format!("{name}: {length:?} is out of bounds: 50ms to 366d"));
+        }
+        let Some(slot) = self.slot(name) else {
+            let names: Vec<&str> = Self::NAMES.iter().map(|(name, _)| *name).collect();
+            return Err(format!("there is no time called {name:?}; there are {}", names.join(", ")));
+        };
+        *slot = Some(length);
+        Ok(())
     }
 
-    /// For the side that dials.
-    pub fn dialling(&self) -> dunlin_tunnel::dial::Options {
-        let usual = dunlin_tunnel::dial::Options::default();
-        dunlin_tunnel::dial::Options { silence: self.silence.map_or(usual.silence, |s| s.0), ..usual }
+    /// Those that a list of `NAME=LENGTH` chooses.
+    ///
+    /// # Errors
+    /// When one of them is wrong.
+    pub fn from_flags(words: &[String]) -> Result<Self, Error> {
+        let mut times = Self::default();
+        for word in words {
+            let (name, length) = word
+                .split_once('=')
+                .ok_or_else(|| Error::Input(format!("--time {word:?} is wrong: write NAME=LENGTH")))?;
+            times.set(name, length).map_err(|why| Error::Input(format!("--time {why}")))?;
+        }
+        Ok(times)
+    }
+
+    /// Refuses choices under which nothing could work.
+    ///
+    /// # Errors
+    /// When times contradict each other; the text names them.
+    pub fn check(&self) -> Result<(), Error> {
+        let wrong = |text: String| Err(Error::Input(text));
+        if self.node_grace() < self.heartbeat() * 2 {
+            return wrong(format!(
+                "node-grace ({:?}) must be twice heartbeat ({:?}) at least, or healthy nodes would count as lost",
+                self.node_grace(),
+                self.heartbeat()
+            ));
+        }
+        if self.node_grace() < s(1) {
+            return wrong("node-grace must be 1s at least: silence is counted in seconds".to_owned());
+        }
+        for (first, most, name) in [
+            (self.reconnect_first(), self.reconnect_most(), "reconnect"),
+            (self.crash_backoff_first(), self.crash_backoff_most(), "crash-backoff"),
+            (self.pull_backoff_first(), self.pull_backoff_most(), "pull-backoff"),
+        ] {
+            if first > most {
+                return wrong(format!(
+                    "{name}-first ({first:?}) is longer than {name}-most ({most:?}): choose both"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for Times {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Length {
+            Seconds(u64),
+            Text(String),
+        }
+        let mut times = Self::default();
+        for (name, length) in BTreeMap::<String, Length>::deserialize(from)? {
+            let text = match length {
+                Length::Seconds(seconds) => seconds.to_string(),
+                Length::Text(text) => text,
+            };
+            times.set(&name, &text).map_err(D::Error::custom)?;
+        }
+        Ok(times)
     }
 }
 
@@ -103,11 +181,42 @@ impl Tunnel {
 mod tests {
     use super::*;
 
+    fn read(text: &str) -> Result<Times, String> {
+        serde_saphyr::from_str(text).map_err(|e| e.to_string())
+    }
+
     #[test]
-    fn reads_durations() {
-        assert_eq!("24h".parse(), Ok(Span(Duration::from_secs(86_400))));
-        for bad in ["", "h", "5", "1.5h", "99999999999999999999d"] {
-            assert!(bad.parse::<Span>().is_err(), "{bad}");
+    fn reads_lengths_and_refuses_what_it_does_not_know() {
+        let times = read("node-grace: 5\nping: 1m30s\n").expect("times");
+        assert_eq!((times.node_grace(), times.ping()), (s(5), s(90)));
+        assert_eq!(times.heartbeat(), s(10), "the default");
+        for (text, word) in [("node-grase: 5s", "node-grase"), ("ping: soon", "soon"), ("ping: 1ms", "50ms")]
+        {
+            let error = read(text).expect_err(text);
+            assert!(error.contains(word), "{error}");
+        }
+        let flags = Times::from_flags(&["ping=2s".to_owned()]).expect("flags");
+        assert_eq!(flags.over(times).node_grace(), s(5));
+        assert!(Times::from_flags(&["ping".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn refuses_contradictions() {
+        Times::default().check().expect("the defaults agree");
+        for flags in [&["node-grace=15s"][..], &["reconnect-most=100ms"], &["heartbeat=30s"]] {
+            let flags: Vec<String> = flags.iter().map(|word| (*word).to_owned()).collect();
+            assert!(Times::from_flags(&flags).expect("flags").check().is_err(), "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn every_time_is_documented_with_its_default() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+        let page = std::fs::read_to_string(page).expect("docs/configuration.md");
+        for (name, default) in Times::NAMES {
+            let line = page.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+            let line = line.unwrap_or_else(|| panic!("{name} is not documented"));
+            assert!(line.contains(&format!("| {default:?} |")), "{name}: the default is {default:?}: {line}");
         }
     }
 }

@@ -11,14 +11,18 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 
-/// How often Leases are renewed; Kubernetes' kubelets use the same interval.
-const INTERVAL: Duration = Duration::from_secs(10);
+/// How often Leases are renewed, and how long one is good for.
+#[derive(Debug, Clone, Copy)]
+pub struct Beat {
+    pub interval: Duration,
+    pub lease: Duration,
+}
 
 /// Renews for as long as it is polled. `local` is the node in this process, if it has one.
-pub async fn run(client: kube::Client, tunnels: Arc<Tunnels>, local: Option<String>) {
+pub async fn run(client: kube::Client, tunnels: Arc<Tunnels>, local: Option<String>, beat: Beat) {
     let api: Api<Lease> = Api::namespaced(client, "kube-node-lease");
     let mut events = tunnels.events();
-    let mut timer = tokio::time::interval(INTERVAL);
+    let mut timer = tokio::time::interval(beat.interval);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -27,16 +31,16 @@ pub async fn run(client: kube::Client, tunnels: Arc<Tunnels>, local: Option<Stri
             event = events.recv() => if matches!(event, Err(tokio::sync::broadcast::error::RecvError::Closed)) { return },
         }
         for node in tunnels.connected().into_iter().chain(local.clone()) {
-            if let Err(error) = renew(&api, &node).await {
+            if let Err(error) = renew(&api, &node, beat.lease).await {
                 tracing::debug!(node, error = chain(&error), "renewing a node's lease failed");
             }
         }
     }
 }
 
-async fn renew(api: &Api<Lease>, node: &str) -> Result<(), kube::Error> {
+async fn renew(api: &Api<Lease>, node: &str, lease: Duration) -> Result<(), kube::Error> {
     let now = format!("{:.6}", k8s_openapi::jiff::Timestamp::now());
-    let patch = json!({"spec": {"holderIdentity": node, "leaseDurationSeconds": 40, "renewTime": now}});
+    let patch = json!({"spec": {"holderIdentity": node, "leaseDurationSeconds": lease.as_secs().max(1), "renewTime": now}});
     match api.patch(node, &PatchParams::default(), &Patch::Merge(&patch)).await {
         Err(kube::Error::Api(status)) if status.code == 404 => {
             let mut lease = patch;

@@ -14,6 +14,7 @@ use crate::error::{Doing, Error};
 use crate::home::Up;
 use crate::join;
 use crate::join::member::Member;
+use crate::options::times::Times;
 
 /// A running uplink with its tunnel.
 pub struct Running {
@@ -26,6 +27,7 @@ pub struct Running {
 pub struct Parent {
     pub member: Arc<Member>,
     pub area: Option<String>,
+    pub times: Times,
 }
 
 /// Starts the uplink and dials the parent. The parent being away keeps nothing here from working.
@@ -35,7 +37,7 @@ pub fn start(
     scheduler: SchedulerHandle,
     dialer: Arc<dyn NodeDialer>,
 ) -> Result<Running, Error> {
-    let Parent { member, area } = parent;
+    let Parent { member, area, times } = parent;
     let membership = member.membership();
     let (host, port) = join::endpoint(&membership.server)?;
     let level = Level { parent: name_of(&membership.ca_pem)?, node: membership.node_name.clone() };
@@ -54,8 +56,10 @@ pub fn start(
         }
     });
     let watched = handle.clone();
-    let options =
-        dial::Options { alive: Some(Arc::new(move || watched.alive())), ..dial::Options::default() };
+    let options = dial::Options {
+        alive: Some(Arc::new(move || watched.alive())),
+        ..crate::agent::dial_options(&times)
+    };
     let tunnel = Task::spawn("uplink-tunnel", dial::run_with(target, service, options));
     let up = Up { host, port, tls: Arc::new(member.tls(&[dunlin_apiserver::HOME_ALPN])?) };
     let rotation = Task::spawn("uplink-certificate", async move { member.rotate().await });

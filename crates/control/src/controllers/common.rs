@@ -15,10 +15,18 @@ use crate::view::View;
 /// How many pods one decision makes or deletes at most, so that a wrong template cannot flood the API.
 pub const BURST: usize = 500;
 
-/// Whether the pod's node is out of reach for longer than the pod tolerates. Such a pod is not counted as a copy, and
-/// never deleted for that reason: what cannot be reached may still run.
+/// Reason of the condition `dunlin.io/Dangling` on a pod of which two must never run: it still counts as a copy.
+pub const NOT_REPLACED: &str = "NotReplaced";
+
+/// Whether the pod's node is out of reach for longer than the pod tolerates. Such a pod is never deleted for that
+/// reason: what cannot be reached may still run.
 pub fn is_dangling(pod: &Pod) -> bool {
     pod.is(DANGLING)
+}
+
+/// Whether the pod dangles and does not count as a copy any more, so that another takes its place.
+pub fn is_replaced(pod: &Pod) -> bool {
+    is_dangling(pod) && pod.condition(DANGLING).is_some_and(|c| &*c.reason != NOT_REPLACED)
 }
 
 /// An owner reference of a controller.
@@ -104,7 +112,8 @@ pub fn reference_json(owner: &crate::model::OwnerReference) -> Value {
 }
 
 /// Sorts so that the pods to delete first come first, ranked as Kubernetes ranks them: unscheduled, not running, not
-/// ready, ready for a shorter time, more restarts, newer.
+/// ready, more restarts, newer. How long a pod has been ready does not count here: a pod whose machine was out of reach
+/// became ready a moment ago, though it never stopped, and it is the one to keep.
 pub fn rank_for_deletion(pods: &mut [Arc<Pod>]) {
     let rank = |pod: &Pod| {
         let phase = match &*pod.status.phase {
@@ -112,15 +121,12 @@ pub fn rank_for_deletion(pods: &mut [Arc<Pod>]) {
             "Unknown" => 1,
             _ => 0,
         };
-        let ready_since =
-            pod.condition("Ready").and_then(|c| c.last_transition_time).map_or(i64::MAX, |t| t.0);
         let restarts: i64 = pod.status.container_statuses.iter().map(|c| c.restart_count).sum();
         let created = pod.metadata.creation_timestamp.map_or(i64::MAX, |t| t.0);
         (
             !pod.spec.node_name.is_empty(),
             phase,
             pod.is_ready(),
-            std::cmp::Reverse(ready_since),
             std::cmp::Reverse(restarts),
             std::cmp::Reverse(created),
         )

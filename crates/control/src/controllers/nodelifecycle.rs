@@ -2,15 +2,19 @@
 //!
 //! Lost contact never deletes anything, because a deletion cannot be taken back: the machine may run on. After the time
 //! that a pod tolerates it gets the condition `dunlin.io/Dangling`; its controller then makes another, and when the
-//! machine is back the condition goes and the surplus is deleted. Taints that a person sets evict as in Kubernetes.
+//! machine is back the condition goes and the surplus is deleted. A pod of which two must never run is not replaced; if
+//! it is fenced, it is deleted once its side has stopped it ([`fencing`]). Taints that a person sets evict as in
+//! Kubernetes.
 
 use dunlin_api::names::condition::DANGLING;
 use serde_json::{Value, json};
 
 use super::common::{self, Conditions};
+use super::fencing;
 use crate::model::{Held, Key, Node, Pod, Taint, Time};
-use crate::plan::{Action, Plan, Precondition, Report};
+use crate::plan::{Action, Plan, Precondition, Propagation, Report};
 use crate::scheduler::filter::tolerates;
+use crate::settings::Settings;
 use crate::view::View;
 
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
@@ -60,15 +64,7 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
     };
     taints(&mut plan, key, &node, state, now);
     for pod in view.pods.on_node(&key.name) {
-        judge(
-            &mut plan,
-            &node,
-            &pod,
-            silent,
-            since + view.settings.node_grace,
-            view.settings.eviction_toleration,
-            now,
-        );
+        judge(&mut plan, &node, &pod, Silence { since, is_lost: silent }, &view.settings, now);
     }
     (plan, report)
 }
@@ -106,9 +102,22 @@ fn taint_json(taint: &Taint) -> Value {
     json
 }
 
+/// How long a node has not been heard.
+#[derive(Clone, Copy)]
+struct Silence {
+    since: i64,
+    /// Longer than the grace period.
+    is_lost: bool,
+}
+
 /// One pod of the node: dangling or not, and evicted if a person's taint says so.
-fn judge(plan: &mut Plan, node: &Node, pod: &Pod, silent: bool, silent_at: i64, default: i64, now: i64) {
+fn judge(plan: &mut Plan, node: &Node, pod: &Pod, silence: Silence, settings: &Settings, now: i64) {
     if pod.is_finished() {
+        return;
+    }
+    let silent = silence.is_lost;
+    let silent_at = silence.since + settings.node_grace;
+    if silent && fence(plan, pod, silence.since, settings, now) {
         return;
     }
     let taint = Taint { key: UNREACHABLE.into(), effect: "NoExecute".into(), ..Taint::default() };
@@ -116,7 +125,7 @@ fn judge(plan: &mut Plan, node: &Node, pod: &Pod, silent: bool, silent_at: i64, 
         let until = match patience(pod, &taint) {
             Patience::Forever => None,
             Patience::For(seconds) => Some(silent_at + seconds),
-            Patience::None => Some(silent_at + default),
+            Patience::None => Some(silent_at + settings.eviction_toleration),
         };
         match until {
             Some(until) if now < until => plan.again_at(until),
@@ -152,6 +161,28 @@ fn judge(plan: &mut Plan, node: &Node, pod: &Pod, silent: bool, silent_at: i64, 
     }
 }
 
+/// Whether the pod is one that must not run twice and has been stopped by its own side: then its object goes, and its
+/// controller may make another of the same name.
+fn fence(plan: &mut Plan, pod: &Pod, heard: i64, settings: &Settings, now: i64) -> bool {
+    let Some(ended_at) = fencing::exclusive(pod).and_then(|_| fencing::ended_at(pod, heard, settings)) else {
+        return false;
+    };
+    if now < ended_at {
+        plan.again_at(ended_at);
+        return false;
+    }
+    let key = pod.key();
+    let text = "The node has been out of reach for so long that it has stopped the pod by itself.";
+    plan.push(common::event(&key, &pod.metadata, "node-controller", "Fenced", text.to_owned()));
+    plan.push(Action::Delete {
+        target: key,
+        only_if: Precondition::uid(&pod.metadata.uid),
+        propagation: Propagation::Background,
+        grace: Some(0),
+    });
+    true
+}
+
 enum Patience {
     None,
     For(i64),
@@ -180,7 +211,22 @@ fn dangle(plan: &mut Plan, pod: &Pod, lost: bool, now: i64) {
     if lost {
         let text =
             "The pod's node has been out of reach for longer than the pod tolerates. It may still run there.";
-        conditions.set(DANGLING, true, "NodeUnreachable", text, now, false);
+        match (fencing::exclusive(pod), fencing::fence_after(pod)) {
+            (None, _) => conditions.set(DANGLING, true, "NodeUnreachable", text, now, false),
+            (Some(why), after) => {
+                let then = match after {
+                    Some(seconds) => {
+                        format!(
+                            "It is replaced once its node must have stopped it, {seconds} s after the loss of contact."
+                        )
+                    }
+                    None => format!(
+                        "It is not replaced, because {why} and has no annotation dunlin.io/fence-after."
+                    ),
+                };
+                conditions.set(DANGLING, true, common::NOT_REPLACED, &format!("{text} {then}"), now, false);
+            }
+        }
         conditions.set("Ready", false, "NodeUnreachable", text, now, false);
     } else {
         conditions.remove(DANGLING);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use dunlin_api::names::annotation::REPLACES;
 
-use super::common::is_dangling;
+use super::common::{is_dangling, is_replaced};
 use crate::model::Pod;
 use crate::view::View;
 
@@ -36,7 +36,7 @@ pub fn relieved(pods: &[Arc<Pod>]) -> HashSet<Arc<str>> {
 /// Sorts the pods that one controller has claimed.
 pub fn sort(view: &View, claimed: &[Arc<Pod>]) -> Succession {
     let mut sorted = Succession::default();
-    let here: Vec<&Arc<Pod>> = claimed.iter().filter(|pod| pod.is_active() && !is_dangling(pod)).collect();
+    let here: Vec<&Arc<Pod>> = claimed.iter().filter(|pod| pod.is_active() && !is_replaced(pod)).collect();
     let relieved = relieved(claimed);
     for pod in &here {
         let old = predecessor(pod).and_then(|uid| here.iter().find(|old| old.metadata.uid == *uid));

@@ -74,6 +74,20 @@ fn a_replica_set_makes_what_is_missing_and_deletes_the_unready_first() {
 }
 
 #[test]
+fn after_an_outage_the_oldest_ready_pods_stay() {
+    let mut view = View::default();
+    view.replica_sets.upsert(set(1));
+    let back = json!({"status": {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-03T00:00:00Z"}]}});
+    view.pods.upsert(pod("returned", true, back));
+    view.pods.upsert(pod(
+        "replacement",
+        true,
+        json!({"metadata": {"creationTimestamp": "2026-01-02T00:00:00Z"}}),
+    ));
+    assert!(plan_set(&view).contains(&"delete replacement".to_owned()));
+}
+
+#[test]
 fn a_dangling_pod_is_replaced_and_never_deleted_for_it() {
     let mut view = View::default();
     view.replica_sets.upsert(set(1));
@@ -105,6 +119,74 @@ fn a_silent_node_is_tainted_and_its_pods_dangle_only_after_their_patience() {
     // A server that has just started judges nobody.
     std::sync::Arc::make_mut(&mut view.settings).started_at = NOW + 300;
     assert!(at(&view, NOW + 330).is_empty());
+}
+
+/// A view with the silent node `a`, last heard at `NOW`, and the pod `p` on it.
+fn silent(more: Value) -> View {
+    let mut view = View::default();
+    let node: Node = serde_json::from_value(json!({
+        "metadata": {"name": "a", "uid": "a"},
+        "spec": {"taints": [
+            {"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"},
+            {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"},
+        ]},
+        "status": {"conditions": [{"type": "Ready", "status": "Unknown"}]},
+    }))
+    .expect("a Node");
+    view.nodes.upsert(node);
+    view.pods.upsert(pod("p", true, more));
+    view.heard.insert("a".into(), NOW);
+    view
+}
+
+#[test]
+fn what_must_not_run_twice_is_replaced_only_after_its_own_side_has_stopped_it() {
+    let at = |view: &View, now: i64| nodelifecycle::plan(view, &Key::new("nodes", "", "a"), now, 0).0;
+    let stateful = json!({"metadata": {"ownerReferences": [
+        {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "set", "controller": true}]}});
+    let claim = json!({"spec": {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}});
+    let device = json!({"spec": {"containers": [{"resources": {"requests": {"example.com/camera": "1"}}}]}});
+    for exclusive in [stateful, claim, device] {
+        let mut view = silent(exclusive.clone());
+        assert_eq!(writes(&at(&view, NOW + 100_000)), ["patch p status"], "dangling, and no more");
+        let reason = |plan: &crate::plan::Plan| {
+            plan.actions.iter().any(|action| {
+                matches!(action, Action::Patch { patch, .. }
+            if patch.to_string().contains(common::NOT_REPLACED) && patch.to_string().contains("fence-after"))
+            })
+        };
+        assert!(reason(&at(&view, NOW + 100_000)));
+
+        // 100 s, 40 s of grace, 5 s to end, 15 s of margin.
+        let mut fenced = exclusive;
+        json_patch_merge(
+            &mut fenced,
+            json!({"metadata": {"annotations": {"dunlin.io/fence-after": "1m40s"}},
+            "spec": {"terminationGracePeriodSeconds": 5}}),
+        );
+        view = silent(fenced);
+        assert_eq!(writes(&at(&view, NOW + 159)), Vec::<String>::new());
+        assert_eq!(at(&view, NOW + 159).again_at, Some(NOW + 160));
+        assert_eq!(writes(&at(&view, NOW + 160)), ["delete p"]);
+        // Silence is counted from our own start if that was later.
+        std::sync::Arc::make_mut(&mut view.settings).started_at = NOW + 50;
+        assert_eq!(writes(&at(&view, NOW + 160)), Vec::<String>::new());
+        assert_eq!(writes(&at(&view, NOW + 210)), ["delete p"]);
+    }
+    // A pod that may run twice is replaced after its toleration and never deleted.
+    let view = silent(json!({"metadata": {"annotations": {"dunlin.io/fence-after": "10"}}}));
+    assert_eq!(writes(&at(&view, NOW + 100_000)), ["patch p status"]);
+}
+
+#[test]
+fn a_copy_that_is_not_replaced_still_counts() {
+    let mut view = View::default();
+    view.replica_sets.upsert(set(1));
+    let dangling = |reason: &str| json!({"status": {"conditions": [{"type": "dunlin.io/Dangling", "status": "True", "reason": reason}]}});
+    view.pods.upsert(pod("lost", true, dangling(common::NOT_REPLACED)));
+    assert!(!plan_set(&view).contains(&"create pods".to_owned()));
+    view.pods.upsert(pod("lost", true, dangling("NodeUnreachable")));
+    assert!(plan_set(&view).contains(&"create pods".to_owned()));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use dunlin_testkit::wait;
 fn server(lan: &Lan, folder: &Path, config: &str) -> Result<Dunlin> {
     let file = folder.join("config.yaml");
     std::fs::write(&file, config)?;
-    Dunlin::lone_server(lan, &["--no-agent", "--config", &file.to_string_lossy()])
+    Dunlin::server(lan, &["--no-agent", "--config", &file.to_string_lossy()])
 }
 
 fn connected(server: &Dunlin, node: &str) -> usize {
@@ -59,7 +59,7 @@ fn a_token_is_made_listed_and_revoked() -> Result<()> {
 fn certificates_are_renewed_without_a_restart() -> Result<()> {
     let lan = Lan::new()?;
     let folder = tempfile::tempdir()?;
-    let server = server(&lan, folder.path(), "certificates: {life: 12s, grace: 1h}")?;
+    let server = server(&lan, folder.path(), "times: {certificate-life: 12s, certificate-grace: 1h}")?;
     let before = std::fs::read_to_string(server.data.path().join("kubeconfig.yaml"))?;
     let mut agent = Dunlin::agent(&lan, &server, "two", &[])?;
     log_with(&agent, "certificate renewed", 3)?;
@@ -67,12 +67,12 @@ fn certificates_are_renewed_without_a_restart() -> Result<()> {
     ensure!(std::fs::read_to_string(server.data.path().join("kubeconfig.yaml"))? != before);
     ensure!(connected(&server, "two") == 1, "its tunnel went on");
     // By now the first certificates have ended: a new connection shows later ones.
-    agent.host.cut()?;
+    agent.host.cable().cut()?;
     wait::until("the tunnel's end", PATIENCE, || {
         ensure!(server.log().contains("node disconnected node=\"two\""));
         Ok(())
     })?;
-    agent.host.mend()?;
+    agent.host.cable().mend()?;
     wait::until("the next tunnel", PATIENCE, || {
         ensure!(connected(&server, "two") == 2);
         Ok(())

@@ -45,7 +45,7 @@ fn agents_join_by_token_and_run_pods_side_by_side() -> Result<()> {
 fn an_agent_serves_nothing_to_the_network() -> Result<()> {
     let world = World::new()?;
     let two = Dunlin::agent(&world.lan, &world.server, "two", &[])?;
-    let listeners = dunlin_testkit::host::system(&["ip", "netns", "exec", &two.host.netns, "ss", "-Hltn"])?;
+    let listeners = two.host.namespace().shell("ss -Hltn")?;
     let open: Vec<&str> = listeners
         .lines()
         .filter_map(|line| line.split_whitespace().nth(3))

@@ -105,7 +105,7 @@ fn large(folder: &std::path::Path, mib: usize) -> Result<ImageBuilder> {
 fn blobs_are_whole(world: &World) -> Result<()> {
     for entry in std::fs::read_dir(world.server.data.path().join("images/blobs/sha256"))? {
         let path = entry?.path();
-        let sum = dunlin_testkit::host::system(&["sha256sum", &path.to_string_lossy()])?;
+        let sum = dunlin_testkit::namespace::system(&["sha256sum", &path.to_string_lossy()])?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         ensure!(sum.starts_with(&name), "{name} is {sum}");
     }

@@ -1,0 +1,3 @@
+//! What the small internet promises to the tests that stand on it.
+
+mod internet;
