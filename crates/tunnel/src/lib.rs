@@ -38,6 +38,6 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ping: Duration::from_secs(20), timeout: Duration::from_secs(10) }
+        Self { ping: Duration::from_secs(25), timeout: Duration::from_secs(10) }
     }
 }

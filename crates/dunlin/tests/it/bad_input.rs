@@ -6,6 +6,7 @@ mod pods;
 use std::net::TcpListener;
 
 use anyhow::{Context, Result, ensure};
+use dunlin_testkit::host::Network;
 use dunlin_testkit::program;
 use std::process::Command;
 
