@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use crate::model::{Labels, Node, Pod, Quantities};
 
+use super::index::Index;
+
 /// What a container without requests counts as when nodes are scored: kube-scheduler's numbers.
 const UNKNOWN_CPU: i64 = 100;
 const UNKNOWN_MEMORY: i64 = 200 * 1024 * 1024;
 
 /// One node and the pods that are placed on it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Host {
     name: Arc<str>,
     node: Option<Arc<Node>>,
@@ -32,6 +34,10 @@ impl Host {
         self.node.as_ref().expect("only hosts with a node are listed")
     }
 
+    pub(super) fn is_offered(&self) -> bool {
+        self.node.is_some()
+    }
+
     pub fn label(&self, key: &str) -> Option<&Arc<str>> {
         self.node().metadata.labels.get(key)
     }
@@ -39,6 +45,24 @@ impl Host {
     /// What all placed pods request together.
     pub fn used(&self) -> &Quantities {
         &self.used
+    }
+
+    pub(super) fn count(&self) -> i64 {
+        i64::try_from(self.pods.len()).unwrap_or(i64::MAX)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pods.is_empty()
+    }
+
+    /// Whether pods, CPU and memory leave room for the pod: cheap, and never wrong in saying no.
+    pub(super) fn has_room(&self, pod: &Pod) -> bool {
+        let (has, wanted) = (&self.node().status.allocatable, &pod.spec.requests);
+        let fits = |name| {
+            let amount = wanted.get(name);
+            amount <= 0 || amount <= has.get(name).saturating_sub(self.used.get(name))
+        };
+        self.count() < has.get("pods") && fits("cpu") && fits("memory")
     }
 
     fn add(&mut self, pod: Arc<Pod>) {
@@ -70,10 +94,12 @@ fn is_choosy(pod: &Pod) -> bool {
     affinity.is_some_and(|a| a["podAffinity"].is_object() || a["podAntiAffinity"].is_object())
 }
 
-/// All nodes, and where every unfinished pod is placed or assumed to be.
-#[derive(Debug, Default)]
+/// All nodes, and where every unfinished pod is placed or assumed to be. A copy shares hosts until one of them changes,
+/// so that a plan of several steps is tried on a copy.
+#[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    hosts: BTreeMap<Arc<str>, Host>,
+    pub(super) hosts: BTreeMap<Arc<str>, Arc<Host>>,
+    pub(super) index: Index,
     /// Pod uid to the name of its host and whether that is only assumed.
     placed: HashMap<Arc<str>, (Arc<str>, bool)>,
     namespaces: HashMap<Arc<str>, Labels>,
@@ -82,7 +108,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// Nodes by name.
     pub fn hosts(&self) -> impl Iterator<Item = &Host> {
-        self.hosts.values().filter(|host| host.node.is_some())
+        self.hosts.values().map(|host| &**host).filter(|host| host.node.is_some())
     }
 
     /// Takes the newest state of a node; returns whether pods may fit now that did not before.
@@ -94,14 +120,17 @@ impl Snapshot {
                 && old.metadata.labels == node.metadata.labels
                 && old.status.allocatable == node.status.allocatable
         });
+        let name = host.name.clone();
         host.node = Some(node);
+        self.reindex(&name);
         !same
     }
 
     pub fn remove_node(&mut self, name: &str) {
         if let Some(host) = self.hosts.get_mut(name) {
-            host.node = None;
+            Arc::make_mut(host).node = None;
         }
+        self.reindex(name);
         self.drop_empty(name);
     }
 
@@ -113,6 +142,7 @@ impl Snapshot {
             return;
         }
         self.remove_pod(uid);
+        self.index.nominate(pod, &pod.status.nominated_node_name);
         if !node.is_empty() && !pod.is_finished() {
             self.put(pod, node.clone(), false);
         }
@@ -137,12 +167,19 @@ impl Snapshot {
         self.placed.get(uid).is_some_and(|(_, assumed)| *assumed)
     }
 
+    /// The node that a pod is placed on or assumed to be.
+    pub(super) fn node_of(&self, uid: &str) -> Option<&Arc<str>> {
+        self.placed.get(uid).map(|(node, _)| node)
+    }
+
     /// Forgets a pod; returns whether it held room on a node.
     pub fn remove_pod(&mut self, uid: &str) -> bool {
+        self.index.forget(uid);
         let Some((node, _)) = self.placed.remove(uid) else { return false };
         if let Some(host) = self.hosts.get_mut(&node) {
-            host.take(uid);
+            Arc::make_mut(host).take(uid);
         }
+        self.reindex(&node);
         self.drop_empty(&node);
         true
     }
@@ -161,11 +198,19 @@ impl Snapshot {
 
     fn put(&mut self, pod: &Arc<Pod>, node: Arc<str>, assumed: bool) {
         self.host(&node).add(pod.clone());
+        self.reindex(&node);
         self.placed.insert(pod.metadata.uid.clone(), (node, assumed));
     }
 
     fn host(&mut self, name: &Arc<str>) -> &mut Host {
-        self.hosts.entry(name.clone()).or_insert_with(|| Host { name: name.clone(), ..Host::default() })
+        let new = || Arc::new(Host { name: name.clone(), ..Host::default() });
+        Arc::make_mut(self.hosts.entry(name.clone()).or_insert_with(new))
+    }
+
+    fn reindex(&mut self, name: &str) {
+        if let Some(host) = self.hosts.get(name) {
+            self.index.update(host, host.node.is_some());
+        }
     }
 
     fn drop_empty(&mut self, name: &str) {
