@@ -7,7 +7,8 @@ mod tidy;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str = "usage: cargo xtask tidy | test | lint | demo [--keep] | bench | kubernetes-test";
+const USAGE: &str =
+    "usage: cargo xtask tidy | test | lint | demo [--keep] | bench [scheduler] | kubernetes-test";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -18,6 +19,9 @@ fn main() -> Result<()> {
         ["demo"] => demo::run(false),
         ["demo", "--keep"] => demo::run(true),
         ["bench"] => bench::run(),
+        ["bench", "scheduler"] => {
+            cargo::cargo(&["run", "--release", "-p", "dunlin-control", "--example", "placements"])
+        }
         ["kubernetes-test"] => cargo::kubernetes_test(),
         _ => bail!("{USAGE}"),
     }

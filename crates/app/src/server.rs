@@ -32,6 +32,10 @@ const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 /// # Errors
 /// When it cannot start, or the listener fails.
 pub async fn run(options: ServerOptions) -> Result<(), Error> {
+    let scheduler = match &options.scheduler {
+        Some(policy) => policy.parse().map_err(|e| Error::Input(format!("--scheduler {policy}: {e}")))?,
+        None => dunlin_driver::Scheduler::default(),
+    };
     let layout = Layout::open(&options.data_dir)?;
     let listener = TcpListener::bind(&options.listen)
         .await
@@ -74,10 +78,8 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
             heartbeat::run(as_user("dunlin:heartbeat"), tunnels.clone(), own_node.clone()),
         ),
     ];
-    let mut plans = dunlin_driver::Options { ca_pem: authority.ca_pem().to_owned(), ..Default::default() };
-    if let Some(policy) = &options.scheduler {
-        plans.scheduler = policy.parse().map_err(|e| Error::Input(format!("--scheduler {policy}: {e}")))?;
-    }
+    let plans =
+        dunlin_driver::Options { ca_pem: authority.ca_pem().to_owned(), scheduler, ..Default::default() };
     let _driver = dunlin_driver::run(as_user("dunlin:driver"), plans);
 
     let mut _agent = None;

@@ -12,6 +12,7 @@ mod index;
 mod policy;
 mod preempt;
 mod queue;
+mod room;
 mod score;
 mod snapshot;
 mod spread;

@@ -10,11 +10,12 @@ mod controllers;
 mod discovery;
 mod events;
 mod execute;
+mod extender;
 mod informer;
 mod kinds;
 mod options;
 mod run;
 mod work;
 
-pub use options::Options;
+pub use options::{Options, Scheduler};
 pub use run::{Driver, run};

@@ -1,5 +1,7 @@
 //! The one task that owns all state, and its loop over one closed enum of events.
 
+mod placing;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -9,7 +11,7 @@ use dunlin_base::task::Task;
 use dunlin_control::model::Key;
 use dunlin_control::plan::{Action, Plan};
 use dunlin_control::resource::{Resource, Resources};
-use dunlin_control::scheduler::{self, Policy};
+use dunlin_control::scheduler::{self, Policy, group};
 use kube::Client;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -19,7 +21,7 @@ use crate::controllers::{GC, TABLE, concerned, needs_graph, patience};
 use crate::execute::{Absent, Executor, Outcome};
 use crate::informer::{self, Change, News};
 use crate::kinds::{self, Watched};
-use crate::options::Options;
+use crate::options::{Options, Scheduler};
 use crate::work::{Id, Work};
 use crate::{discovery, execute};
 
@@ -56,13 +58,25 @@ enum Event {
 /// What a task that writes is for.
 enum Purpose {
     Plan(Id),
-    Bind { pod: Key, uid: Arc<str> },
-    Explain { pod: Key },
+    Bind {
+        pod: Key,
+        uid: Arc<str>,
+    },
+    Explain {
+        pod: Key,
+    },
+    Ask(Box<placing::Asked>),
+    /// A binding that an external scheduler decided.
+    BindAsked {
+        pod: Key,
+        uid: Arc<str>,
+    },
 }
 
 struct Loop {
     client: Client,
-    policy: Policy,
+    scheduler: Scheduler,
+    asking: placing::Asking,
     began: Instant,
     cluster: Cluster,
     /// The same as in the view, shared with the tasks that write.
@@ -99,7 +113,8 @@ impl Loop {
         let (rediscover, again) = watch::channel(0);
         let discovery = Task::spawn("discovery", discovery::follow(client.clone(), again, discoveries_to));
         let mut this = Self {
-            policy: options.scheduler,
+            scheduler: options.scheduler,
+            asking: placing::Asking::default(),
             began: Instant::now(),
             cluster,
             work: Work::default(),
@@ -229,6 +244,16 @@ impl Loop {
                     self.cluster.pending.wake();
                 }
             }
+            Purpose::Ask(asked) => {
+                self.bindings_under_way -= 1;
+                report("scheduler", &asked.pod, &outcome);
+                self.take_answers(*asked, outcome);
+            }
+            Purpose::BindAsked { pod, uid } => {
+                self.bindings_under_way -= 1;
+                report("scheduler", &pod, &outcome);
+                self.take_asked_binding(pod, &uid, &outcome);
+            }
             Purpose::Explain { pod } => {
                 self.bindings_under_way -= 1;
                 report("scheduler", &pod, &outcome);
@@ -345,25 +370,14 @@ impl Loop {
                 continue;
             };
             let at = seconds();
-            match scheduler::place(&self.cluster.snapshot, &pod, self.policy, seed()) {
-                Ok(node) => {
-                    self.cluster.snapshot.assume(&pod, &node);
-                    let actions = scheduler::bind(&pod, &node);
-                    let uid = pod.metadata.uid.clone();
-                    self.bindings_under_way += 1;
-                    let purpose = Purpose::Bind { pod: key, uid };
-                    self.write(self.bindings.clone(), purpose, actions, Absent::new(), at);
-                }
-                Err(why) => {
-                    self.cluster.pending.failed(&key, now, false);
-                    let actions = scheduler::unschedulable(&pod, &why, at);
-                    if actions.is_empty() {
-                        continue;
-                    }
-                    self.bindings_under_way += 1;
-                    let purpose = Purpose::Explain { pod: key };
-                    self.write(self.bindings.clone(), purpose, actions, Absent::new(), at);
-                }
+            match Policy::of(&pod, self.scheduler.policy) {
+                Ok(Policy::Group) if group::name(&pod).is_some() => self.place_group(key, &pod, at),
+                Ok(Policy::External) => self.ask(key, &pod, at),
+                Ok(policy) => match scheduler::place(&self.cluster.snapshot, &pod, policy, seed()) {
+                    Ok(node) => self.bind(key, &pod, &node, at),
+                    Err(why) => self.make_room(key, &pod, &why, at),
+                },
+                Err(why) => self.wait(key, &pod, &why, at),
             }
         }
     }

@@ -197,7 +197,7 @@ pub struct Server {
     /// Run no pods on this machine
     #[arg(long)]
     pub no_agent: bool,
-    /// Scheduling policy: balanced or first-fit
+    /// Scheduling policy: balanced, first-fit, bin-pack, nearest, auction, group or external=URL
     #[arg(long, value_name = "POLICY")]
     pub scheduler: Option<String>,
     #[command(flatten)]

@@ -3,6 +3,10 @@
 //! Reasons are words, and making words costs; so hosts that are plainly too full are passed over first, and reasons are
 //! asked for only when there is no host at all.
 
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
 use crate::model::Pod;
 
 use super::WhyNot;
@@ -17,9 +21,26 @@ pub(super) fn able<'a>(
     rules: &Rules<'_>,
     seed: u64,
 ) -> Vec<&'a Host> {
-    let order = (policy.rules().order)(snapshot, pod, seed);
-    let fits = |host: &&Host| host.has_room(pod) && refusals(snapshot, pod, rules, host).is_empty();
+    let order = match named(pod) {
+        Some(names) => Box::new(names.into_iter().filter_map(|name| snapshot.host_named(name))),
+        None => (policy.rules().order)(snapshot, pod, seed),
+    };
+    let wanted = (pod.spec.requests.get("cpu"), pod.spec.requests.get("memory"));
+    let fits = |host: &&Host| host.room.takes(wanted) && refusals(snapshot, pod, rules, host).is_empty();
     order.filter(fits).take(policy.enough(snapshot.len())).collect()
+}
+
+/// The only nodes that the pod can be on, if it names them, as every pod of a DaemonSet does: the others need no look.
+fn named(pod: &Pod) -> Option<BTreeSet<&str>> {
+    let required =
+        &pod.spec.affinity.as_ref()?["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    let mut names = BTreeSet::new();
+    for term in required["nodeSelectorTerms"].as_array()? {
+        let mut fields = term["matchFields"].as_array().into_iter().flatten();
+        let field = fields.find(|field| field["key"] == "metadata.name" && field["operator"] == "In")?;
+        names.extend(field["values"].as_array()?.iter().filter_map(Value::as_str));
+    }
+    Some(names)
 }
 
 /// Why a host cannot take the pod; empty if it can.

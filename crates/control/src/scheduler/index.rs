@@ -31,6 +31,8 @@ pub(super) struct Index {
     areas: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Option<Position>>>,
     /// Hosts with pods that have inter-pod affinity or anti-affinity.
     choosy: BTreeSet<Arc<str>>,
+    /// Uid of a controlling owner to how many of its pods each host has.
+    owners: HashMap<Arc<str>, HashMap<Arc<str>, i64>>,
     /// Uid to the pod and the node that is kept for it.
     nominated: HashMap<Arc<str>, (Arc<Pod>, Arc<str>)>,
 }
@@ -84,6 +86,28 @@ impl Index {
         self.choosy.remove(name);
     }
 
+    /// Counts a pod that came to a host.
+    pub(super) fn came(&mut self, node: &Arc<str>, pod: &Pod) {
+        if let Some(owner) = pod.metadata.controller() {
+            *self.owners.entry(owner.uid.clone()).or_default().entry(node.clone()).or_default() += 1;
+        }
+    }
+
+    /// Counts a pod that is about to leave its host.
+    pub(super) fn left(&mut self, host: &Host, uid: &str) {
+        let Some(owner) = host.pods.get(uid).and_then(|pod| pod.metadata.controller()) else { return };
+        let Some(hosts) = self.owners.get_mut(&owner.uid) else { return };
+        if let Some(count) = hosts.get_mut(host.name()) {
+            *count -= 1;
+            if *count == 0 {
+                hosts.remove(host.name());
+            }
+        }
+        if hosts.is_empty() {
+            self.owners.remove(&owner.uid);
+        }
+    }
+
     /// Keeps `node` for `pod`, or nothing if `node` is empty or the pod does not wait any more.
     pub(super) fn nominate(&mut self, pod: &Arc<Pod>, node: &Arc<str>) {
         if node.is_empty() || !pod.spec.node_name.is_empty() || !pod.is_active() {
@@ -105,7 +129,7 @@ impl Snapshot {
     }
 
     pub(super) fn host_named(&self, name: &str) -> Option<&Host> {
-        self.index.rows.contains_key(name).then(|| self.hosts.get(name).map(|host| &**host)).flatten()
+        self.hosts.get(name).map(|host| &**host).filter(|host| host.is_offered())
     }
 
     /// How many nodes there are.
@@ -130,6 +154,11 @@ impl Snapshot {
     /// Areas with their hosts and those hosts' positions; the area "" holds hosts that are in none.
     pub(super) fn areas(&self) -> &BTreeMap<Arc<str>, BTreeMap<Arc<str>, Option<Position>>> {
         &self.index.areas
+    }
+
+    /// How many pods of a controlling owner each host has; none if no host has one.
+    pub(super) fn siblings(&self, owner: &str) -> Option<&HashMap<Arc<str>, i64>> {
+        self.index.owners.get(owner)
     }
 
     /// Hosts with pods that have inter-pod affinity or anti-affinity.

@@ -7,7 +7,8 @@ use crate::model::Pod;
 use super::affinity::preferences as inter_pod;
 use super::filter::{term_selects, tolerates};
 use super::policy::Round;
-use super::snapshot::{Host, guess};
+use super::room;
+use super::snapshot::Host;
 use super::spread::Spread;
 
 const MOST: i64 = 100;
@@ -15,8 +16,9 @@ const MOST: i64 = 100;
 /// Everything that speaks for each host: images present, and [`wishes`].
 pub(super) fn preferences(round: &Round<'_>) -> Vec<i64> {
     let mut sums = wishes(round);
+    let wanted = wanted_images(round.pod);
     for (sum, host) in sums.iter_mut().zip(round.able) {
-        *sum += images(round.pod, host);
+        *sum += images(&wanted, host);
     }
     sums
 }
@@ -35,7 +37,9 @@ pub(super) fn wishes(round: &Round<'_>) -> Vec<i64> {
     if pod.spec.affinity.is_some() {
         add(2, normal(each(&|host| node_preference(pod, host)), false));
     }
-    add(3, normal(each(&|host| disliked_taints(pod, host)), true));
+    if able.iter().any(|host| !host.node().spec.taints.is_empty()) {
+        add(3, normal(each(&|host| disliked_taints(pod, host)), true));
+    }
     if !pod.spec.topology_spread_constraints.is_empty() {
         let spread = Spread::preferred(round.snapshot, pod);
         add(2, normal(each(&|host| spread.crowd(host)), true));
@@ -53,7 +57,12 @@ pub(super) fn wishes(round: &Round<'_>) -> Vec<i64> {
 
 /// How few pods of the same controlling owner each host has; stands for kube-scheduler's default spread constraints.
 pub(super) fn apart(round: &Round<'_>) -> Vec<i64> {
-    normal(round.able.iter().map(|host| siblings(round.pod, host)).collect(), true)
+    let owner = round.pod.metadata.controller();
+    let Some(siblings) = owner.and_then(|owner| round.snapshot.siblings(&owner.uid)) else {
+        return vec![0; round.able.len()];
+    };
+    let count = |host: &&Host| siblings.get(host.name()).copied().unwrap_or(0);
+    normal(round.able.iter().map(count).collect(), true)
 }
 
 /// Scales to 0..=100 between the least and the most; all the same gives 0 for all.
@@ -72,25 +81,24 @@ fn normal(mut scores: Vec<i64>, fewer_is_better: bool) -> Vec<i64> {
 }
 
 /// CPU and memory that the node would have in use with the pod, each as a share of what it has.
-pub(super) fn shares(pod: &Pod, host: &Host) -> [f64; 2] {
-    let (cpu, memory) = guess(pod);
-    let has = &host.node().status.allocatable;
+pub(super) fn shares((cpu, memory): (i64, i64), host: &Host) -> [f64; 2] {
     let share = |used: i64, has: i64| if has <= 0 { 1.0 } else { (used as f64 / has as f64).min(1.0) };
-    [share(host.guessed.0 + cpu, has.get("cpu")), share(host.guessed.1 + memory, has.get("memory"))]
+    let has = &host.room.has;
+    [share(host.guessed.0 + cpu, has.0), share(host.guessed.1 + memory, has.1)]
 }
 
 /// Images that are present save their pull: 100 from 1000 MiB for each container on.
-pub(super) fn images(pod: &Pod, host: &Host) -> i64 {
+pub(super) fn images(wanted: &[u64], host: &Host) -> i64 {
     const SMALL: i64 = 23 << 20;
     const LARGE: i64 = 1000 << 20;
-    let present = |image: &str| {
-        let found =
-            host.node().status.images.iter().find(|have| have.names.iter().any(|name| &**name == image));
-        found.map_or(0, |have| have.size_bytes)
-    };
-    let sum: i64 = pod.spec.images.iter().map(|image| present(image)).sum();
-    let large = LARGE.saturating_mul(i64::try_from(pod.spec.images.len().max(1)).unwrap_or(1));
+    let sum: i64 = wanted.iter().map(|image| host.room.image(*image)).sum();
+    let large = LARGE.saturating_mul(i64::try_from(wanted.len().max(1)).unwrap_or(1));
     (sum.clamp(SMALL, large) - SMALL) * MOST / (large - SMALL)
+}
+
+/// The pod's images as [`images`] looks for them.
+pub(super) fn wanted_images(pod: &Pod) -> Vec<u64> {
+    pod.spec.images.iter().map(|image| room::hash(image)).collect()
 }
 
 fn node_preference(pod: &Pod, host: &Host) -> i64 {
@@ -104,10 +112,4 @@ fn node_preference(pod: &Pod, host: &Host) -> i64 {
 fn disliked_taints(pod: &Pod, host: &Host) -> i64 {
     let soft = host.node().spec.taints.iter().filter(|taint| &*taint.effect == "PreferNoSchedule");
     soft.filter(|taint| !tolerates(&pod.spec.tolerations, taint)).count() as i64
-}
-
-fn siblings(pod: &Pod, host: &Host) -> i64 {
-    let Some(owner) = pod.metadata.controller() else { return 0 };
-    let same = |other: &Pod| other.metadata.controller().is_some_and(|theirs| theirs.uid == owner.uid);
-    host.pods.values().filter(|other| same(other)).count() as i64
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::model::{Labels, Node, Pod, Quantities};
 
 use super::index::Index;
+use super::room::Room;
 
 /// What a container without requests counts as when nodes are scored: kube-scheduler's numbers.
 const UNKNOWN_CPU: i64 = 100;
@@ -22,6 +23,7 @@ pub struct Host {
     pub(super) pods: BTreeMap<Arc<str>, Arc<Pod>>,
     /// How many of the pods have inter-pod affinity or anti-affinity.
     pub(super) choosy: usize,
+    pub(super) room: Room,
 }
 
 impl Host {
@@ -55,22 +57,13 @@ impl Host {
         self.pods.is_empty()
     }
 
-    /// Whether pods, CPU and memory leave room for the pod: cheap, and never wrong in saying no.
-    pub(super) fn has_room(&self, pod: &Pod) -> bool {
-        let (has, wanted) = (&self.node().status.allocatable, &pod.spec.requests);
-        let fits = |name| {
-            let amount = wanted.get(name);
-            amount <= 0 || amount <= has.get(name).saturating_sub(self.used.get(name))
-        };
-        self.count() < has.get("pods") && fits("cpu") && fits("memory")
-    }
-
     fn add(&mut self, pod: Arc<Pod>) {
         self.used.add(&pod.spec.requests);
         let (cpu, memory) = guess(&pod);
         self.guessed = (self.guessed.0 + cpu, self.guessed.1 + memory);
         self.choosy += usize::from(is_choosy(&pod));
         self.pods.insert(pod.metadata.uid.clone(), pod);
+        self.room.count(&self.used, self.pods.len());
     }
 
     fn take(&mut self, uid: &str) {
@@ -79,6 +72,7 @@ impl Host {
             let (cpu, memory) = guess(&pod);
             self.guessed = (self.guessed.0 - cpu, self.guessed.1 - memory);
             self.choosy -= usize::from(is_choosy(&pod));
+            self.room.count(&self.used, self.pods.len());
         }
     }
 }
@@ -121,6 +115,7 @@ impl Snapshot {
                 && old.status.allocatable == node.status.allocatable
         });
         let name = host.name.clone();
+        host.room = Room::new(&node, &host.used, host.pods.len());
         host.node = Some(node);
         self.reindex(&name);
         !same
@@ -177,6 +172,7 @@ impl Snapshot {
         self.index.forget(uid);
         let Some((node, _)) = self.placed.remove(uid) else { return false };
         if let Some(host) = self.hosts.get_mut(&node) {
+            self.index.left(host, uid);
             Arc::make_mut(host).take(uid);
         }
         self.reindex(&node);
@@ -198,6 +194,7 @@ impl Snapshot {
 
     fn put(&mut self, pod: &Arc<Pod>, node: Arc<str>, assumed: bool) {
         self.host(&node).add(pod.clone());
+        self.index.came(&node, pod);
         self.reindex(&node);
         self.placed.insert(pod.metadata.uid.clone(), (node, assumed));
     }

@@ -1,5 +1,7 @@
 //! The driver against a whole API server in this process: what a user sees happen.
 
+mod extender;
+mod policies;
 mod scheduling;
 mod support;
 mod workloads;

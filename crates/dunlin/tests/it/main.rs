@@ -5,4 +5,5 @@ mod kubectl;
 mod machines;
 mod pods;
 mod restart;
+mod scheduler;
 mod support;

@@ -8,7 +8,7 @@
 use super::{Order, Ranking, Round, luck};
 use crate::model::Pod;
 use crate::scheduler::score;
-use crate::scheduler::snapshot::{Host, Snapshot};
+use crate::scheduler::snapshot::{Host, Snapshot, guess};
 
 /// Price of a node that will be full, of taking all its headroom, and of pulling 1000 MiB for each container.
 const LOAD: f64 = 1000.0;
@@ -21,7 +21,8 @@ pub(in crate::scheduler) fn order<'a>(snapshot: &'a Snapshot, pod: &'a Pod, seed
 
 pub(in crate::scheduler) fn rank<'a>(round: &'a Round<'a>) -> Ranking<'a> {
     let rebates = score::wishes(round);
-    let bids: Vec<i64> = round.able.iter().map(|host| bid(round.pod, host)).collect();
+    let lot = Lot::of(round.pod);
+    let bids: Vec<i64> = round.able.iter().map(|host| lot.bid(host)).collect();
     let scores = bids.iter().zip(&rebates).map(|(bid, rebate)| rebate - bid).collect();
     let word = move |at: usize| match rebates[at] {
         0 => format!("bid {}", bids[at]),
@@ -30,17 +31,30 @@ pub(in crate::scheduler) fn rank<'a>(round: &'a Round<'a>) -> Ranking<'a> {
     Ranking { scores, word: Box::new(word) }
 }
 
-/// What `host` asks for the pod.
-fn bid(pod: &Pod, host: &Host) -> i64 {
-    let [cpu, memory] = score::shares(pod, host);
-    let load = (cpu * cpu + memory * memory) / 2.0;
-    let has = &host.node().status.allocatable;
-    let part = |name: &str| {
-        let wanted = pod.spec.requests.get(name);
-        let free = has.get(name) - host.used().get(name);
-        if wanted <= 0 { 0.0 } else { wanted as f64 / free.max(wanted) as f64 }
-    };
-    let headroom = part("cpu").max(part("memory"));
-    let pull = PULL - PULL * score::images(pod, host) / 100;
-    (LOAD * load + HEADROOM * headroom) as i64 + pull
+/// What bids depend on besides the node.
+struct Lot {
+    guessed: (i64, i64),
+    /// Requested CPU and memory.
+    wanted: (i64, i64),
+    images: Vec<u64>,
+}
+
+impl Lot {
+    fn of(pod: &Pod) -> Self {
+        let wanted = (pod.spec.requests.get("cpu"), pod.spec.requests.get("memory"));
+        Self { guessed: guess(pod), wanted, images: score::wanted_images(pod) }
+    }
+
+    /// What `host` asks for running the pod.
+    fn bid(&self, host: &Host) -> i64 {
+        let [cpu, memory] = score::shares(self.guessed, host);
+        let load = (cpu * cpu + memory * memory) / 2.0;
+        let part = |wanted: i64, free: i64| {
+            if wanted <= 0 { 0.0 } else { wanted as f64 / free.max(wanted) as f64 }
+        };
+        let free = &host.room.free;
+        let headroom = part(self.wanted.0, free.0).max(part(self.wanted.1, free.1));
+        let pull = PULL - PULL * score::images(&self.images, host) / 100;
+        (LOAD * load + HEADROOM * headroom) as i64 + pull
+    }
 }

@@ -3,7 +3,7 @@
 use super::{Order, Ranking, Round, luck};
 use crate::model::Pod;
 use crate::scheduler::score;
-use crate::scheduler::snapshot::Snapshot;
+use crate::scheduler::snapshot::{Snapshot, guess};
 
 pub(in crate::scheduler) fn order<'a>(snapshot: &'a Snapshot, pod: &'a Pod, seed: u64) -> Order<'a> {
     Box::new(snapshot.hosts_from(luck(seed, pod, "")))
@@ -11,9 +11,9 @@ pub(in crate::scheduler) fn order<'a>(snapshot: &'a Snapshot, pod: &'a Pod, seed
 
 pub(in crate::scheduler) fn rank<'a>(round: &'a Round<'a>) -> Ranking<'a> {
     let mut scores = score::preferences(round);
-    let apart = score::apart(round);
+    let (apart, guessed) = (score::apart(round), guess(round.pod));
     for ((sum, apart), host) in scores.iter_mut().zip(apart).zip(round.able) {
-        let [cpu, memory] = score::shares(round.pod, host);
+        let [cpu, memory] = score::shares(guessed, host);
         let free = (2.0 - cpu - memory) / 2.0 * 100.0;
         let even = (1.0 - (cpu - memory).abs() / 2.0) * 100.0;
         *sum += free as i64 + even as i64 + 2 * apart;

@@ -6,7 +6,7 @@
 use super::{Order, Ranking, Round};
 use crate::model::Pod;
 use crate::scheduler::score;
-use crate::scheduler::snapshot::{Host, Snapshot};
+use crate::scheduler::snapshot::{Host, Snapshot, guess};
 
 const WEIGHT: f64 = 500.0;
 
@@ -19,21 +19,22 @@ pub(in crate::scheduler) fn order<'a>(snapshot: &'a Snapshot, pod: &'a Pod, _see
 
 pub(in crate::scheduler) fn rank<'a>(round: &'a Round<'a>) -> Ranking<'a> {
     let mut scores = score::preferences(round);
+    let guessed = guess(round.pod);
     for (sum, host) in scores.iter_mut().zip(round.able) {
-        *sum += (WEIGHT * fullness(round.pod, host)) as i64;
+        *sum += (WEIGHT * fullness(guessed, host)) as i64;
     }
-    let word = |at: usize| {
+    let word = move |at: usize| {
         let host = round.able[at];
-        format!("would be {:.0} % full", 100.0 * fullness(round.pod, host))
+        format!("would be {:.0} % full", 100.0 * fullness(guessed, host))
     };
     Ranking { scores, word: Box::new(word) }
 }
 
 /// How full the node is with the pod, 0 to 1; 0 if it has no pods yet.
-fn fullness(pod: &Pod, host: &Host) -> f64 {
+fn fullness(guessed: (i64, i64), host: &Host) -> f64 {
     if host.is_empty() {
         return 0.0;
     }
-    let [cpu, memory] = score::shares(pod, host);
+    let [cpu, memory] = score::shares(guessed, host);
     (cpu + memory) / 2.0
 }

@@ -86,23 +86,24 @@ pub(in crate::scheduler) fn check(pod: &Pod) -> Result<(), WhyNot> {
 pub(in crate::scheduler) fn order<'a>(snapshot: &'a Snapshot, pod: &'a Pod, seed: u64) -> Order<'a> {
     let Some(target) = Target::of(snapshot, pod) else { return balanced::order(snapshot, pod, seed) };
     let rank = |far: Far| (!far.same_area, far.micros.unwrap_or(FARTHEST) as i64);
-    let host = |name: &Arc<str>| snapshot.host_named(name);
-    let mut places: Vec<(_, Vec<&'a Arc<str>>)> = Vec::new();
+    let far = |name: &Arc<str>| snapshot.host_named(name).map(|host| rank(target.far(snapshot, host)));
+    // A whole area, or a host that is in none.
+    let mut places = Vec::new();
     for (area, hosts) in snapshot.areas() {
         if area.is_empty() {
-            let alone =
-                hosts.keys().filter_map(|name| Some((rank(target.far(snapshot, host(name)?)), vec![name])));
-            places.extend(alone);
+            let alone = |name: &'a Arc<str>| Some((far(name)?, None, Some(name)));
+            places.extend(hosts.keys().filter_map(alone));
         } else {
             let first = hosts.iter().find(|(_, position)| position.is_some()).or(hosts.iter().next());
-            let far = first.and_then(|(name, _)| Some(target.far(snapshot, host(name)?)));
-            places.extend(far.map(|far| (rank(far), hosts.keys().collect())));
+            let far = first.and_then(|(name, _)| far(name));
+            places.extend(far.map(|far| (far, Some(hosts), None)));
         }
     }
-    places.sort_by_key(|(rank, _)| *rank);
-    Box::new(
-        places.into_iter().flat_map(|(_, names)| names).filter_map(move |name| snapshot.host_named(name)),
-    )
+    places.sort_by_key(|(far, ..)| *far);
+    let names = places
+        .into_iter()
+        .flat_map(|(_, area, alone)| area.into_iter().flat_map(BTreeMap::keys).chain(alone));
+    Box::new(names.filter_map(move |name| snapshot.host_named(name)))
 }
 
 pub(in crate::scheduler) fn rank<'a>(round: &'a Round<'a>) -> Ranking<'a> {

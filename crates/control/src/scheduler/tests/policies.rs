@@ -174,3 +174,19 @@ fn a_large_cluster_is_sampled_and_first_fit_still_takes_the_first() {
     assert_eq!((looked_at, why.by_node.len()), (100, 400));
     assert!(why.by_node.values().any(|word| word == "not looked at: 100 that fit are enough"));
 }
+
+#[test]
+fn a_pod_that_names_its_node_gets_it_or_nothing() {
+    let snapshot = cluster((0..400).map(|n| node(&format!("n{n:03}"), "4", json!({}))));
+    let named = |name: &str, cpu: &str| {
+        let field = json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]});
+        let required =
+            json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [field]}});
+        pod("p", cpu, json!({"spec": {"affinity": {"nodeAffinity": required}}}))
+    };
+    for policy in [Policy::Balanced, Policy::FirstFit, Policy::BinPack, Policy::Nearest, Policy::Auction] {
+        assert_eq!(chosen(&snapshot, &named("n333", "1"), policy), "n333");
+    }
+    let full = "0/400 nodes are available: 1 Insufficient cpu, 399 node(s) didn't match Pod's node affinity/selector.";
+    assert_eq!(chosen(&snapshot, &named("n333", "5"), Policy::Balanced), full);
+}
