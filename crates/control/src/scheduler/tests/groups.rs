@@ -83,3 +83,12 @@ fn a_pod_of_a_group_is_not_placed_alone() {
     assert_eq!(why.to_string(), "a pod of a group is placed together with the others");
     assert_eq!(place(&snapshot, &pod("p", "1", json!({})), Policy::Group, 1), Ok("a".into()));
 }
+
+#[test]
+fn a_node_with_some_of_the_group_goes_before_a_fuller_one() {
+    let mut snapshot = cluster([zoned("b1", "4", "b"), zoned("b2", "4", "b")]);
+    let pods: Vec<_> = ["p0", "p1", "p2", "p3", "p4"].map(|name| member(name, "1", "5")).into();
+    snapshot.assume(&pods[0], &"b1".into());
+    snapshot.assume(&pod("other", "3", json!({})), &"b2".into());
+    assert_eq!(placed(&snapshot, &pods), Ok(["b1", "b1", "b1", "b2"].map(String::from).into()));
+}
