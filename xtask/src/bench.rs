@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use dunlin_testkit::cluster::tail;
-use dunlin_testkit::host::{Host, Lan, system};
+use dunlin_testkit::host::{Host, Lan, Network};
 use dunlin_testkit::image::ImageBuilder;
 use dunlin_testkit::kubectl::Kubectl;
+use dunlin_testkit::namespace::system;
 use dunlin_testkit::process::Process;
 use dunlin_testkit::{program, wait};
 
@@ -147,7 +148,7 @@ impl Bench {
         };
         let (upper, lower) = (self.folder("traffic-server"), self.folder("traffic-agent"));
         let _server = run(&above, &upper, &["server", "--no-agent", "--listen", &listen])?;
-        let kubectl = Kubectl::new(&upper.join("kubeconfig.yaml")).inside(above.namespace());
+        let kubectl = Kubectl::new(&upper.join("kubeconfig.yaml")).inside(above.namespace().name());
         wait::until("the API answering", PATIENCE, || kubectl.run(&["get", "namespaces"]))?;
         let token = std::fs::read_to_string(upper.join("token"))?;
         let url = format!("https://{listen}");
@@ -158,12 +159,8 @@ impl Bench {
         })?;
         std::thread::sleep(Duration::from_secs(30));
         let bytes = || -> Result<u64> {
-            let table = system(&[
-                "nsenter",
-                &format!("--net=/run/netns/{}", below.namespace()),
-                "cat",
-                "/proc/net/dev",
-            ])?;
+            let inside = format!("--net={}", below.namespace().path().display());
+            let table = system(&["nsenter", &inside, "cat", "/proc/net/dev"])?;
             let line = table.lines().find_map(|l| l.trim().strip_prefix("eth0:")).context("no eth0")?;
             let numbers: Vec<u64> = line.split_whitespace().filter_map(|n| n.parse().ok()).collect();
             Ok(numbers[0] + numbers[8])

@@ -8,8 +8,7 @@ mod tidy;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str =
-    "usage: cargo xtask tidy | test | lint | demo [--keep] | bench | fuzz [SECONDS] | kubernetes-test";
+const USAGE: &str = "usage: cargo xtask tidy | test | lint | demo [--keep] | bench [scheduler] | fuzz [SECONDS] | kubernetes-test";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -22,6 +21,9 @@ fn main() -> Result<()> {
         ["bench"] => bench::run(),
         ["fuzz"] => fuzz::run(None),
         ["fuzz", seconds] => fuzz::run(Some(seconds)),
+        ["bench", "scheduler"] => {
+            cargo::cargo(&["run", "--release", "-p", "dunlin-control", "--example", "placements"])
+        }
         ["kubernetes-test"] => cargo::kubernetes_test(),
         _ => bail!("{USAGE}"),
     }

@@ -84,6 +84,8 @@ pub fn info(config: &AgentConfig, address: &str, runtimes: &[&str]) -> NodeInfo 
             && area.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
         if word {
             labels.insert("dunlin.io/area".to_owned(), area.clone());
+        } else if area.contains(',') {
+            annotations.insert(dunlin_api::names::annotation::POSITION.to_owned(), area.clone());
         }
     }
     labels.extend(config.labels.clone());

@@ -113,6 +113,8 @@ pub mod annotation {
     pub const NEAR: &str = "dunlin.io/near";
     /// On a node: its position, `LAT,LON` in degrees.
     pub const POSITION: &str = "dunlin.io/position";
+    /// On a node: measured round trips to areas in milliseconds, as in `north=3.5,south=40`.
+    pub const LATENCY: &str = "dunlin.io/latency";
     /// On a pod: the uid of the pod that it takes the place of in a migration.
     pub const REPLACES: &str = "dunlin.io/replaces";
     /// On a pod: the machine, by path below its cluster's node, that it must run on.

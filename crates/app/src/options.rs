@@ -202,11 +202,11 @@ mod tests {
         let options = ServerOptions::from(flags.over(Choices::read(&file).unwrap()));
         assert_eq!((options.listen.as_str(), options.node_name.as_deref()), ("127.0.0.1:2", Some("gate")));
         assert_eq!(options.label, ["a=b"]);
-        std::fs::write(&file, "certificates: {life: 90d}\ntunnel: {ping: 5s}\n").unwrap();
+        std::fs::write(&file, "times: {certificate-life: 90d, ping: 5s}\n").unwrap();
         let options = ServerOptions::from(Choices::default().over(Choices::read(&file).unwrap()));
-        assert_eq!(options.certificates.life().as_secs(), 90 * 86_400);
-        assert_eq!(options.tunnel.accepting().ping.as_secs(), 5);
-        std::fs::write(&file, "certificates: {life: soon}\n").unwrap();
+        assert_eq!(options.times.certificate_life().as_secs(), 90 * 86_400);
+        assert_eq!(options.times.ping().as_secs(), 5);
+        std::fs::write(&file, "times: {certificate-life: soon}\n").unwrap();
         assert!(Choices::read(&file).unwrap_err().to_string().contains("soon"));
         std::fs::write(&file, "node-nam: gate\n").unwrap();
         let error = Choices::read(&file).unwrap_err().to_string();

@@ -41,6 +41,10 @@ const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 /// When it cannot start, or the listener fails.
 pub async fn run(options: ServerOptions) -> Result<(), Error> {
     options.times.check()?;
+    let scheduler = match &options.scheduler {
+        Some(policy) => policy.parse().map_err(|e| Error::Input(format!("--scheduler {policy}: {e}")))?,
+        None => dunlin_driver::Scheduler::default(),
+    };
     let layout = Layout::open(&options.data_dir)?;
     let listener = TcpListener::bind(&options.listen)
         .await
@@ -120,16 +124,14 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
             heartbeat::run(as_user("dunlin:heartbeat"), tunnels.clone(), own_node.clone(), beat),
         ),
     ];
-    let mut plans = dunlin_driver::Options {
+    let plans = dunlin_driver::Options {
+        scheduler,
         ca_pem: authority.ca_pem().to_owned(),
         node_grace: options.times.node_grace(),
         eviction_toleration: options.times.eviction_toleration(),
         fence_margin: options.times.fence_margin(),
         ..Default::default()
     };
-    if let Some(policy) = &options.scheduler {
-        plans.scheduler = policy.parse().map_err(|e| Error::Input(format!("--scheduler {policy}: {e}")))?;
-    }
     let driver = dunlin_driver::run(as_user("dunlin:driver"), plans);
 
     let home = Arc::new(Carrier {

@@ -1,4 +1,4 @@
-//! Where a pod runs: filters leave the nodes that can take it, scores choose one of them.
+//! Where a pod runs: filters leave the nodes that can take it, a policy chooses one of them.
 //!
 //! Decisions are made on an incremental [`Snapshot`]; the same snapshot, pod, policy and seed give the same node. The
 //! filters and their words are those of kube-scheduler's default plugins, so that a person who knows one can read the
@@ -6,9 +6,14 @@
 //! not be placed as if the first were not there.
 
 mod affinity;
+mod candidates;
 pub mod child;
 pub(crate) mod filter;
+mod index;
+mod policy;
+mod preempt;
 mod queue;
+mod room;
 mod score;
 mod snapshot;
 mod spread;
@@ -17,7 +22,6 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -25,47 +29,52 @@ use serde_json::{Value, json};
 use crate::model::{Held, Pod, Time};
 use crate::plan::{Action, Precondition};
 
+use policy::{Round, nearest};
+
 pub use filter::tolerates;
+pub use policy::group::{self, place_group};
+pub use policy::{Policy, external};
+pub use preempt::{Preemption, preempt};
 pub use queue::Queue;
 pub use snapshot::{Host, Snapshot};
 
 /// The name that pods have in `spec.schedulerName` unless they ask for another scheduler.
 pub const NAME: &str = "default-scheduler";
 
-/// How one of the nodes that can take a pod is chosen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// Scores nodes as kube-scheduler does by default: spread load, follow preferences.
-    #[default]
-    Balanced,
-    /// The first node by name; cheap, and packs.
-    FirstFit,
+/// Why no node can take a pod; `Display` gives kube-scheduler's words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WhyNot {
+    /// How many nodes were asked.
+    pub nodes: usize,
+    /// Reason to the number of nodes that it holds for.
+    pub reasons: BTreeMap<String, usize>,
+    /// What stands in the way apart from single nodes: a group that is not whole, a policy that there is not.
+    pub because: Option<String>,
+    /// What is to be said about each node by name; only [`explain`] fills it.
+    pub by_node: BTreeMap<Arc<str>, String>,
 }
 
-impl FromStr for Policy {
-    type Err = String;
+impl WhyNot {
+    /// A reason that has nothing to do with single nodes.
+    pub fn because(reason: impl Into<String>) -> Self {
+        Self { because: Some(reason.into()), ..Self::default() }
+    }
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "balanced" => Ok(Self::Balanced),
-            "first-fit" => Ok(Self::FirstFit),
-            _ => Err(format!("unknown scheduler policy {text:?}; there are balanced and first-fit")),
+    fn refused(&mut self, reasons: Vec<String>) {
+        self.nodes += 1;
+        for reason in reasons {
+            *self.reasons.entry(reason).or_default() += 1;
         }
     }
 }
 
-/// Why no node can take a pod; `Display` gives kube-scheduler's words.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct WhyNot {
-    pub nodes: usize,
-    /// Reason to the number of nodes that it holds for.
-    pub reasons: BTreeMap<String, usize>,
-}
-
 impl fmt::Display for WhyNot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.nodes == 0 {
-            return write!(f, "no nodes available to schedule pods");
+        match &self.because {
+            Some(because) if self.nodes == 0 => return write!(f, "{because}"),
+            Some(because) => write!(f, "{because}: ")?,
+            None if self.nodes == 0 => return write!(f, "no nodes available to schedule pods"),
+            None => {}
         }
         let mut reasons: Vec<String> =
             self.reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
@@ -75,29 +84,60 @@ impl fmt::Display for WhyNot {
 }
 
 /// Chooses a node for `pod`, or says why there is none.
+///
+/// # Errors
+/// When no node can take the pod, and when its placement is not for one pod alone to decide: groups of several are
+/// placed by [`place_group`], and an external scheduler is asked between [`external::candidates`] and
+/// [`external::choose`].
 pub fn place(snapshot: &Snapshot, pod: &Pod, policy: Policy, seed: u64) -> Result<Arc<str>, WhyNot> {
-    let rules = filter::Rules::new(snapshot, pod);
+    let rules = may_decide(snapshot, pod, policy)?;
+    let able = candidates::able(snapshot, pod, policy, &rules, seed);
+    let round = Round { snapshot, pod, able: &able };
+    let ranking = (policy.rules().rank)(&round);
+    match round.best(&ranking.scores, seed) {
+        Some(best) => Ok(able[best].name().clone()),
+        None => Err(candidates::why_none(snapshot, pod, &rules)),
+    }
+}
+
+/// What [`place`] answers for the same arguments, with a word about every node: why it cannot take the pod, how it was
+/// ranked, or that it was not looked at. Costs all nodes.
+pub fn explain(snapshot: &Snapshot, pod: &Pod, policy: Policy, seed: u64) -> (Option<Arc<str>>, WhyNot) {
+    let rules = match may_decide(snapshot, pod, policy) {
+        Ok(rules) => rules,
+        Err(why) => return (None, why),
+    };
+    let able = candidates::able(snapshot, pod, policy, &rules, seed);
+    let round = Round { snapshot, pod, able: &able };
+    let ranking = (policy.rules().rank)(&round);
+    let chosen = round.best(&ranking.scores, seed).map(|best| able[best].name().clone());
     let mut why = WhyNot::default();
-    let mut able = Vec::new();
     for host in snapshot.hosts() {
-        why.nodes += 1;
-        let refusals = rules.refusals(host);
-        if refusals.is_empty() {
-            able.push(host);
-            if policy == Policy::FirstFit {
-                break;
-            }
-        }
-        for reason in refusals {
-            *why.reasons.entry(reason).or_default() += 1;
-        }
+        let reasons = candidates::refusals(snapshot, pod, &rules, host);
+        let word = match able.iter().position(|other| other.name() == host.name()) {
+            Some(at) => (ranking.word)(at),
+            None if reasons.is_empty() => format!("not looked at: {} that fit are enough", able.len()),
+            None => reasons.join(", "),
+        };
+        why.by_node.insert(host.name().clone(), word);
+        why.refused(reasons);
     }
+    (chosen, why)
+}
+
+/// The filters for a pod that is placed alone by `policy`.
+fn may_decide<'a>(snapshot: &'a Snapshot, pod: &'a Pod, policy: Policy) -> Result<filter::Rules<'a>, WhyNot> {
     match policy {
-        Policy::FirstFit => able.first().copied(),
-        Policy::Balanced => score::best(snapshot, pod, &able, seed),
+        Policy::Group if group::name(pod).is_some() => {
+            return Err(WhyNot::because("a pod of a group is placed together with the others"));
+        }
+        Policy::External => {
+            return Err(WhyNot::because("an external scheduler decides, and this one has none to ask"));
+        }
+        Policy::Nearest => nearest::check(pod)?,
+        _ => {}
     }
-    .map(|host| host.name().clone())
-    .ok_or(why)
+    Ok(filter::Rules::new(snapshot, pod))
 }
 
 /// Whether the pod is for this scheduler to place, now.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use dunlin_control::model::{Key, Meta};
 use dunlin_control::plan::{Action, Precondition, Propagation};
 use dunlin_control::resource::Resources;
+use dunlin_control::scheduler::external::Answers;
 use futures_util::StreamExt;
 use futures_util::stream;
 use kube::Client;
@@ -30,6 +31,8 @@ pub enum Error {
     },
     #[error("the owner {0} of an object to be collected is there after all")]
     Owned(Key),
+    #[error("the external scheduler failed")]
+    Extender(#[source] crate::extender::Error),
     #[error("the task that wrote ended badly")]
     Ended(#[source] tokio::task::JoinError),
 }
@@ -42,7 +45,7 @@ impl Error {
                 matches!(&**source, kube::Error::Api(status) if status.code == 409)
             }
             Self::Owned(_) => true,
-            Self::Resource(_) | Self::Ended(_) => false,
+            Self::Resource(_) | Self::Extender(_) | Self::Ended(_) => false,
         }
     }
 }
@@ -63,6 +66,8 @@ pub struct Executor {
 pub struct Outcome {
     pub awaits: Awaits,
     pub errors: Vec<Error>,
+    /// What an external scheduler answered, if it was asked.
+    pub answers: Option<Box<Answers>>,
 }
 
 #[derive(Deserialize)]

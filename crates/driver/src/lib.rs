@@ -10,6 +10,7 @@ mod controllers;
 mod discovery;
 mod events;
 mod execute;
+mod extender;
 mod handle;
 mod informer;
 mod kinds;
@@ -19,5 +20,5 @@ mod run;
 mod work;
 
 pub use handle::SchedulerHandle;
-pub use options::Options;
+pub use options::{Options, Scheduler};
 pub use run::{Driver, run};

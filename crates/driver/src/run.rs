@@ -1,20 +1,19 @@
 //! The one task that owns all state, and its loop over one closed enum of events.
 
+mod offering;
+mod placing;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use dunlin_api::names::annotation;
-use dunlin_api::offer::Answer;
 use dunlin_base::error::chain;
 use dunlin_base::task::Task;
-use dunlin_control::model::{Key, Pod};
+use dunlin_control::model::Key;
 use dunlin_control::plan::{Action, Plan};
 use dunlin_control::resource::{Resource, Resources};
-use dunlin_control::scheduler::{self, Policy};
-use dunlin_control::summary::summarise;
+use dunlin_control::scheduler::{self, Policy, group};
 use kube::Client;
-use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -24,8 +23,8 @@ use crate::execute::{Absent, Executor, Outcome};
 use crate::handle::{self, Request, SchedulerHandle};
 use crate::informer::{self, Change, News};
 use crate::kinds::{self, Watched};
-use crate::offers::{self, Answered, Asked, Question, Then};
-use crate::options::Options;
+use crate::offers::{self, Answered};
+use crate::options::{Options, Scheduler};
 use crate::work::{Id, Work};
 use crate::{discovery, execute};
 
@@ -77,13 +76,25 @@ enum Event {
 /// What a task that writes is for.
 enum Purpose {
     Plan(Id),
-    Bind { pod: Key, uid: Arc<str> },
-    Explain { pod: Key },
+    Bind {
+        pod: Key,
+        uid: Arc<str>,
+    },
+    Explain {
+        pod: Key,
+    },
+    Ask(Box<placing::Asked>),
+    /// A binding that an external scheduler decided.
+    BindAsked {
+        pod: Key,
+        uid: Arc<str>,
+    },
 }
 
 struct Loop {
     client: Client,
-    policy: Policy,
+    scheduler: Scheduler,
+    asking: placing::Asking,
     began: Instant,
     cluster: Cluster,
     /// The same as in the view, shared with the tasks that write.
@@ -102,7 +113,9 @@ struct Loop {
     plans_under_way: usize,
     bindings_under_way: usize,
     writing: JoinSet<Outcome>,
-    asking: JoinSet<Answered>,
+    asking_children: JoinSet<Answered>,
+    /// Pods about which child clusters will be asked at the end of this turn, by node.
+    offers: BTreeMap<Arc<str>, Vec<offers::Asked>>,
     /// Places kept for pods that a parent offered: by home uid, until when (milliseconds).
     kept: HashMap<Arc<str>, u64>,
     /// When refusals of child clusters are looked at again (milliseconds).
@@ -132,7 +145,8 @@ impl Loop {
         let (rediscover, again) = watch::channel(0);
         let discovery = Task::spawn("discovery", discovery::follow(client.clone(), again, discoveries_to));
         let mut this = Self {
-            policy: options.scheduler,
+            scheduler: options.scheduler,
+            asking: placing::Asking::default(),
             began: Instant::now(),
             cluster,
             work: Work::default(),
@@ -147,7 +161,8 @@ impl Loop {
             plans_under_way: 0,
             bindings_under_way: 0,
             writing: JoinSet::new(),
-            asking: JoinSet::new(),
+            asking_children: JoinSet::new(),
+            offers: BTreeMap::new(),
             kept: HashMap::new(),
             forgive_at: None,
             requested,
@@ -185,7 +200,7 @@ impl Loop {
                 Event::Changes => self.take_changes(),
                 Event::Done(purpose, outcome) => self.take_done(purpose, outcome),
                 Event::Discovered(found) => self.take_discovered(found),
-                Event::Answered(answered) => self.take_answers(answered),
+                Event::Answered(answered) => self.take_offered(answered),
                 Event::Requested(request) => self.take_request(request),
                 Event::Timer => {}
             }
@@ -203,7 +218,7 @@ impl Loop {
                 };
                 self.purposes.remove(&task).map_or(Event::Timer, |purpose| Event::Done(purpose, outcome))
             }
-            Some(Ok(answered)) = self.asking.join_next() => Event::Answered(answered),
+            Some(Ok(answered)) = self.asking_children.join_next() => Event::Answered(answered),
             Some(request) = self.requested.recv() => Event::Requested(request),
             Some(found) = self.discoveries.recv() => Event::Discovered(found),
             _ = self.changes.recv_many(&mut self.batch, BATCH) => Event::Changes,
@@ -273,6 +288,16 @@ impl Loop {
                     self.cluster.pending.failed(&pod, now, true);
                     self.cluster.pending.wake();
                 }
+            }
+            Purpose::Ask(asked) => {
+                self.bindings_under_way -= 1;
+                report("scheduler", &asked.pod, &outcome);
+                self.take_answers(*asked, outcome);
+            }
+            Purpose::BindAsked { pod, uid } => {
+                self.bindings_under_way -= 1;
+                report("scheduler", &pod, &outcome);
+                self.take_asked_binding(pod, &uid, &outcome);
             }
             Purpose::Explain { pod } => {
                 self.bindings_under_way -= 1;
@@ -379,7 +404,6 @@ impl Loop {
     }
 
     fn place(&mut self) {
-        let mut offers: BTreeMap<Arc<str>, Vec<Asked>> = BTreeMap::new();
         for _ in 0..TURN {
             let now = self.now();
             if self.bindings_under_way >= UNDER_WAY {
@@ -391,166 +415,19 @@ impl Loop {
                 continue;
             };
             // A place that was kept for the pod is free for it now.
-            self.give_up(&home_uid(&pod));
+            self.give_up(&offering::home_uid(&pod));
             let at = seconds();
-            match scheduler::place(&self.cluster.snapshot, &pod, self.policy, seed()) {
-                Ok(node) => {
-                    self.cluster.snapshot.assume(&pod, &node);
-                    self.bindings_under_way += 1;
-                    if self.cluster.snapshot.is_child(&node) {
-                        let asked = Asked { pod, raw: None, then: Then::Bind(key) };
-                        offers.entry(node).or_default().push(asked);
-                    } else {
-                        self.bind(key, &pod, &node);
-                    }
-                }
-                Err(why) => {
-                    self.cluster.pending.failed(&key, now, false);
-                    let actions = scheduler::unschedulable(&pod, &why, at);
-                    if actions.is_empty() {
-                        continue;
-                    }
-                    self.bindings_under_way += 1;
-                    let purpose = Purpose::Explain { pod: key };
-                    self.write(self.bindings.clone(), purpose, actions, Absent::new(), at);
-                }
+            match Policy::of(&pod, self.scheduler.policy) {
+                Ok(Policy::Group) if group::name(&pod).is_some() => self.place_group(key, &pod, at),
+                Ok(Policy::External) => self.ask(key, &pod, at),
+                Ok(policy) => match scheduler::place(&self.cluster.snapshot, &pod, policy, seed()) {
+                    Ok(node) => self.bind(key, &pod, &node, at),
+                    Err(why) => self.make_room(key, &pod, &why, at),
+                },
+                Err(why) => self.wait(key, &pod, &why, at),
             }
         }
-        self.offer(offers);
-    }
-
-    fn bind(&mut self, key: Key, pod: &Arc<Pod>, node: &Arc<str>) {
-        let actions = scheduler::bind(pod, node);
-        let purpose = Purpose::Bind { pod: key, uid: pod.metadata.uid.clone() };
-        self.write(self.bindings.clone(), purpose, actions, Absent::new(), seconds());
-    }
-
-    fn offer(&mut self, offers: BTreeMap<Arc<str>, Vec<Asked>>) {
-        for (node, asked) in offers {
-            self.asking.spawn(offers::ask(self.client.clone(), node, asked));
-        }
-    }
-
-    /// A child cluster has answered: accepted pods are bound, refused ones try elsewhere at once.
-    fn take_answers(&mut self, Answered { node, pods }: Answered) {
-        let now = self.now();
-        let mut again = Vec::new();
-        for (asked, answer) in pods {
-            let uid = asked.pod.metadata.uid.clone();
-            if let Answer::Refused { reason } = &answer {
-                tracing::debug!(node = %node, pod = %asked.pod.metadata.name, reason, "a child cluster refused a pod");
-                self.cluster.snapshot.forget(&uid);
-                let until = self.cluster.snapshot.refuse(&asked.pod, &node, reason, seconds());
-                let wake = now + u64::try_from(until - seconds()).unwrap_or(0).max(1) * 1000;
-                self.forgive_at = Some(self.forgive_at.map_or(wake, |at| at.min(wake)));
-            }
-            match (asked.then, answer) {
-                (Then::Bind(key), Answer::Reserved { .. }) => self.bind(key, &asked.pod, &node),
-                (Then::Bind(key), Answer::Refused { .. }) => {
-                    self.bindings_under_way -= 1;
-                    let created = asked.pod.metadata.creation_timestamp.map_or(0, |at| at.0);
-                    self.cluster.pending.remove(&key);
-                    self.cluster.pending.add(key, asked.pod.spec.priority, created);
-                }
-                (Then::Answer(question, at), Answer::Reserved { machine }) => {
-                    question.answer(at, Answer::Reserved { machine: format!("{node}/{machine}") });
-                }
-                (Then::Answer(question, at), Answer::Refused { .. }) => {
-                    again.push((question, at, asked.pod, asked.raw));
-                }
-            }
-        }
-        let mut offers = BTreeMap::new();
-        for (question, at, pod, raw) in again {
-            self.keep(&question, at, pod, raw, &mut offers);
-        }
-        self.offer(offers);
-    }
-
-    fn take_request(&mut self, request: Request) {
-        match request {
-            Request::Summary { parent, reply } => {
-                let _ = reply.send(summarise(&self.cluster.snapshot, &parent));
-            }
-            Request::Reserve { pods, seconds, reply } => {
-                let question = Question::new(pods.len(), reply);
-                let until = self.now() + u64::from(seconds) * 1000;
-                let mut offers = BTreeMap::new();
-                for (at, mut raw) in pods.into_iter().enumerate() {
-                    let home = &raw["metadata"]["annotations"][annotation::HOME_UID];
-                    // It has no uid of its own before it exists.
-                    raw["metadata"]["uid"] = offered_uid(home.as_str().unwrap_or_default()).into();
-                    match serde_json::from_value::<Pod>(raw.clone()) {
-                        Ok(pod) => {
-                            let pod = Arc::new(pod);
-                            self.give_up(&home_uid(&pod));
-                            self.kept.insert(home_uid(&pod), until);
-                            self.keep(&question, at, pod, Some(raw), &mut offers);
-                        }
-                        Err(error) => {
-                            question.answer(
-                                at,
-                                Answer::Refused { reason: format!("it cannot read the pod: {error}") },
-                            );
-                        }
-                    }
-                }
-                self.offer(offers);
-            }
-        }
-    }
-
-    /// Finds a place for an offered pod and keeps it, or asks the child of ours that may have one.
-    fn keep(
-        &mut self,
-        question: &Arc<Question>,
-        at: usize,
-        pod: Arc<Pod>,
-        raw: Option<Value>,
-        offers: &mut BTreeMap<Arc<str>, Vec<Asked>>,
-    ) {
-        match scheduler::place(&self.cluster.snapshot, &pod, self.policy, seed()) {
-            Ok(node) => {
-                self.cluster.snapshot.assume(&pod, &node);
-                if self.cluster.snapshot.is_child(&node) {
-                    let asked = Asked { pod, raw, then: Then::Answer(question.clone(), at) };
-                    offers.entry(node).or_default().push(asked);
-                } else {
-                    question.answer(at, Answer::Reserved { machine: node.to_string() });
-                }
-            }
-            Err(why) => {
-                self.kept.remove(&home_uid(&pod));
-                question.answer(at, Answer::Refused { reason: why.to_string() });
-            }
-        }
-    }
-
-    /// Frees the place that was kept for an offered pod.
-    fn give_up(&mut self, home: &Arc<str>) {
-        if self.kept.remove(home).is_some() {
-            self.cluster.snapshot.forget(&offered_uid(home));
-        }
-    }
-
-    /// Ends what holds for a time only: kept places and refusals.
-    fn expire(&mut self, now: u64) {
-        let over: Vec<Arc<str>> =
-            self.kept.iter().filter(|(_, until)| **until <= now).map(|(home, _)| home.clone()).collect();
-        for home in &over {
-            self.give_up(home);
-        }
-        let forgive = self.forgive_at.is_some_and(|at| at <= now);
-        if forgive {
-            self.forgive_at = self
-                .cluster
-                .snapshot
-                .forgive(seconds())
-                .map(|until| now + u64::try_from(until - seconds()).unwrap_or(0).max(1) * 1000);
-        }
-        if forgive || !over.is_empty() {
-            self.cluster.pending.wake();
-        }
+        self.put_offers();
     }
 
     fn write(&mut self, executor: Executor, purpose: Purpose, actions: Vec<Action>, absent: Absent, at: i64) {
@@ -584,15 +461,4 @@ fn seconds() -> i64 {
 /// Different each time; nothing secret depends on it.
 fn seed() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as u64)
-}
-
-/// The uid of the pod in its home API, by which kept places are known.
-fn home_uid(pod: &Pod) -> Arc<str> {
-    let meta = &pod.metadata;
-    meta.annotations.get(annotation::HOME_UID).unwrap_or(&meta.uid).clone()
-}
-
-/// The uid that an offered pod has before it exists here.
-fn offered_uid(home: &str) -> String {
-    format!("offered-{home}")
 }

@@ -285,7 +285,7 @@ pub struct Server {
     /// Run no pods on this machine
     #[arg(long)]
     pub no_agent: bool,
-    /// Scheduling policy: balanced or first-fit
+    /// Scheduling policy: balanced, first-fit, bin-pack, nearest, auction, group or external=URL
     #[arg(long, value_name = "POLICY")]
     pub scheduler: Option<String>,
     /// URL of the server above this one: this cluster becomes a node there

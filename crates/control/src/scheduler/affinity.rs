@@ -36,10 +36,7 @@ impl<'a> InterPod<'a> {
         let affinity = terms(pod, "podAffinity", REQUIRED);
         let anti = terms(pod, "podAntiAffinity", REQUIRED);
         let (mut wanted, mut unwanted, mut forbidden) = (HashSet::new(), HashSet::new(), HashSet::new());
-        for host in snapshot.hosts() {
-            if host.choosy == 0 && affinity.is_empty() && anti.is_empty() {
-                continue;
-            }
+        for host in concerned(snapshot, affinity.is_empty() && anti.is_empty()) {
             for other in host.pods.values() {
                 if !affinity.is_empty() && affinity.iter().all(|term| matches(snapshot, term, pod, other)) {
                     wanted.extend(affinity.iter().filter_map(|term| domain(term, host)));
@@ -80,10 +77,7 @@ pub(super) fn preferences(snapshot: &Snapshot, pod: &Pod) -> HashMap<Domain, i64
     let sorts = [("podAffinity", 1), ("podAntiAffinity", -1)];
     let own: Vec<_> = sorts.iter().map(|(sort, sign)| (terms(pod, sort, PREFERRED), *sign)).collect();
     let indifferent = own.iter().all(|(terms, _)| terms.is_empty());
-    for host in snapshot.hosts() {
-        if host.choosy == 0 && indifferent {
-            continue;
-        }
+    for host in concerned(snapshot, indifferent) {
         for other in host.pods.values() {
             for (terms, sign) in &own {
                 weigh(&mut weights, snapshot, terms, *sign, pod, other, host);
@@ -103,6 +97,14 @@ pub(super) fn preferences(snapshot: &Snapshot, pod: &Pod) -> HashMap<Domain, i64
         }
     }
     weights
+}
+
+/// Hosts whose pods can matter to a pod: all, or those with pods that have terms of their own if it has none.
+fn concerned(snapshot: &Snapshot, indifferent: bool) -> Box<dyn Iterator<Item = &Host> + '_> {
+    match indifferent {
+        true => Box::new(snapshot.choosy_hosts()),
+        false => Box::new(snapshot.hosts()),
+    }
 }
 
 fn weigh(

@@ -146,6 +146,9 @@ fn port_collides(a: &ContainerPort, b: &ContainerPort) -> bool {
 
 /// Resources of which the node has too little left, as reasons.
 fn lacking(wanted: &Quantities, host: &Host) -> Vec<String> {
+    if host.room.plainly_takes(wanted) {
+        return Vec::new();
+    }
     let has = &host.node().status.allocatable;
     let mut reasons = Vec::new();
     if i64::try_from(host.pods.len()).unwrap_or(i64::MAX) >= has.get("pods") {

@@ -79,6 +79,15 @@ impl Queue {
         Some(key)
     }
 
+    /// Takes a pod that was not popped, because it is placed together with one that was; it must be removed or
+    /// reported as failed.
+    pub fn claim(&mut self, key: &Key) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            self.active.remove(&entry.rank);
+            entry.state = State::Busy;
+        }
+    }
+
     /// The pod could not be placed; `soon` says that the failure had nothing to do with the cluster's state.
     pub fn failed(&mut self, key: &Key, now: u64, soon: bool) {
         if let Some(entry) = self.entries.get_mut(key) {
@@ -134,6 +143,18 @@ mod tests {
         queue.add(key("vip"), 1000, 30);
         let order: Vec<_> = std::iter::from_fn(|| queue.pop(0)).map(|k| k.name.to_string()).collect();
         assert_eq!(order, ["vip", "old", "young"]);
+    }
+
+    #[test]
+    fn a_claimed_pod_is_not_popped() {
+        let mut queue = Queue::default();
+        queue.add(key("a"), 0, 0);
+        queue.add(key("b"), 0, 1);
+        queue.claim(&key("a"));
+        assert_eq!(queue.pop(0), Some(key("b")));
+        assert_eq!(queue.pop(AT_LATEST), None);
+        queue.failed(&key("a"), 0, true);
+        assert_eq!(queue.pop(FIRST), Some(key("a")));
     }
 
     #[test]

@@ -1,25 +1,32 @@
-//! Which of the nodes that can take a pod is best: the weighted sum of kube-scheduler's default scores.
+//! What speaks for one node rather than another, whatever the policy: what a pod prefers, and what saves a pull.
 //!
-//! Each score is normalised to 0..=100 over the nodes in question. Pods of the same owner avoid each other, which
-//! stands for kube-scheduler's default spread constraints. Ties are broken by a hash of the seed and the node's name,
-//! so that equal nodes fill evenly and a decision can still be repeated.
-
-use std::hash::{DefaultHasher, Hash, Hasher};
+//! Each score is normalised to 0..=100 over the nodes in question and weighed as kube-scheduler weighs it.
 
 use crate::model::Pod;
 
-use super::affinity::preferences;
+use super::affinity::preferences as inter_pod;
 use super::filter::{term_selects, tolerates};
-use super::snapshot::{Host, Snapshot, guess};
+use super::policy::Round;
+use super::room;
+use super::snapshot::Host;
 use super::spread::Spread;
 
 const MOST: i64 = 100;
 
-/// The best of `able`, if there is one.
-pub(super) fn best<'h>(snapshot: &Snapshot, pod: &Pod, able: &[&'h Host], seed: u64) -> Option<&'h Host> {
-    if able.len() < 2 {
-        return able.first().copied();
+/// Everything that speaks for each host: images present, and [`wishes`].
+pub(super) fn preferences(round: &Round<'_>) -> Vec<i64> {
+    let mut sums = wishes(round);
+    let wanted = wanted_images(round.pod);
+    for (sum, host) in sums.iter_mut().zip(round.able) {
+        *sum += images(&wanted, host);
     }
+    sums
+}
+
+/// What pod and nodes ask for: preferred node affinity, PreferNoSchedule taints, preferred spread, preferred pod
+/// affinity and anti-affinity.
+pub(super) fn wishes(round: &Round<'_>) -> Vec<i64> {
+    let (pod, able) = (round.pod, round.able);
     let mut sums = vec![0; able.len()];
     let mut add = |weight: i64, scores: Vec<i64>| {
         for (sum, score) in sums.iter_mut().zip(scores) {
@@ -27,17 +34,17 @@ pub(super) fn best<'h>(snapshot: &Snapshot, pod: &Pod, able: &[&'h Host], seed: 
         }
     };
     let each = |score: &dyn Fn(&Host) -> i64| able.iter().map(|host| score(host)).collect::<Vec<_>>();
-    add(1, each(&|host| least_allocated(pod, host)));
-    add(1, each(&|host| balanced(pod, host)));
-    add(1, each(&|host| images(pod, host)));
-    add(2, normal(each(&|host| node_preference(pod, host)), false));
-    add(3, normal(each(&|host| disliked_taints(pod, host)), true));
-    add(2, normal(each(&|host| siblings(pod, host)), true));
+    if pod.spec.affinity.is_some() {
+        add(2, normal(each(&|host| node_preference(pod, host)), false));
+    }
+    if able.iter().any(|host| !host.node().spec.taints.is_empty()) {
+        add(3, normal(each(&|host| disliked_taints(pod, host)), true));
+    }
     if !pod.spec.topology_spread_constraints.is_empty() {
-        let spread = Spread::preferred(snapshot, pod);
+        let spread = Spread::preferred(round.snapshot, pod);
         add(2, normal(each(&|host| spread.crowd(host)), true));
     }
-    let weights = preferences(snapshot, pod);
+    let weights = inter_pod(round.snapshot, pod);
     if !weights.is_empty() {
         let drawn = |host: &Host| {
             let here = weights.iter().filter(|((key, value), _)| host.label(key) == Some(value));
@@ -45,56 +52,53 @@ pub(super) fn best<'h>(snapshot: &Snapshot, pod: &Pod, able: &[&'h Host], seed: 
         };
         add(2, normal(each(&drawn), false));
     }
-    let luck = |host: &Host| {
-        let mut hasher = DefaultHasher::new();
-        (seed, &pod.metadata.uid, host.name()).hash(&mut hasher);
-        hasher.finish()
+    sums
+}
+
+/// How few pods of the same controlling owner each host has; stands for kube-scheduler's default spread constraints.
+pub(super) fn apart(round: &Round<'_>) -> Vec<i64> {
+    let owner = round.pod.metadata.controller();
+    let Some(siblings) = owner.and_then(|owner| round.snapshot.siblings(&owner.uid)) else {
+        return vec![0; round.able.len()];
     };
-    let ranked = able.iter().zip(&sums).max_by_key(|(host, sum)| (**sum, luck(host)));
-    ranked.map(|(host, _)| *host)
+    let count = |host: &&Host| siblings.get(host.name()).copied().unwrap_or(0);
+    normal(round.able.iter().map(count).collect(), true)
 }
 
 /// Scales to 0..=100 between the least and the most; all the same gives 0 for all.
-fn normal(scores: Vec<i64>, fewer_is_better: bool) -> Vec<i64> {
+fn normal(mut scores: Vec<i64>, fewer_is_better: bool) -> Vec<i64> {
     let (least, most) =
         (scores.iter().min().copied().unwrap_or(0), scores.iter().max().copied().unwrap_or(0));
-    let scale = |score: i64| {
-        let share = if most == least { 0 } else { (score - least) * MOST / (most - least) };
-        if fewer_is_better && most != least { MOST - share } else { share }
-    };
-    scores.into_iter().map(scale).collect()
+    if least == most {
+        scores.fill(0);
+        return scores;
+    }
+    for score in &mut scores {
+        let share = (*score - least) * MOST / (most - least);
+        *score = if fewer_is_better { MOST - share } else { share };
+    }
+    scores
 }
 
 /// CPU and memory that the node would have in use with the pod, each as a share of what it has.
-fn shares(pod: &Pod, host: &Host) -> [f64; 2] {
-    let (cpu, memory) = guess(pod);
-    let has = &host.node().status.allocatable;
+pub(super) fn shares((cpu, memory): (i64, i64), host: &Host) -> [f64; 2] {
     let share = |used: i64, has: i64| if has <= 0 { 1.0 } else { (used as f64 / has as f64).min(1.0) };
-    [share(host.guessed.0 + cpu, has.get("cpu")), share(host.guessed.1 + memory, has.get("memory"))]
-}
-
-fn least_allocated(pod: &Pod, host: &Host) -> i64 {
-    let [cpu, memory] = shares(pod, host);
-    ((2.0 - cpu - memory) / 2.0 * MOST as f64) as i64
-}
-
-fn balanced(pod: &Pod, host: &Host) -> i64 {
-    let [cpu, memory] = shares(pod, host);
-    ((1.0 - (cpu - memory).abs() / 2.0) * MOST as f64) as i64
+    let has = &host.room.has;
+    [share(host.guessed.0 + cpu, has.0), share(host.guessed.1 + memory, has.1)]
 }
 
 /// Images that are present save their pull: 100 from 1000 MiB for each container on.
-fn images(pod: &Pod, host: &Host) -> i64 {
+pub(super) fn images(wanted: &[u64], host: &Host) -> i64 {
     const SMALL: i64 = 23 << 20;
     const LARGE: i64 = 1000 << 20;
-    let present = |image: &str| {
-        let found =
-            host.node().status.images.iter().find(|have| have.names.iter().any(|name| &**name == image));
-        found.map_or(0, |have| have.size_bytes)
-    };
-    let sum: i64 = pod.spec.images.iter().map(|image| present(image)).sum();
-    let large = LARGE.saturating_mul(i64::try_from(pod.spec.images.len().max(1)).unwrap_or(1));
+    let sum: i64 = wanted.iter().map(|image| host.room.image(*image)).sum();
+    let large = LARGE.saturating_mul(i64::try_from(wanted.len().max(1)).unwrap_or(1));
     (sum.clamp(SMALL, large) - SMALL) * MOST / (large - SMALL)
+}
+
+/// The pod's images as [`images`] looks for them.
+pub(super) fn wanted_images(pod: &Pod) -> Vec<u64> {
+    pod.spec.images.iter().map(|image| room::hash(image)).collect()
 }
 
 fn node_preference(pod: &Pod, host: &Host) -> i64 {
@@ -108,11 +112,4 @@ fn node_preference(pod: &Pod, host: &Host) -> i64 {
 fn disliked_taints(pod: &Pod, host: &Host) -> i64 {
     let soft = host.node().spec.taints.iter().filter(|taint| &*taint.effect == "PreferNoSchedule");
     soft.filter(|taint| !tolerates(&pod.spec.tolerations, taint)).count() as i64
-}
-
-/// Pods of the same controlling owner.
-fn siblings(pod: &Pod, host: &Host) -> i64 {
-    let Some(owner) = pod.metadata.controller() else { return 0 };
-    let same = |other: &Pod| other.metadata.controller().is_some_and(|theirs| theirs.uid == owner.uid);
-    host.pods.values().filter(|other| same(other)).count() as i64
 }

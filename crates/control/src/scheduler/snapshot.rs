@@ -10,12 +10,15 @@ use crate::model::{Cluster, Labels, Node, Pod, Quantities};
 /// How long a refusal of a child cluster holds at first, and at most, in seconds; each further one doubles it.
 const REFUSED: (i64, i64) = (5, 300);
 
+use super::index::Index;
+use super::room::Room;
+
 /// What a container without requests counts as when nodes are scored: kube-scheduler's numbers.
 const UNKNOWN_CPU: i64 = 100;
 const UNKNOWN_MEMORY: i64 = 200 * 1024 * 1024;
 
 /// One node and the pods that are placed on it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Host {
     name: Arc<str>,
     node: Option<Arc<Node>>,
@@ -27,6 +30,7 @@ pub struct Host {
     pub(super) pods: BTreeMap<Arc<str>, Arc<Pod>>,
     /// How many of the pods have inter-pod affinity or anti-affinity.
     pub(super) choosy: usize,
+    pub(super) room: Room,
 }
 
 impl Host {
@@ -44,6 +48,10 @@ impl Host {
         self.child.as_deref()
     }
 
+    pub(super) fn is_offered(&self) -> bool {
+        self.node.is_some()
+    }
+
     pub fn label(&self, key: &str) -> Option<&Arc<str>> {
         self.node().metadata.labels.get(key)
     }
@@ -58,12 +66,21 @@ impl Host {
         &self.used
     }
 
+    pub(super) fn count(&self) -> i64 {
+        i64::try_from(self.pods.len()).unwrap_or(i64::MAX)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pods.is_empty()
+    }
+
     fn add(&mut self, pod: Arc<Pod>) {
         self.used.add(&pod.spec.requests);
         let (cpu, memory) = guess(&pod);
         self.guessed = (self.guessed.0 + cpu, self.guessed.1 + memory);
         self.choosy += usize::from(is_choosy(&pod));
         self.pods.insert(pod.metadata.uid.clone(), pod);
+        self.room.count(&self.used, self.pods.len());
     }
 
     fn take(&mut self, uid: &str) {
@@ -72,6 +89,7 @@ impl Host {
             let (cpu, memory) = guess(&pod);
             self.guessed = (self.guessed.0 - cpu, self.guessed.1 - memory);
             self.choosy -= usize::from(is_choosy(&pod));
+            self.room.count(&self.used, self.pods.len());
         }
     }
 }
@@ -87,10 +105,12 @@ fn is_choosy(pod: &Pod) -> bool {
     affinity.is_some_and(|a| a["podAffinity"].is_object() || a["podAntiAffinity"].is_object())
 }
 
-/// All nodes, and where every unfinished pod is placed or assumed to be.
-#[derive(Debug, Default)]
+/// All nodes, and where every unfinished pod is placed or assumed to be. A copy shares hosts until one of them changes,
+/// so that a plan of several steps is tried on a copy.
+#[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    hosts: BTreeMap<Arc<str>, Host>,
+    pub(super) hosts: BTreeMap<Arc<str>, Arc<Host>>,
+    pub(super) index: Index,
     /// Pod uid to the name of its host and whether that is only assumed.
     placed: HashMap<Arc<str>, (Arc<str>, bool)>,
     namespaces: HashMap<Arc<str>, Labels>,
@@ -99,7 +119,7 @@ pub struct Snapshot {
 }
 
 /// A child's answer that holds for a while.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Refusal {
     why: Arc<str>,
     until: i64,
@@ -114,7 +134,7 @@ fn workload(pod: &Pod) -> &Arc<str> {
 impl Snapshot {
     /// Nodes by name.
     pub fn hosts(&self) -> impl Iterator<Item = &Host> {
-        self.hosts.values().filter(|host| host.node.is_some())
+        self.hosts.values().map(|host| &**host).filter(|host| host.node.is_some())
     }
 
     /// Takes the newest state of a node; returns whether pods may fit now that did not before.
@@ -126,7 +146,10 @@ impl Snapshot {
                 && old.metadata.labels == node.metadata.labels
                 && old.status.allocatable == node.status.allocatable
         });
+        let name = host.name.clone();
+        host.room = Room::new(&node, &host.used, host.pods.len());
         host.node = Some(node);
+        self.reindex(&name);
         !same
     }
 
@@ -147,7 +170,7 @@ impl Snapshot {
 
     pub fn remove_child(&mut self, name: &str) {
         if let Some(host) = self.hosts.get_mut(name) {
-            host.child = None;
+            Arc::make_mut(host).child = None;
         }
         self.refused.remove(name);
         self.drop_empty(name);
@@ -196,8 +219,9 @@ impl Snapshot {
 
     pub fn remove_node(&mut self, name: &str) {
         if let Some(host) = self.hosts.get_mut(name) {
-            host.node = None;
+            Arc::make_mut(host).node = None;
         }
+        self.reindex(name);
         self.drop_empty(name);
     }
 
@@ -209,6 +233,7 @@ impl Snapshot {
             return;
         }
         self.remove_pod(uid);
+        self.index.nominate(pod, &pod.status.nominated_node_name);
         if !node.is_empty() && !pod.is_finished() {
             self.put(pod, node.clone(), false);
         }
@@ -233,12 +258,20 @@ impl Snapshot {
         self.placed.get(uid).is_some_and(|(_, assumed)| *assumed)
     }
 
+    /// The node that a pod is placed on or assumed to be.
+    pub(super) fn node_of(&self, uid: &str) -> Option<&Arc<str>> {
+        self.placed.get(uid).map(|(node, _)| node)
+    }
+
     /// Forgets a pod; returns whether it held room on a node.
     pub fn remove_pod(&mut self, uid: &str) -> bool {
+        self.index.forget(uid);
         let Some((node, _)) = self.placed.remove(uid) else { return false };
         if let Some(host) = self.hosts.get_mut(&node) {
-            host.take(uid);
+            self.index.left(host, uid);
+            Arc::make_mut(host).take(uid);
         }
+        self.reindex(&node);
         self.drop_empty(&node);
         true
     }
@@ -257,11 +290,20 @@ impl Snapshot {
 
     fn put(&mut self, pod: &Arc<Pod>, node: Arc<str>, assumed: bool) {
         self.host(&node).add(pod.clone());
+        self.index.came(&node, pod);
+        self.reindex(&node);
         self.placed.insert(pod.metadata.uid.clone(), (node, assumed));
     }
 
     fn host(&mut self, name: &Arc<str>) -> &mut Host {
-        self.hosts.entry(name.clone()).or_insert_with(|| Host { name: name.clone(), ..Host::default() })
+        let new = || Arc::new(Host { name: name.clone(), ..Host::default() });
+        Arc::make_mut(self.hosts.entry(name.clone()).or_insert_with(new))
+    }
+
+    fn reindex(&mut self, name: &str) {
+        if let Some(host) = self.hosts.get(name) {
+            self.index.update(host, host.node.is_some());
+        }
     }
 
     fn drop_empty(&mut self, name: &str) {

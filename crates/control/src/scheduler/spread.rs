@@ -40,7 +40,10 @@ impl<'a> Spread<'a> {
             .iter()
             .map(|constraint| Counted { constraint, domains: HashMap::new(), least: 0 })
             .collect();
-        for host in snapshot.hosts().filter(|_| !chosen.is_empty()) {
+        if chosen.is_empty() {
+            return Self { pod, constraints };
+        }
+        for host in snapshot.hosts() {
             if !chosen.iter().all(|c| host.label(&c.topology_key).is_some()) {
                 continue;
             }

@@ -1,8 +1,13 @@
 //! What the scheduler answers, case by case, and what must hold for all clusters.
 
+mod extender;
+mod groups;
+mod policies;
+mod preemption;
+mod properties;
+
 use std::sync::Arc;
 
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -170,43 +175,4 @@ fn assumptions_survive_older_news() {
     assert!(place(&snapshot, &pod("q", "1", json!({})), Policy::Balanced, 1).is_err());
     assert!(snapshot.forget("p"));
     check(&snapshot, &pod("q", "1", json!({})), "a");
-}
-
-proptest! {
-    #[test]
-    fn never_overcommits_and_repeats_itself(
-        nodes in prop::collection::vec((1i64..8, 1i64..6), 1..6),
-        pods in prop::collection::vec((0i64..4000, any::<bool>()), 0..40),
-        seed in any::<u64>(),
-    ) {
-        let place_all = || {
-            let mut snapshot = cluster(nodes.iter().enumerate().map(|(n, (cpu, pods))| {
-                let room = json!({"status": {"allocatable": {"pods": pods}}});
-                node(&format!("n{n}"), &cpu.to_string(), room)
-            }));
-            let mut placed = Vec::new();
-            for (n, (cpu, balanced)) in pods.iter().enumerate() {
-                let pod = pod(&format!("p{n}"), &format!("{cpu}m"), json!({}));
-                let policy = if *balanced { Policy::Balanced } else { Policy::FirstFit };
-                let chosen = place(&snapshot, &pod, policy, seed);
-                if let Ok(node) = &chosen {
-                    snapshot.assume(&pod, node);
-                }
-                placed.push(chosen);
-            }
-            (snapshot, placed)
-        };
-        let (snapshot, placed) = place_all();
-        for host in snapshot.hosts() {
-            let has = &host.node().status.allocatable;
-            prop_assert!(host.used().get("cpu") <= has.get("cpu"));
-            prop_assert!(host.pods.len() as i64 <= has.get("pods"));
-        }
-        prop_assert_eq!(&placed, &place_all().1);
-        for (n, _) in placed.iter().enumerate().filter(|(_, p)| p.is_ok()) {
-            let mut emptied = place_all().0;
-            let name = format!("p{n}");
-            prop_assert!(emptied.remove_pod(&name));
-        }
-    }
 }

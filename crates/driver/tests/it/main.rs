@@ -1,6 +1,8 @@
 //! The driver against a whole API server in this process: what a user sees happen.
 
+mod extender;
 mod moves;
+mod policies;
 mod scheduling;
 mod support;
 mod workloads;

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use crate::support::{Cluster, pod, until};
 
-const PODS: &str = "/api/v1/namespaces/default/pods";
+pub const PODS: &str = "/api/v1/namespaces/default/pods";
 
-async fn bound(cluster: &Cluster, name: &str) -> String {
+pub async fn bound(cluster: &Cluster, name: &str) -> String {
     let path = format!("{PODS}/{name}");
     until("a node", || async {
         let pod = cluster.get(&path).await?;

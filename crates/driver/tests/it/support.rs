@@ -18,6 +18,10 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start() -> Self {
+        Self::with_scheduler("balanced").await
+    }
+
+    pub async fn with_scheduler(scheduler: &str) -> Self {
         let filter = std::env::var("DUNLIN_TEST_LOG").is_ok();
         if filter {
             let _ =
@@ -35,7 +39,8 @@ impl Cluster {
         let api = ApiServer::new(config);
         api.bootstrap().await.expect("bootstrap");
         let client = Client::new(api.as_user(User::in_process("system:dunlin")), "default");
-        let options = Options { ca_pem: "the ca".to_owned(), ..Options::default() };
+        let scheduler = scheduler.parse().expect("a policy");
+        let options = Options { ca_pem: "the ca".to_owned(), scheduler, ..Options::default() };
         Self { _driver: dunlin_driver::run(client.clone(), options), client, _dir: dir }
     }
 

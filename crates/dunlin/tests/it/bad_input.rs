@@ -59,6 +59,12 @@ fn the_program_refuses_what_cannot_work() -> Result<()> {
     ensure!(code == Some(1));
     has(&said, &[&address, "in use", "ss -ltnp", "--listen"])?;
 
+    // The address is taken, and still it is the policy that it speaks of: that was read first.
+    let (code, said) =
+        dunlin(&["server", "--data-dir", &folder, "--listen", &address, "--scheduler", "best"])?;
+    ensure!(code == Some(1));
+    has(&said, &["--scheduler best", "balanced, bin-pack, nearest, auction, group, external"])?;
+
     let foreign = tempfile::tempdir()?;
     std::fs::write(foreign.path().join("VERSION"), "dunlin 999\n")?;
     let folder = foreign.path().to_string_lossy().into_owned();

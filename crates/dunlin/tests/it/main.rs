@@ -8,6 +8,7 @@ mod kubectl;
 mod machines;
 mod pods;
 mod restart;
+mod scheduler;
 mod streaming;
 mod support;
 mod tree;
