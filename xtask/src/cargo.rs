@@ -24,7 +24,7 @@ pub fn build() -> Result<()> {
 
 /// All tests: unit, contract, and the outside-in suite against the built program.
 pub fn test() -> Result<()> {
-    build()?;
+    // The tests of the program's own crate have it built beside them.
     cargo(&["test", "--release", "--workspace", "--all-features", "--no-fail-fast"])
 }
 

@@ -111,6 +111,8 @@ pub mod annotation {
     pub const GROUP_SIZE: &str = "dunlin.io/group-size";
     /// On a pod: where it wants to be near, an area's name or `LAT,LON` in degrees (policy `nearest`).
     pub const NEAR: &str = "dunlin.io/near";
+    /// On a node: the keys of the labels that it has given itself, so that it can take them back.
+    pub const OWN_LABELS: &str = "dunlin.io/own-labels";
     /// On a node: its position, `LAT,LON` in degrees.
     pub const POSITION: &str = "dunlin.io/position";
     /// On a node: measured round trips to areas in milliseconds, as in `north=3.5,south=40`.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use dunlin_api::names::annotation;
 use dunlin_base::backoff::Backoff;
 use dunlin_base::task::Task;
 use jiff::Timestamp;
@@ -271,11 +272,16 @@ async fn write(
     let has = |have: &Option<BTreeMap<String, String>>, want: &BTreeMap<String, String>| {
         want.iter().all(|(k, v)| have.as_ref().and_then(|h| h.get(k)) == Some(v))
     };
-    let labelled = known.is_some_and(|n| {
-        has(&n.metadata.labels, &info.labels) && has(&n.metadata.annotations, &info.annotations)
-    });
-    if !labelled {
-        let patch = json!({"metadata": {"labels": info.labels, "annotations": info.annotations}});
+    let stale = known.map(|node| stale_labels(node, info)).unwrap_or_default();
+    let mut annotations = info.annotations.clone();
+    annotations.insert(annotation::OWN_LABELS.into(), own_labels(info));
+    let labelled = known
+        .is_some_and(|n| has(&n.metadata.labels, &info.labels) && has(&n.metadata.annotations, &annotations));
+    if !labelled || !stale.is_empty() {
+        let mut labels: BTreeMap<String, Option<String>> =
+            info.labels.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+        labels.extend(stale.into_iter().map(|key| (key, None)));
+        let patch = json!({"metadata": {"labels": labels, "annotations": annotations}});
         api.patch(&info.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
     }
     if let Some(before) = known.and_then(|n| n.status.as_ref()).and_then(|s| s.conditions.as_ref()) {
@@ -291,6 +297,19 @@ async fn write(
     api.patch_status(&info.name, &PatchParams::default(), &Patch::Strategic(json!({"status": status})))
         .await?;
     Ok(())
+}
+
+/// The keys of all labels that the node gives itself, as its annotation says them.
+fn own_labels(info: &NodeInfo) -> String {
+    info.labels.keys().cloned().collect::<Vec<_>>().join(",")
+}
+
+/// Labels that the node gave itself before and does not have any more; those of other people are not among them.
+fn stale_labels(known: &Node, info: &NodeInfo) -> Vec<String> {
+    let own = known.metadata.annotations.as_ref().and_then(|all| all.get(annotation::OWN_LABELS));
+    let own = own.map(String::as_str).unwrap_or_default().split(',').filter(|key| !key.is_empty());
+    let has = |key: &&str| known.metadata.labels.as_ref().is_some_and(|all| all.contains_key(*key));
+    own.filter(|key| !info.labels.contains_key(*key)).filter(has).map(str::to_owned).collect()
 }
 
 /// The node's status as a patch.
@@ -447,6 +466,17 @@ mod tests {
         info.not_ready = Some("starting".to_owned());
         assert!(contradicted(&node("Unknown"), &info) && !contradicted(&node("False"), &info));
         assert!(!contradicted(&Node::default(), &info), "nothing was written yet");
+    }
+
+    #[test]
+    fn a_node_takes_back_its_own_labels_and_no_others() {
+        let known: Node = serde_json::from_value(json!({"metadata": {"name": "n",
+            "labels": {"old": "1", "kept": "1", "theirs": "1"},
+            "annotations": {"dunlin.io/own-labels": "kept,old,gone"}}}))
+        .expect("a node");
+        let labels = BTreeMap::from([("kept".to_owned(), "1".to_owned())]);
+        let info = NodeInfo { name: "n".into(), labels, ..NodeInfo::default() };
+        assert_eq!(stale_labels(&known, &info), ["old"]);
     }
 
     #[test]

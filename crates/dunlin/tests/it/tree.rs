@@ -61,7 +61,7 @@ fn below(lan: &Lan, parent: &Dunlin, name: &str) -> Result<Dunlin> {
 fn shell(name: &str, selector: &str, script: &str) -> String {
     let script = serde_json::to_string(script).unwrap_or_default();
     format!(
-        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: shop, labels: {{app: {name}}}}}\nspec:\n  terminationGracePeriodSeconds: 1\n  nodeSelector: {selector}\n  containers:\n  - name: main\n    image: busybox:test\n    command: [\"/bin/sh\", \"-c\", {script}]\n    env:\n    - {{name: NODE, valueFrom: {{fieldRef: {{fieldPath: spec.nodeName}}}}}}\n    - {{name: NS, valueFrom: {{fieldRef: {{fieldPath: metadata.namespace}}}}}}\n    - {{name: UID_, valueFrom: {{fieldRef: {{fieldPath: metadata.uid}}}}}}\n    - {{name: GREETING, valueFrom: {{configMapKeyRef: {{name: words, key: greeting}}}}}}\n    volumeMounts: [{{name: secret, mountPath: /secret}}]\n  volumes: [{{name: secret, secret: {{secretName: sesame}}}}]\n"
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: shop, labels: {{app: {name}}}}}\nspec:\n  terminationGracePeriodSeconds: 1\n  nodeSelector: {selector}\n  containers:\n  - name: main\n    image: kubectl:test\n    command: [\"/bin/sh\", \"-c\", {script}]\n    env:\n    - {{name: NODE, valueFrom: {{fieldRef: {{fieldPath: spec.nodeName}}}}}}\n    - {{name: NS, valueFrom: {{fieldRef: {{fieldPath: metadata.namespace}}}}}}\n    - {{name: UID_, valueFrom: {{fieldRef: {{fieldPath: metadata.uid}}}}}}\n    - {{name: GREETING, valueFrom: {{configMapKeyRef: {{name: words, key: greeting}}}}}}\n    volumeMounts: [{{name: secret, mountPath: /secret}}]\n  volumes: [{{name: secret, secret: {{secretName: sesame}}}}]\n"
     )
 }
 
@@ -73,6 +73,9 @@ fn condition<'a>(pod: &'a Value, kind: &str) -> &'a Value {
 #[test]
 fn a_pod_of_the_root_runs_two_levels_down_with_all_that_belongs_to_it() -> Result<()> {
     let tree = Tree::new()?;
+    // A client of the API that any program could be: kubectl in its pod, with what is mounted there.
+    let client = std::path::PathBuf::from(dunlin_testkit::namespace::system(&["which", "kubectl"])?.trim());
+    tree.site.import(&ImageBuilder::busybox()?.file("bin/kubectl", &client), "kubectl:test")?;
     let kubectl = &tree.kubectl;
     kubectl.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}")?;
     let shop = |args: &[&str]| kubectl.run(&[&["-n", "shop"], args].concat());
@@ -104,13 +107,12 @@ fn a_pod_of_the_root_runs_two_levels_down_with_all_that_belongs_to_it() -> Resul
     ensure!(mirror["metadata"]["annotations"]["dunlin.io/home-uid"] == uid.as_str());
 
     // A change above arrives below; the pod's own API is the root's, asked with the pod's own token.
-    let api = "wget -q -O - --no-check-certificate --header \"Authorization: Bearer $(cat /var/run/secrets/kubernetes.io/serviceaccount/token)\" https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT/api/v1/namespaces/shop/pods/deep";
-    let refused =
-        shop(&["exec", "deep", "--", "sh", "-c", api]).err().map(|e| format!("{e:#}")).unwrap_or_default();
-    ensure!(refused.contains("403"), "without rights the home API refuses: {refused}");
+    let api = ["exec", "deep", "--", "kubectl", "get", "pod", "deep", "-o", "json"];
+    let refused = shop(&api).err().map(|e| format!("{e:#}")).unwrap_or_default();
+    ensure!(refused.contains("system:serviceaccount:shop:default"), "without rights home refuses: {refused}");
     shop(&["create", "role", "reader", "--verb=get", "--resource=pods"])?;
     shop(&["create", "rolebinding", "reader", "--role=reader", "--serviceaccount=shop:default"])?;
-    let seen = shop(&["exec", "deep", "--", "sh", "-c", api])?;
+    let seen = shop(&api)?;
     let seen: Value = serde_json::from_str(&seen).with_context(|| seen.clone())?;
     ensure!(seen["metadata"]["uid"] == uid.as_str(), "the pod sees another API: {}", seen["metadata"]);
 
@@ -129,7 +131,7 @@ fn state(server: &Dunlin) -> String {
     let log = dunlin_testkit::cluster::tail(&server.log());
     format!(
         "{}\n{}\n{log}",
-        show(&["get", "nodes,clusters,pods", "-A", "-o", "wide"]),
+        show(&["get", "nodes,clusters,daemonsets,pods", "-A", "-o", "wide"]),
         show(&["get", "clusters", "-o", "yaml"])
     )
 }
@@ -189,8 +191,8 @@ fn a_daemon_set_of_the_root_is_one_pod_on_every_matching_machine() -> Result<()>
     };
     kubectl.apply(&set("1"))?;
     kubectl.run(&["rollout", "status", "daemonset/watch", "--timeout=90s"])?;
-    let running_on = |server: &Dunlin, namespace: &str| -> Result<Vec<String>> {
-        let pods = server.kubectl().json(&["pods", "-n", namespace, "-l", "app=watch"])?;
+    let running_on = |server: &Dunlin| -> Result<Vec<String>> {
+        let pods = server.kubectl().json(&["pods", "-A", "-l", "app=watch"])?;
         let items = pods["items"].as_array().cloned().unwrap_or_default();
         Ok(items
             .iter()
@@ -198,9 +200,10 @@ fn a_daemon_set_of_the_root_is_one_pod_on_every_matching_machine() -> Result<()>
             .filter_map(|pod| pod["spec"]["nodeName"].as_str().map(str::to_owned))
             .collect())
     };
-    ensure!(running_on(&tree.region, "default--root")? == ["region-machine", "site"]);
-    let site = running_on(&tree.site, "default--root--region")
-        .or_else(|_| running_on(&tree.site, "default--root"))?;
+    let mut region = running_on(&tree.region)?;
+    region.sort();
+    ensure!(region == ["region-machine", "site"], "{region:?}\n{}", state(&tree.region));
+    let site = running_on(&tree.site)?;
     ensure!(site == ["site-machine"], "{site:?}");
 
     kubectl.apply(&set("2"))?;
