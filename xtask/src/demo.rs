@@ -1,7 +1,9 @@
 //! `make demo`: the main job from nothing to a running Deployment and back, step by step, on this machine.
 //!
-//! It uses a data folder of its own and the program's defaults otherwise, and leaves nothing behind unless it was asked
+//! First one server with its own agent, then a tree of clusters behind NAT (`tree`). It uses a data folder of its own and the program's defaults otherwise, and leaves nothing behind unless it was asked
 //! to keep the server running.
+
+mod tree;
 
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -69,7 +71,10 @@ pub fn run(keep: bool) -> Result<()> {
         return Ok(());
     }
     let ended = world.end();
-    result.and(ended)
+    result.and(ended)?;
+    tree::run()?;
+    println!("\nDone: nothing is left running. `make demo KEEP=1` leaves the first server up for you.");
+    Ok(())
 }
 
 struct World {
@@ -141,7 +146,6 @@ impl World {
         self.dunlin(&["reset", "--yes"])?;
         gone?;
         ensure!(stopped?.success(), "the server did not end with exit code 0");
-        println!("\nDone: nothing is left running. `make demo KEEP=1` leaves it up for you.");
         Ok(())
     }
 

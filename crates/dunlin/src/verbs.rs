@@ -135,6 +135,7 @@ mod tests {
     #[test]
     fn reads_durations() {
         assert_eq!((seconds("90").unwrap(), seconds("5m").unwrap()), (90, 300));
-        assert!(seconds("1.5h").is_err());
+        assert_eq!(seconds("1.5h").unwrap(), 5400);
+        assert!(seconds("soon").is_err());
     }
 }

@@ -14,8 +14,9 @@ use dunlin_pki::tls::{ClientIdentity, client_config_with};
 use super::{Joining, Membership, join, renew};
 use crate::error::{Doing, Error};
 
-/// How long the start waits for a renewal; the pods of this machine come first.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the start waits for the server's word; the pods of this machine come first, and a server that is there
+/// answers at once.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// The due time is looked at this often at least: timers stand still while a machine sleeps, and clocks are set.
 const LOOK: Duration = Duration::from_secs(3600);
 
@@ -45,6 +46,10 @@ impl Member {
             return Self::new(joining, join(joining, token).await?, true);
         };
         let member = Self::new(joining, kept, false)?;
+        if token.is_none() && !member.due().is_zero() {
+            // Nothing that the server could say would change how this starts.
+            return Ok(member);
+        }
         match tokio::time::timeout(PATIENCE, member.check()).await {
             Ok(Err(error)) if refused(&error) => match token {
                 Some(token) => {

@@ -65,12 +65,16 @@ impl<'de> Deserialize<'de> for Quantities {
     }
 }
 
-/// As the API writes quantities: CPU in thousandths (`1500m`), everything else in units.
+/// As the API writes quantities: CPU in thousandths (`1500m`), bytes in KiB where that is exact, all else in units.
 impl Serialize for Quantities {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut map = to.serialize_map(Some(self.0.len()))?;
         for (name, amount) in self.iter() {
-            let text = if &**name == "cpu" { format!("{amount}m") } else { amount.to_string() };
+            let text = match &**name {
+                "cpu" => format!("{amount}m"),
+                "memory" | "ephemeral-storage" if amount % 1024 == 0 => format!("{}Ki", amount / 1024),
+                _ => amount.to_string(),
+            };
             map.serialize_entry(&**name, &text)?;
         }
         map.end()

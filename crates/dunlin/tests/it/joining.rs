@@ -107,7 +107,7 @@ fn a_deleted_node_is_out_until_it_joins_by_a_token() -> Result<()> {
     ensure!(twin.process()?.ended()?.is_some());
 
     kubectl.run(&["delete", "node", "two"])?;
-    log_with(&server, "tunnel closed, its certificate is refused now", 1)?;
+    log_with(&server, "stream closed, its certificate is refused now", 1)?;
     let out = |server: &Dunlin| -> Result<()> {
         let nodes = server.kubectl().run(&["get", "nodes", "-o", "name"])?;
         ensure!(nodes.is_empty(), "{nodes}");

@@ -227,3 +227,54 @@ fn a_daemon_set_of_the_root_is_one_pod_on_every_matching_machine() -> Result<()>
         Ok(())
     })
 }
+
+#[test]
+fn a_job_moves_from_one_cluster_to_another_and_spreads_over_both() -> Result<()> {
+    let lan = Lan::new()?;
+    let root = Dunlin::server(&lan, &["--name", "root", "--no-agent"])?;
+    let one = below(&lan, &root, "one")?;
+    let two = below(&lan, &root, "two")?;
+    for server in [&one, &two] {
+        server.import(&ImageBuilder::busybox()?, "busybox:test")?;
+    }
+    let kubectl = root.kubectl();
+    kubectl.apply("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: 1\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    spec:\n      terminationGracePeriodSeconds: 1\n      containers: [{name: main, image: busybox:test, command: [sleep, \"1000\"]}]")?;
+    let job = |state: &str| -> Result<Value> {
+        wait::until(&format!("the job being {state}"), PATIENCE, || {
+            let jobs: Value = serde_json::from_str(&root.dunlin(&["jobs", "-o", "json"])?)?;
+            let all = jobs["jobs"].as_array().cloned().unwrap_or_default();
+            let job = all.iter().find(|job| job["name"] == "web").context("no job")?;
+            ensure!(job["state"] == state, "{job}");
+            Ok(job.clone())
+        })
+    };
+    let before = job("RUNNING")?.to_string();
+    let (from, to) = if before.contains("root/one/one-machine") { ("one", "two") } else { ("two", "one") };
+    ensure!(before.contains(&format!("root/{from}/{from}-machine")), "{before}");
+    root.dunlin(&["migrate", "web", "--to", to, "--timeout", "60s"])?;
+    let after = job("RUNNING")?.to_string();
+    ensure!(after.contains(&format!("root/{to}/{to}-machine")), "{after}");
+    let left = if from == "one" { &one } else { &two };
+    let left = left.kubectl().run(&["get", "pods", "-A", "-l", "app=web", "-o", "name"])?;
+    ensure!(left.trim().is_empty(), "{left}");
+
+    root.dunlin(&["replicate", "web", "4", "--across", "clusters"])?;
+    kubectl.run(&["rollout", "status", "deployment/web", "--timeout=60s"])?;
+    let pods = kubectl.json(&["pods", "-l", "app=web", "--field-selector=status.phase=Running"])?;
+    let on = |name: &str| {
+        pods["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|pod| pod["spec"]["nodeName"] == name && pod["metadata"]["deletionTimestamp"].is_null())
+            .count()
+    };
+    ensure!((on("one"), on("two")) == (2, 2), "{} and {}", on("one"), on("two"));
+
+    root.dunlin(&["terminate", "web"])?;
+    for server in [&one, &two] {
+        let left = server.kubectl().run(&["get", "pods", "-A", "-l", "app=web", "-o", "name"])?;
+        ensure!(left.trim().is_empty(), "{left}");
+    }
+    Ok(())
+}
