@@ -45,6 +45,11 @@ pub fn summarise(snapshot: &Snapshot, parent: &str) -> Summary {
                 summary.status.ready_machines += i64::from(ready);
             }
         }
+        // What machines are called stays true while they are out of reach: whatever selects them must not go for that.
+        match host.child() {
+            Some(child) => labels.add_child(&child.status.labels, child.status.labels_truncated),
+            None => labels.add_machine(&node.metadata.labels),
+        }
         if !ready {
             continue;
         }
@@ -58,7 +63,6 @@ pub fn summarise(snapshot: &Snapshot, parent: &str) -> Summary {
                     let key = (pool.architecture.clone(), pool.runtime_class.clone());
                     merge(pools.entry(key).or_default(), pool);
                 }
-                labels.add_child(&child.status.labels, child.status.labels_truncated);
             }
             None => {
                 let mut free = node.status.allocatable.clone();
@@ -66,7 +70,6 @@ pub fn summarise(snapshot: &Snapshot, parent: &str) -> Summary {
                 let architecture = host.label(label::ARCH).cloned().unwrap_or_default();
                 let pool = ClusterPool { machines: 1, largest: free.clone(), free, ..ClusterPool::default() };
                 merge(pools.entry((architecture, "".into())).or_default(), &pool);
-                labels.add_machine(&node.metadata.labels);
             }
         }
     }
@@ -217,6 +220,19 @@ mod tests {
         assert_eq!((summary.status.machines, summary.status.ready_machines), (3, 2));
         assert_eq!(summary.status.pools[0].largest.get("cpu"), 3_000);
         assert_eq!(summary.common.get("disk").map(|d| &**d), Some("ssd"));
+    }
+
+    #[test]
+    fn a_machine_out_of_reach_keeps_its_labels_and_gives_no_room() {
+        let mut snapshot = Snapshot::default();
+        let mut lost = (*node("a", 4, &[("disk", "ssd")])).clone();
+        lost.status.conditions.clear();
+        snapshot.set_node(Arc::new(lost));
+        snapshot.set_node(node("b", 8, &[]));
+        let summary = summarise(&snapshot, "root");
+        assert_eq!((summary.status.machines, summary.status.ready_machines), (2, 1));
+        assert_eq!(summary.allocatable.get("cpu"), 8_000);
+        assert!(summary.status.labels.iter().any(|l| &*l.key == "disk"));
     }
 
     proptest! {

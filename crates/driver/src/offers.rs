@@ -89,11 +89,17 @@ fn refused(asked: &[Asked], reason: &str) -> Vec<Answer> {
 
 async fn put(client: &Client, node: &str, asked: &[Asked]) -> Result<Vec<Answer>, String> {
     let mut pods = Vec::with_capacity(asked.len());
+    // A pod that cannot be read any more is refused by itself.
+    let mut unread: Vec<Option<Answer>> = Vec::with_capacity(asked.len());
     for one in asked {
-        pods.push(match &one.raw {
-            Some(raw) => raw.clone(),
-            None => read(client, &one.pod).await?,
-        });
+        let read = match &one.raw {
+            Some(raw) => Ok(raw.clone()),
+            None => read(client, &one.pod).await,
+        };
+        unread.push(read.map(|pod| pods.push(pod)).err().map(|reason| Answer::Refused { reason }));
+    }
+    if pods.is_empty() {
+        return Ok(unread.into_iter().flatten().collect());
     }
     let body = serde_json::to_vec(&Offer { seconds: KEPT, pods }).map_err(|e| e.to_string())?;
     let request = http::Request::post(format!("/api/v1/nodes/{node}/proxy{PATH}"))
@@ -104,7 +110,10 @@ async fn put(client: &Client, node: &str, asked: &[Asked]) -> Result<Vec<Answer>
         kube::Error::Api(status) => status.message.clone(),
         other => chain(&other),
     })?;
-    Ok(answers.answers)
+    let mut answers = answers.answers.into_iter();
+    let all: Vec<Answer> =
+        unread.into_iter().filter_map(|refused| refused.or_else(|| answers.next())).collect();
+    Ok(all)
 }
 
 /// The whole pod: the projection that decisions are made on lacks most of it.

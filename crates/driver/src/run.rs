@@ -208,6 +208,7 @@ impl Loop {
     }
 
     async fn next(&mut self) -> Event {
+        let synced = self.typed.iter().all(|informer| self.cluster.listed.contains(informer));
         let wake = self.wake_at();
         tokio::select! {
             biased;
@@ -219,7 +220,8 @@ impl Loop {
                 self.purposes.remove(&task).map_or(Event::Timer, |purpose| Event::Done(purpose, outcome))
             }
             Some(Ok(answered)) = self.asking_children.join_next() => Event::Answered(answered),
-            Some(request) = self.requested.recv() => Event::Requested(request),
+            // Before everything is listed, an answer would be that there is nothing.
+            Some(request) = self.requested.recv(), if synced => Event::Requested(request),
             Some(found) = self.discoveries.recv() => Event::Discovered(found),
             _ = self.changes.recv_many(&mut self.batch, BATCH) => Event::Changes,
             () = tokio::time::sleep_until(wake.into()) => Event::Timer,

@@ -1,7 +1,7 @@
 //! ConfigMaps and Secrets that pods name: each is followed above by a watch of its own and kept the same below, for as
 //! long as one of the pods is here.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use dunlin_base::task::Task;
 use dunlin_node::follow::{Seen, follow};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
 use serde::Serialize;
@@ -61,7 +61,9 @@ impl Travels for Secret {
 }
 
 /// Namespace above, and what of it.
-pub type Key = (String, Reference);
+pub type Named = (String, Reference);
+/// The same, and the namespace below.
+type Key = (String, Reference, String);
 
 struct Copy {
     users: BTreeSet<String>,
@@ -104,8 +106,14 @@ impl Copies {
         let mut receivers = Vec::new();
         {
             let mut all = self.lock();
+            for (key, copy) in all.iter_mut() {
+                if key.0 != above || key.2 != below || !references.contains(&key.1) {
+                    copy.users.remove(user);
+                }
+            }
+            all.retain(|_, copy| !copy.users.is_empty());
             for reference in references {
-                let key = (above.to_owned(), reference.clone());
+                let key = (above.to_owned(), reference.clone(), below.to_owned());
                 let copy = all.entry(key).or_insert_with(|| self.start(above, below, reference));
                 copy.users.insert(user.to_owned());
                 receivers.push((reference.clone(), copy.name.clone()));
@@ -135,26 +143,28 @@ impl Copies {
         }
     }
 
-    /// Removes copies below that are not among `used` (namespace above and what of it). Only for when every pod of the
-    /// parent is known.
-    pub async fn collect(&self, used: &BTreeSet<Key>) -> Result<(), kube::Error> {
-        self.collect_kind::<ConfigMap>(used).await?;
-        self.collect_kind::<Secret>(used).await
+    /// Removes copies below that are not among `used`. Only for when every pod of the parent is known.
+    pub async fn collect(&self, used: &BTreeSet<Named>) -> Result<(), kube::Error> {
+        let used: HashSet<String> =
+            used.iter().map(|(above, (kind, name))| mark(*kind, above, name)).collect();
+        self.collect_kind::<ConfigMap>(&used).await?;
+        self.collect_kind::<Secret>(&used).await
     }
 
-    async fn collect_kind<K: Travels>(&self, used: &BTreeSet<Key>) -> Result<(), kube::Error> {
+    async fn collect_kind<K: Travels>(&self, used: &HashSet<String>) -> Result<(), kube::Error> {
         let all: Api<K> = Api::all(self.child.clone());
         let ours = ListParams::default().labels(&format!("{}={}", label::MIRROR, self.level.parent));
         for object in all.list(&ours).await?.items {
             let meta = object.meta();
-            let Some(of) = meta.annotations.as_ref().and_then(|all| all.get(annotation::MIRROR_OF)) else {
+            let of = meta.annotations.as_ref().and_then(|all| all.get(annotation::MIRROR_OF));
+            let Some(of) = of.filter(|of| of.starts_with(K::KIND.word()) && !used.contains(*of)) else {
                 continue;
             };
-            let is_used =
-                used.iter().any(|(above, (kind, name))| *kind == K::KIND && *of == mark(above, name));
-            if !is_used && let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name) {
+            // A pod that came while this was going on may use it by now.
+            let taken = self.lock().keys().any(|(above, (kind, name), _)| mark(*kind, above, name) == *of);
+            if !taken && let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name) {
                 let api: Api<K> = Api::namespaced(self.child.clone(), namespace);
-                api.delete(name, &DeleteParams::default()).await?;
+                gone(api.delete(name, &only(meta)).await)?;
             }
         }
         Ok(())
@@ -179,8 +189,22 @@ impl Copies {
 }
 
 /// What a copy's annotation says it is a copy of.
-fn mark(above: &str, name: &str) -> String {
-    format!("{above}/{name}")
+fn mark(kind: Kind, above: &str, name: &str) -> String {
+    format!("{}/{above}/{name}", kind.word())
+}
+
+/// Deletes this very object, and no successor of its name.
+fn only(meta: &ObjectMeta) -> DeleteParams {
+    let preconditions = Preconditions { uid: meta.uid.clone(), resource_version: None };
+    DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }
+}
+
+/// What is gone, or has a successor, needs no deletion.
+fn gone<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {
+    match result {
+        Err(kube::Error::Api(why)) if matches!(why.code, 404 | 409) => Ok(()),
+        other => other.map(drop),
+    }
 }
 
 struct Keeper {
@@ -241,15 +265,13 @@ impl Keeper {
         let api: Api<K> = Api::namespaced(self.child.clone(), &self.below);
         let mut name = place::name(K::KIND, &self.name);
         let mut there = api.get_opt(&name).await?;
-        if there.as_ref().is_some_and(|found| !self.is_ours(found.meta())) {
-            name = place::renamed(&self.name, &mark(&self.above, &self.name));
+        if there.as_ref().is_some_and(|found| !self.is_ours(K::KIND, found.meta())) {
+            name = place::renamed(&self.name, &mark(K::KIND, &self.above, &self.name));
             there = api.get_opt(&name).await?;
         }
         match (object, there) {
             (None, None) => {}
-            (None, Some(_)) => {
-                api.delete(&name, &DeleteParams::default()).await?;
-            }
+            (None, Some(old)) => gone(api.delete(&name, &only(old.meta())).await)?,
             (Some(object), there) => {
                 let metadata = ObjectMeta {
                     name: Some(name.clone()),
@@ -257,7 +279,7 @@ impl Keeper {
                     labels: Some(BTreeMap::from([(label::MIRROR.into(), self.level.parent.clone())])),
                     annotations: Some(BTreeMap::from([(
                         annotation::MIRROR_OF.into(),
-                        mark(&self.above, &self.name),
+                        mark(K::KIND, &self.above, &self.name),
                     )])),
                     ..ObjectMeta::default()
                 };
@@ -267,6 +289,11 @@ impl Keeper {
                         api.create(&PostParams::default(), &copy).await?;
                     }
                     Some(old) if content(&old) == content(&copy) => {}
+                    // The type of a Secret cannot be changed.
+                    Some(old) if content(&old)["type"] != content(&copy)["type"] => {
+                        gone(api.delete(&name, &only(old.meta())).await)?;
+                        api.create(&PostParams::default(), &copy).await?;
+                    }
                     Some(old) => {
                         let mut copy = copy;
                         copy.meta_mut().resource_version.clone_from(&old.meta().resource_version);
@@ -278,10 +305,10 @@ impl Keeper {
         Ok(name)
     }
 
-    fn is_ours(&self, meta: &ObjectMeta) -> bool {
+    fn is_ours(&self, kind: Kind, meta: &ObjectMeta) -> bool {
         let of = meta.annotations.as_ref().and_then(|all| all.get(annotation::MIRROR_OF));
         let ours = meta.labels.as_ref().and_then(|all| all.get(label::MIRROR)) == Some(&self.level.parent);
-        ours && of.is_some_and(|of| *of == mark(&self.above, &self.name))
+        ours && of.is_some_and(|of| *of == mark(kind, &self.above, &self.name))
     }
 }
 

@@ -20,40 +20,30 @@ use tokio::sync::watch;
 
 use crate::uplink::{Config, Shared};
 
-/// What runs for the registration.
-pub struct Registered {
-    _registration: Registration,
-    _tasks: [Task; 2],
+/// Registers and keeps both objects current.
+pub fn start(shared: &Arc<Shared>) -> Task {
+    Task::spawn("summary", follow(shared.clone()))
 }
 
-/// Registers and keeps both objects current.
-pub fn start(shared: &Arc<Shared>) -> Registered {
-    let first = info(&shared.config, &Summary::default());
-    let (info_to, info) = watch::channel(first);
-    let (summary_to, summary) = watch::channel(Summary::default());
+async fn follow(shared: Arc<Shared>) {
+    let mut changes = shared.scheduler.changes();
+    let parent = &shared.config.level.parent;
+    // The parent hears nothing before there is something to say: an empty cluster would be drained at once.
+    let Some(first) = shared.scheduler.summary(parent).await else { return };
+    let (info_to, info_told) = watch::channel(info(&shared.config, &first));
+    let (summary_to, summary) = watch::channel(first);
     // The parent renews our Lease from the tunnel.
     let options = RegistrationOptions { renew_lease: false, status_interval: None, ..Default::default() };
-    let registration = Registration::start(shared.parent.clone(), info, options);
-    let tasks = [
-        Task::spawn("summary", follow(shared.clone(), info_to, summary_to)),
-        Task::spawn("cluster", tell(shared.clone(), summary)),
-    ];
-    Registered { _registration: registration, _tasks: tasks }
-}
-
-async fn follow(shared: Arc<Shared>, info_to: watch::Sender<NodeInfo>, summary_to: watch::Sender<Summary>) {
-    let mut changes = shared.scheduler.changes();
-    loop {
-        let Some(summary) = shared.scheduler.summary(&shared.config.level.parent).await else { return };
-        let now = info(&shared.config, &summary);
-        info_to.send_if_modified(|old| std::mem::replace(old, now.clone()) != now);
-        summary_to.send_if_modified(|old| std::mem::replace(old, summary.clone()) != summary);
-        if changes.changed().await.is_err() {
-            return;
-        }
+    let _registration = Registration::start(shared.parent.clone(), info_told, options);
+    let _cluster = Task::spawn("cluster", tell(shared.clone(), summary));
+    while changes.changed().await.is_ok() {
         // A burst of changes is one summary.
         tokio::time::sleep(shared.config.settle).await;
         changes.borrow_and_update();
+        let Some(summary) = shared.scheduler.summary(parent).await else { return };
+        let now = info(&shared.config, &summary);
+        info_to.send_if_modified(|old| std::mem::replace(old, now.clone()) != now);
+        summary_to.send_if_modified(|old| std::mem::replace(old, summary.clone()) != summary);
     }
 }
 
@@ -65,7 +55,7 @@ fn info(config: &Config, summary: &Summary) -> NodeInfo {
     labels.insert(label::CLUSTER.into(), config.level.node.clone());
     labels.insert(label::HOSTNAME.into(), config.level.node.clone());
     let mut annotations = BTreeMap::new();
-    match &config.area {
+    match &config.level.area {
         Some(area) if area.contains(',') => {
             annotations.insert(annotation::POSITION.into(), area.clone());
         }
@@ -131,7 +121,7 @@ async fn write(api: &Api<DynamicObject>, config: &Config, summary: &Summary) -> 
     let name = &config.level.node;
     let mut status = serde_json::to_value(&summary.status).unwrap_or_default();
     status["version"] = json!(config.version);
-    status["area"] = json!(config.area.clone().unwrap_or_default());
+    status["area"] = json!(config.level.area.clone().unwrap_or_default());
     status["observedTime"] = json!(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::now()));
     let patch: Value = json!({"status": status});
     let params = PatchParams::default();

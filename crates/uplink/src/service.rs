@@ -71,9 +71,8 @@ impl UplinkService {
         let mut answers: Vec<Option<Answer>> = Vec::with_capacity(offer.pods.len());
         let mut asked = Vec::new();
         for pod in offer.pods {
-            let pod: Pod =
-                serde_json::from_value(pod).map_err(|e| wrong(format!("a pod is malformed: {e}")))?;
-            match self.as_mirror(&pod) {
+            let read = serde_json::from_value::<Pod>(pod).map_err(|e| format!("the pod is malformed: {e}"));
+            match read.and_then(|pod| self.as_mirror(&pod)) {
                 Ok(mirror) => {
                     asked.push(mirror);
                     answers.push(None);
@@ -97,6 +96,9 @@ impl UplinkService {
 
     /// The pod as it would be made here; its namespace is not made for a mere offer.
     fn as_mirror(&self, pod: &Pod) -> Result<serde_json::Value, String> {
+        if let Some(claim) = pod.spec.as_ref().and_then(references::claim) {
+            return Err(format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
+        }
         if daemon::owner(pod).is_some() {
             // Every machine judges for itself; the pod that stands for all takes no room of its own.
             let mut light = pod.clone();
@@ -104,9 +106,6 @@ impl UplinkService {
                 container.resources = None;
             }
             return self.mirrored(&light);
-        }
-        if let Some(claim) = pod.spec.as_ref().and_then(references::claim) {
-            return Err(format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
         }
         self.mirrored(pod)
     }
@@ -149,6 +148,9 @@ impl UplinkService {
         let params = ListParams::default().labels(&format!("{}={owner}", label::DAEMON_OF));
         let internal = |e: kube::Error| Refusal(500, "InternalError", dunlin_base::error::chain(&e));
         let mut pods = api.list(&params).await.map_err(internal)?.items;
+        // A label alone proves nothing: its pods are those that the DaemonSet made here controls.
+        let set = self.shared.lock().daemons.get(owner).and_then(|set| set.metadata.uid.clone());
+        pods.retain(|pod| daemon::owner(pod).is_some_and(|of| Some(&of.uid) == set.as_ref()));
         if pods.len() == 1 {
             return Ok(pods.remove(0));
         }

@@ -1,11 +1,11 @@
 //! Tokens of the home API for pods below: asked for with the right of the node that the pod is bound to, kept below as
 //! a Secret, renewed at 80 % of their life. While the parent is away the old ones stay; they may still serve.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dunlin_api::names::label;
+use dunlin_api::names::{annotation, label};
 use dunlin_base::backoff::Backoff;
 use dunlin_base::error::chain;
 use dunlin_base::task::Task;
@@ -15,13 +15,16 @@ use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, T
 use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 
 use crate::plan::mirror::{Level, token_secret};
 use crate::plan::references::tokens;
 
 /// Life of a token that asks for none: Kubernetes' default.
 const LIFE: i64 = 3600;
+
+/// How the annotation of a Secret with tokens begins; what the tokens are for follows.
+const MARK: &str = "tokens/";
 
 /// The keepers, by what the tokens are for: a pod, or a DaemonSet.
 pub struct Tokens {
@@ -62,7 +65,7 @@ impl Tokens {
                 self.level.clone(),
                 upper.clone(),
                 namespace.to_owned(),
-                token_secret(owner),
+                owner.to_owned(),
             ),
         );
         all.insert(owner.to_owned(), Kept { pod: uid, namespace: namespace.to_owned(), _task: task });
@@ -73,16 +76,49 @@ impl Tokens {
         let kept = self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(owner);
         if let Some(kept) = kept {
             let api: Api<Secret> = Api::namespaced(self.child.clone(), &kept.namespace);
-            // It may be gone with its namespace; what is left is collected after the next list.
+            // It may be gone with its namespace; what is left is collected.
             let _ = api.delete(&token_secret(owner), &DeleteParams::default()).await;
         }
     }
 }
 
-async fn keep(parent: Client, child: Client, level: Level, upper: Arc<Pod>, namespace: String, name: String) {
+impl Tokens {
+    /// Removes Secrets whose owner is not among `owners`: an earlier process made them. Only for when every pod of the
+    /// parent is known.
+    pub async fn collect(&self, owners: &HashSet<String>) -> Result<(), kube::Error> {
+        let all: Api<Secret> = Api::all(self.child.clone());
+        let ours = ListParams::default().labels(&format!("{}={}", label::MIRROR, self.level.parent));
+        for secret in all.list(&ours).await?.items {
+            let meta = &secret.metadata;
+            let of = meta.annotations.as_ref().and_then(|all| all.get(annotation::MIRROR_OF));
+            let Some(owner) = of.and_then(|of| of.strip_prefix(MARK)) else { continue };
+            let kept = self.all.lock().unwrap_or_else(PoisonError::into_inner).contains_key(owner);
+            if !kept
+                && !owners.contains(owner)
+                && let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name)
+            {
+                let api: Api<Secret> = Api::namespaced(self.child.clone(), namespace);
+                match api.delete(name, &DeleteParams::default()).await {
+                    Err(kube::Error::Api(why)) if why.code == 404 => {}
+                    other => other.map(drop)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn keep(
+    parent: Client,
+    child: Client,
+    level: Level,
+    upper: Arc<Pod>,
+    namespace: String,
+    owner: String,
+) {
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
     loop {
-        let wait = match renew(&parent, &child, &level, &upper, &namespace, &name).await {
+        let wait = match renew(&parent, &child, &level, &upper, &namespace, &owner).await {
             Ok(renew_at) => {
                 backoff.reset();
                 let left = renew_at.duration_since(Timestamp::now());
@@ -108,9 +144,10 @@ async fn renew(
     level: &Level,
     upper: &Pod,
     namespace: &str,
-    name: &str,
+    owner: &str,
 ) -> Result<Timestamp, kube::Error> {
     let meta = &upper.metadata;
+    let name = &token_secret(owner);
     let spec = upper.spec.clone().unwrap_or_default();
     let accounts: Api<ServiceAccount> =
         Api::namespaced(parent.clone(), meta.namespace.as_deref().unwrap_or_default());
@@ -143,8 +180,9 @@ async fn renew(
     }
     let secret = Secret {
         metadata: ObjectMeta {
-            name: Some(name.to_owned()),
+            name: Some(name.clone()),
             labels: Some(BTreeMap::from([(label::MIRROR.into(), level.parent.clone())])),
+            annotations: Some(BTreeMap::from([(annotation::MIRROR_OF.into(), format!("{MARK}{owner}"))])),
             ..ObjectMeta::default()
         },
         data: Some(data),

@@ -40,8 +40,6 @@ const AT_ONCE: usize = 16;
 pub struct Config {
     /// Who mirrors for whom.
     pub level: Level,
-    /// Where the cluster is: a name or `LAT,LON`.
-    pub area: Option<String>,
     /// Version of this program.
     pub version: String,
     /// Changes are collected for this long before the summary is told again.
@@ -57,7 +55,6 @@ impl Config {
     pub fn new(level: Level) -> Self {
         Self {
             level,
-            area: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             settle: Duration::from_secs(2),
             unplaced: Duration::from_secs(30),
@@ -118,7 +115,6 @@ pub struct Uplink;
 /// A running uplink; dropping it ends it and leaves everything below running.
 pub struct UplinkHandle {
     shared: Arc<Shared>,
-    _registration: register::Registered,
     _tasks: Vec<Task>,
 }
 
@@ -127,7 +123,10 @@ impl UplinkHandle {
     pub fn upper_of(&self, pod: &Pod) -> Option<String> {
         let meta = &pod.metadata;
         if let Some(owner) = meta.labels.as_ref().and_then(|all| all.get(label::DAEMON_OF)) {
-            return self.shared.lock().daemon_pod(owner).and_then(|pod| pod.metadata.uid.clone());
+            let state = self.shared.lock();
+            let set = state.daemons.get(owner).and_then(|set| set.metadata.uid.as_ref())?;
+            let controlled = daemon::owner(pod).is_some_and(|of| of.uid == *set);
+            return controlled.then(|| state.daemon_pod(owner)?.metadata.uid.clone()).flatten();
         }
         let ours = meta.labels.as_ref().and_then(|all| all.get(label::MIRROR));
         (ours == Some(&self.shared.config.level.parent)).then(|| below::mirror_of(meta).cloned()).flatten()
@@ -164,17 +163,17 @@ impl Uplink {
             child,
             config,
         });
-        let registration = register::start(&shared);
         let backend: Arc<dyn PodBackend> = Arc::new(Backend(shared.clone()));
         let tasks = vec![
             status_task,
+            register::start(&shared),
             Task::spawn("mirrors", below::pods(shared.clone())),
             Task::spawn("daemons", below::daemons(shared.clone())),
             Task::spawn("uplink", run(shared.clone())),
             dunlin_node::pods::start(parent, &shared.config.level.node, backend),
         ];
         let service = UplinkService::new(shared.clone());
-        (UplinkHandle { shared, _registration: registration, _tasks: tasks }, service)
+        (UplinkHandle { shared, _tasks: tasks }, service)
     }
 }
 

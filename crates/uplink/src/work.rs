@@ -1,6 +1,6 @@
 //! One look at one thing: what the parent wants, what is here, and the step from the one to the other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use dunlin_api::names::{annotation, condition};
@@ -45,9 +45,10 @@ pub async fn look(shared: &Shared, id: &Id) -> Result<(), Error> {
 
 /// Removes copies that no pod names any more.
 async fn collect(shared: &Shared) -> Result<(), Error> {
-    let used = {
+    let (used, owners) = {
         let state = shared.lock();
-        if !state.listed {
+        if !state.listed || !state.daemons_known || !state.mirrors_known {
+            shared.queue.at(Id::Copies, Instant::now() + COLLECT);
             return Ok(());
         }
         // Daemons below outlive the pod above that stands for them until its successor has come.
@@ -60,9 +61,14 @@ async fn collect(shared: &Shared) -> Result<(), Error> {
             let spec = pod.spec.clone().unwrap_or_default();
             references::references(&spec).into_iter().map(move |reference| (namespace.clone(), reference))
         };
-        state.uppers.values().flat_map(named).collect::<BTreeSet<_>>()
+        let used: BTreeSet<_> = state.uppers.values().flat_map(named).collect();
+        let daemons =
+            state.uppers.values().filter_map(|pod| daemon::owner(pod)).map(|owner| owner.uid.clone());
+        let owners: HashSet<String> = state.uppers.keys().cloned().chain(daemons).collect();
+        (used, owners)
     };
-    shared.copies.collect(&used).await.map_err(Error::Child)
+    shared.copies.collect(&used).await.map_err(Error::Child)?;
+    shared.tokens.collect(&owners).await.map_err(Error::Child)
 }
 
 /// Nothing of what `owner` stood for is left here.
@@ -112,7 +118,10 @@ async fn pod(shared: &Shared, uid: &str) -> Result<(), Error> {
     if refused || phase(&upper) == "Failed" && reason(&upper) == dunlin_api::names::reason::CLUSTER_REFUSED {
         return match mirror {
             Some(mirror) => end(shared, &mirror, None).await,
-            None => Ok(()),
+            None => {
+                release(shared, uid).await;
+                Ok(())
+            }
         };
     }
     match mirror {
@@ -132,8 +141,12 @@ async fn pod(shared: &Shared, uid: &str) -> Result<(), Error> {
                 shared.queue.at(Id::Pod(uid.to_owned()), Instant::now() + left);
             }
             let namespace = mirror.metadata.namespace.clone().unwrap_or_default();
-            let _names = needs(shared, uid, uid, &upper, &namespace).await?;
+            // What has become of the pod is told in any case, whether its copies are up to date or not.
             report(shared, &upper, &mirror);
+            if matches!(phase(&upper), "Succeeded" | "Failed") {
+                return Ok(());
+            }
+            let _names = needs(shared, uid, uid, &upper, &namespace).await?;
             Ok(())
         }
         // It was here and ended without our doing: it has lost its place.
@@ -174,17 +187,13 @@ async fn create(shared: &Shared, upper: &Arc<Pod>) -> Result<(), Error> {
             refuse(shared, upper, why.message.clone());
             Ok(())
         }
-        Err(kube::Error::Api(why)) if why.code == 404 || why.code == 403 => {
-            shared.namespaces.forget(upper.metadata.namespace.as_deref().unwrap_or_default());
-            Err(Error::Child(kube::Error::Api(why)))
-        }
         Err(error) => Err(Error::Child(error)),
     }
 }
 
 /// A namespace that was just made has no service account yet, and one that ends takes nothing.
 fn is_unsettled(message: &str) -> bool {
-    message.contains("serviceaccount") || message.contains("being terminated")
+    message.contains("error looking up service account") || message.contains("is being terminated")
 }
 
 /// The name is taken below: by a predecessor, which has to end first, or by something of the child's own.
@@ -265,9 +274,11 @@ fn refuse(shared: &Shared, upper: &Pod, message: String) {
         message,
         "a pod of the parent has no place here"
     );
-    shared.lock().refused.insert(reference.uid.clone());
+    let new = shared.lock().refused.insert(reference.uid.clone());
     shared.status.set(&reference, &status::refused(upper, message));
-    shared.queue.push(Id::Pod(reference.uid));
+    if new {
+        shared.queue.push(Id::Pod(reference.uid));
+    }
 }
 
 /// Ends a mirror, with its own grace or a shorter one.
@@ -401,10 +412,11 @@ async fn remove_daemons(shared: &Shared, below: &DaemonSet) -> Result<(), Error>
     }
     let api: Api<DaemonSet> =
         Api::namespaced(shared.child.clone(), meta.namespace.as_deref().unwrap_or_default());
-    let params = DeleteParams::foreground();
+    let preconditions = Preconditions { uid: meta.uid.clone(), resource_version: None };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::foreground() };
     match api.delete(meta.name.as_deref().unwrap_or_default(), &params).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(why)) if why.code == 404 => Ok(()),
+        Err(kube::Error::Api(why)) if matches!(why.code, 404 | 409) => Ok(()),
         Err(error) => Err(Error::Child(error)),
     }
 }

@@ -40,9 +40,9 @@ pub fn start(
     let Parent { member, area, times } = parent;
     let membership = member.membership();
     let (host, port) = join::endpoint(&membership.server)?;
-    let level = Level { parent: name_of(&membership.ca_pem)?, node: membership.node_name.clone() };
+    let level = Level { parent: name_of(&membership.ca_pem)?, node: membership.node_name.clone(), area };
     let client = member.client()?;
-    let config = Config { area, ..Config::new(level) };
+    let config = Config::new(level);
     let (handle, service) = Uplink::start(config, client, child, scheduler, through(dialer));
     let handle = Arc::new(handle);
 

@@ -42,14 +42,14 @@ pub(super) fn too_large(pod: &Pod, child: &Cluster) -> Vec<String> {
         .status
         .pools
         .iter()
-        .filter(|pool| pool.runtime_class == pod.spec.runtime_class_name)
+        // Pools are told for the default class only as yet; whether a machine has another, the child knows.
         .filter(|pool| arch.is_none_or(|wanted| pool.architecture == *wanted))
         .collect();
     if child.status.pools.is_empty() {
         return vec!["cluster(s) without a ready machine".to_owned()];
     }
     if pools.is_empty() {
-        return vec!["cluster(s) without a machine of the pod's architecture and runtime class".to_owned()];
+        return vec!["cluster(s) without a ready machine of the pod's architecture".to_owned()];
     }
     let wanted = pod.spec.requests.iter().filter(|(_, amount)| *amount > 0);
     let lacking = wanted.filter(|(name, amount)| pools.iter().all(|pool| pool.largest.get(name) < *amount));

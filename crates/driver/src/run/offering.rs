@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use dunlin_api::names::annotation;
-use dunlin_api::offer::Answer;
+use dunlin_api::offer::{self, Answer};
 use dunlin_control::model::{Key, Pod};
 use dunlin_control::scheduler::{self, Policy, WhyNot};
 use dunlin_control::summary::summarise;
@@ -19,8 +19,12 @@ use crate::offers::{self, Answered, Asked, Question, Then};
 impl Loop {
     /// Puts the questions that have been gathered, one for each cluster.
     pub(super) fn put_offers(&mut self) {
-        for (node, asked) in std::mem::take(&mut self.offers) {
-            self.asking_children.spawn(offers::ask(self.client.clone(), node, asked));
+        for (node, mut asked) in std::mem::take(&mut self.offers) {
+            while !asked.is_empty() {
+                let rest = asked.split_off(asked.len().min(offer::MOST));
+                self.asking_children.spawn(offers::ask(self.client.clone(), node.clone(), asked));
+                asked = rest;
+            }
         }
     }
 
@@ -76,6 +80,10 @@ impl Loop {
             }
         }
         for (question, at, pod, raw) in again {
+            if !self.kept.contains_key(&home_uid(&pod)) {
+                question.answer(at, Answer::Refused { reason: "the time of the offer is over".into() });
+                continue;
+            }
             self.keep(&question, at, pod, raw);
         }
     }

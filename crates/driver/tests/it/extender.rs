@@ -137,8 +137,9 @@ async fn what_it_does_wrong_is_told_and_nobody_decides_in_its_place() {
         let extender = Extender::start(answer).await;
         let cluster = cluster_with(&extender).await;
         cluster.create(PODS, pod("p", "1")).await;
-        let text = waits(&cluster, "p", |_| true).await;
-        assert!(text.starts_with("the external scheduler failed: ") && text.contains(word), "{text}");
+        // Before the node has told what it has, the pod waits for that.
+        let text = waits(&cluster, "p", |text| text.starts_with("the external scheduler failed: ")).await;
+        assert!(text.contains(word), "{text}");
         let pod = cluster.get(&format!("{PODS}/p")).await.expect("it is there");
         assert!(pod["spec"]["nodeName"].is_null());
     }

@@ -122,7 +122,21 @@ fn a_pod_of_the_root_runs_two_levels_down_with_all_that_belongs_to_it() -> Resul
         let left = server.kubectl().run(&["get", "pods", "-A", "-l", "dunlin.io/mirror", "-o", "name"])?;
         ensure!(left.trim().is_empty(), "{left}");
     }
-    Ok(())
+    wait::until("what came along being gone", PATIENCE, || {
+        for server in [&tree.region, &tree.site] {
+            let left = server.kubectl().run(&[
+                "get",
+                "configmaps,secrets",
+                "-A",
+                "-l",
+                "dunlin.io/mirror",
+                "-o",
+                "name",
+            ])?;
+            ensure!(left.trim().is_empty(), "{left}");
+        }
+        Ok(())
+    })
 }
 
 fn state(server: &Dunlin) -> String {
@@ -156,6 +170,21 @@ fn a_child_refuses_what_it_has_no_machine_for_and_the_next_is_asked() -> Result<
     let waiting = pod_when(&kubectl, "nowhere", |pod| condition(pod, "PodScheduled")["status"] == "False")?;
     let message = condition(&waiting, "PodScheduled")["message"].as_str().unwrap_or_default().to_owned();
     ensure!(message.contains("0/3 nodes are available"), "{message}");
+
+    // The sums of a child do not show its machines' ports: it is asked, refuses, and its own words come up.
+    let port = |name: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  terminationGracePeriodSeconds: 1\n  nodeSelector: {{dunlin.io/cluster: one}}\n  containers: [{{name: main, image: busybox:test, command: [sleep, \"1000\"], ports: [{{containerPort: 80, hostPort: 18080}}]}}]"
+        )
+    };
+    kubectl.apply(&port("first"))?;
+    pod_when(&kubectl, "first", running)?;
+    kubectl.apply(&port("second"))?;
+    pod_when(&kubectl, "second", |pod| {
+        let message = condition(pod, "PodScheduled")["message"].as_str().unwrap_or_default();
+        message.contains("cluster one refused") && message.contains("didn't have free ports")
+    })?;
+    kubectl.run(&["delete", "pod", "first", "second", "--timeout=30s"])?;
 
     // The machine of the first child is cordoned behind the parent's back: it refuses, and the second takes the pod.
     kubectl.run(&["cordon", "root-machine"])?;

@@ -48,6 +48,8 @@ pub async fn deaf_to_signals(bench: &mut Bench<'_>) {
     let sandbox = bench.sandbox().await;
     let script = "trap '' TERM INT HUP QUIT USR1; (trap '' TERM; while :; do sleep 1; done) & while :; do sleep 1; done";
     let id = bench.start(&sandbox, bench.script("app-0", script)).await;
+    // Both shells sleep once they are deaf.
+    until("the traps", async || bench.runtime().stats(&sandbox, &id).await.is_ok_and(|s| s.pids >= 4)).await;
     for signal in [15, 2, 1, 3, 10] {
         bench.runtime().signal(&sandbox, &id, signal).await.unwrap();
     }

@@ -33,6 +33,7 @@ pub fn daemon(
     }
     labels.extend(selector.clone());
     let mut annotations = mirror::home(level, &upper.metadata);
+    mirror::pin(&upper.spec.clone().unwrap_or_default(), &mut annotations);
     annotations.remove(annotation::HOME_UID);
     annotations.remove(annotation::MIRROR_OF);
     let spec = mirror::spec(level, upper.spec.clone().unwrap_or_default(), &token_secret(&owner.uid), names);
@@ -68,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_successor_gives_the_same_template() {
-        let level = Level { parent: "root".into(), node: "site".into() };
+        let level = Level { parent: "root".into(), node: "site".into(), area: None };
         let made = |name: &str, uid: &str| {
             let pod: Pod = serde_json::from_value(json!({
                 "metadata": {"name": name, "namespace": "n", "uid": uid,

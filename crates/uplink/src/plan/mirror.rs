@@ -22,14 +22,16 @@ pub struct Level {
     pub parent: String,
     /// The node that stands for this cluster there.
     pub node: String,
+    /// The area that this cluster is in; a machine of it need not say so itself.
+    pub area: Option<String>,
 }
 
 /// How what a pod names is called below.
 pub type Names<'a> = &'a dyn Fn(Kind, &str) -> String;
 
-/// Short and stable: the first eight hexadecimal digits of a hash.
+/// Short and stable: the first sixteen hexadecimal digits of a hash.
 pub fn short(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The Secret that holds a pod's tokens below.
@@ -59,6 +61,8 @@ pub fn mirror(level: &Level, upper: &Pod, namespace: &str, names: Names<'_>) -> 
     let spec = upper.spec.clone().unwrap_or_default();
     pin(&spec, &mut annotations);
     let mut labels = meta.labels.clone().unwrap_or_default();
+    // Only what this uplink makes may say that it stands for a DaemonSet.
+    labels.remove(label::DAEMON_OF);
     labels.insert(label::MIRROR.into(), level.parent.clone());
     let token = token_secret(meta.uid.as_deref().unwrap_or_default());
     Pod {
@@ -92,6 +96,7 @@ pub fn spec(level: &Level, mut spec: PodSpec, token: &str, names: Names<'_>) -> 
         let own = |key: &str, value: &str| {
             matches!(key, label::CLUSTER | label::VIRTUAL_NODE)
                 || (key == label::HOSTNAME && value == level.node)
+                || (key == label::AREA && Some(value) == level.area.as_deref())
         };
         selector.retain(|key, value| !own(key, value));
     }
@@ -109,7 +114,7 @@ pub fn spec(level: &Level, mut spec: PodSpec, token: &str, names: Names<'_>) -> 
 }
 
 /// A machine is named by its path below the cluster; the step down to this cluster has been made.
-fn pin(spec: &PodSpec, annotations: &mut BTreeMap<String, String>) {
+pub(super) fn pin(spec: &PodSpec, annotations: &mut BTreeMap<String, String>) {
     if spec.node_selector.as_ref().is_some_and(|all| all.contains_key(label::CLUSTER)) {
         return;
     }
@@ -158,18 +163,19 @@ fn drop_upper(level: &Level, term: &mut NodeSelectorTerm) {
         expressions.retain(|e| {
             !(e.key == label::CLUSTER
                 || e.key == label::VIRTUAL_NODE
-                || names_node(level, e, label::HOSTNAME))
+                || names(e, label::HOSTNAME, &level.node)
+                || level.area.as_ref().is_some_and(|area| names(e, label::AREA, area)))
         });
     }
     if let Some(fields) = &mut term.match_fields {
-        fields.retain(|e| !names_node(level, e, "metadata.name"));
+        fields.retain(|e| !names(e, "metadata.name", &level.node));
     }
 }
 
-fn names_node(level: &Level, requirement: &NodeSelectorRequirement, key: &str) -> bool {
+fn names(requirement: &NodeSelectorRequirement, key: &str, value: &String) -> bool {
     requirement.key == key
         && requirement.operator == "In"
-        && requirement.values.as_ref().is_some_and(|values| values.contains(&level.node))
+        && requirement.values.as_ref().is_some_and(|values| values.contains(value))
 }
 
 fn is_empty(term: &NodeSelectorTerm) -> bool {
@@ -197,7 +203,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn made(upper: Value) -> Value {
-        let level = Level { parent: "root".into(), node: "site".into() };
+        let level = Level { parent: "root".into(), node: "site".into(), area: Some("harbour".into()) };
         let upper: Pod = serde_json::from_value(upper).expect("a pod");
         let names = |kind: Kind, name: &str| super::super::place::name(kind, name);
         serde_json::to_value(mirror(&level, &upper, "shop--root", &names)).expect("json")
@@ -210,7 +216,7 @@ mod tests {
                 "finalizers": ["x/y"], "generateName": "web-",
                 "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "r", "controller": true}]},
             "spec": {"nodeName": "site", "serviceAccountName": "robot", "priorityClassName": "high", "priority": 7,
-                "nodeSelector": {"dunlin.io/cluster": "site", "disk": "ssd"},
+                "nodeSelector": {"dunlin.io/cluster": "site", "dunlin.io/area": "harbour", "disk": "ssd"},
                 "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
                     {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["site"]}],
                      "matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}]}}},

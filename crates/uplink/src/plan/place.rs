@@ -34,9 +34,9 @@ pub fn name(kind: Kind, name: &str) -> String {
 
 /// The name below of something whose plain name the child has given to something of its own.
 pub fn renamed(name: &str, uid: &str) -> String {
-    // Object names may have 253 characters.
-    let room = 253 - 9;
-    format!("{}-{}", &name[..name.len().min(room)], short(uid))
+    // Kept as short as a namespace's name has to be.
+    let room = LONGEST - 17;
+    format!("{}-{}", name[..name.len().min(room)].trim_end_matches(['-', '.']), short(uid))
 }
 
 #[cfg(test)]

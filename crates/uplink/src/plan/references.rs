@@ -14,6 +14,16 @@ pub enum Kind {
     Secret,
 }
 
+impl Kind {
+    /// Its plural name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "configmaps",
+            Self::Secret => "secrets",
+        }
+    }
+}
+
 /// Something that a pod names.
 pub type Reference = (Kind, String);
 

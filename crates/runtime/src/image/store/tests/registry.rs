@@ -248,7 +248,8 @@ async fn a_pull_that_was_cut_goes_on_where_it_stopped() {
     let image = store.ensure(&name, PullPolicy::IfNotPresent, None).await.expect("pull");
     let second = relay.carried();
     assert_eq!(std::fs::read(image.layers[0].join("big")).expect("big"), noise(LAYER, 7));
-    let overhead = 64 << 10;
+    // What was on its way when the link went is carried twice.
+    let overhead = 256 << 10;
     assert!(first + second < LAYER as u64 + 2 * overhead, "{first} and {second} bytes for {LAYER}");
 
     // Cut again and again within one pull: it is not even noticed.
