@@ -364,7 +364,7 @@ async fn bring_up(
 fn detour(pods: &Arc<Pods>) -> Option<dunlin_net::relay::Detour> {
     let home = pods.shared.config.home.clone()?;
     let pods = pods.clone();
-    Some(Arc::new(move |address| pods.from_above(&address.to_string()).map(|uid| home(uid))))
+    Some(Arc::new(move |address| pods.homed_above(&address.to_string()).map(|uid| home(uid))))
 }
 
 /// Eight hexadecimal digits of a node's uid.
@@ -424,7 +424,7 @@ impl Pods {
     }
 
     /// The uid of the pod with this address, if its home is above this node's server.
-    fn from_above(&self, address: &str) -> Option<String> {
+    fn homed_above(&self, address: &str) -> Option<String> {
         let workers = lock(&self.workers);
         workers.iter().find_map(|(uid, worker)| {
             let view = worker.view.borrow();
