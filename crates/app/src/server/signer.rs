@@ -1,7 +1,7 @@
 //! How a machine gets its certificate: its signing request is approved if a join token or the node itself made it.
 //!
 //! Only the client signer of nodes is served, and the subject must be a node's: nobody gets another name this way. Who gets
-//! what is decided in [`super::certificates::rules`]; the record is durable before the certificate leaves.
+//! what is decided in `certificates::rules`; the record is durable before the certificate leaves.
 
 use std::sync::Arc;
 use std::time::Duration;
