@@ -101,7 +101,6 @@ impl Bench {
         for n in 0..10 {
             self.post(&format!("sleeper-{n}"))?;
         }
-        let begun = Instant::now();
         self.all_running(&kubectl, 10)?;
         std::thread::sleep(Duration::from_secs(5));
         let shims = shims(agent)?;
@@ -116,7 +115,6 @@ impl Bench {
             "1 MiB",
         );
         self.row("server with 10 pods (PSS)", &mib(pss(server)?), "-");
-        let _ = begun;
         kubectl.run(&["delete", "pods", "--all", "--grace-period=0", "--force", "--timeout=60s"])?;
         self.no_pods(&kubectl)?;
 
