@@ -373,8 +373,7 @@ impl Loop {
                 tracing::debug!(controller = name, key = %id.1, waiting = ?report.waiting, "waiting");
             }
             if let Some(again_at) = again_at {
-                let pause = u64::try_from(again_at - at).unwrap_or(0).max(1) * 1000;
-                self.work.at(id.clone(), now + pause);
+                self.work.at(id.clone(), now + pause(again_at - at));
             }
             if actions.is_empty() {
                 // What changed while planning cannot be: planning does not wait.
@@ -458,6 +457,11 @@ fn report(who: &str, key: &Key, outcome: &Outcome) {
 /// Seconds since the epoch.
 fn seconds() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Milliseconds to wait for a moment so many seconds ahead; one second at least.
+fn pause(seconds: i64) -> u64 {
+    u64::try_from(seconds).unwrap_or(0).max(1) * 1000
 }
 
 /// Different each time; nothing secret depends on it.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use dunlin_api::names::{annotation, label};
+use dunlin_api::names::annotation;
 use dunlin_base::error::chain;
 use futures_util::StreamExt;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::Api;
+use kube::api::{Api, DeleteParams, Preconditions};
 use kube::runtime::{WatchStreamExt, watcher};
 
 use crate::queue::Id;
@@ -17,6 +17,20 @@ use crate::uplink::{Shared, State};
 /// The uid above that an object below is a mirror of.
 pub fn mirror_of(meta: &ObjectMeta) -> Option<&String> {
     meta.annotations.as_ref()?.get(annotation::MIRROR_OF)
+}
+
+/// Deletes this very object, and no successor of its name.
+pub fn only(meta: &ObjectMeta) -> DeleteParams {
+    let preconditions = Preconditions { uid: meta.uid.clone(), resource_version: None };
+    DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }
+}
+
+/// What is gone, or has a successor, needs no deletion.
+pub fn gone<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {
+    match result {
+        Err(kube::Error::Api(why)) if matches!(why.code, 404 | 409) => Ok(()),
+        other => other.map(drop),
+    }
 }
 
 /// Follows mirrors.
@@ -41,8 +55,7 @@ where
         + 'static,
 {
     let api: Api<K> = Api::all(shared.child.clone());
-    let ours =
-        watcher::Config::default().labels(&format!("{}={}", label::MIRROR, shared.config.level.parent));
+    let ours = watcher::Config::default().labels(&shared.config.level.selector());
     let mut events = std::pin::pin!(watcher(api, ours).default_backoff());
     let mut listed = std::collections::HashMap::new();
     while let Some(event) = events.next().await {

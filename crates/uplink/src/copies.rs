@@ -13,13 +13,14 @@ use dunlin_base::task::Task;
 use dunlin_node::follow::{Seen, follow};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions};
+use kube::api::{Api, ListParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use crate::below::{gone, only};
 use crate::plan::mirror::Level;
 use crate::plan::place;
 use crate::plan::references::{Kind, Reference};
@@ -135,12 +136,8 @@ impl Copies {
         for copy in all.values_mut() {
             copy.users.remove(user);
         }
-        let unused: Vec<Key> =
-            all.iter().filter(|(_, copy)| copy.users.is_empty()).map(|(key, _)| key.clone()).collect();
-        for key in unused {
-            // Its task ends here, so that it cannot write the copy again.
-            all.remove(&key);
-        }
+        // Their tasks end here, so that they cannot write the copies again.
+        all.retain(|_, copy| !copy.users.is_empty());
     }
 
     /// Removes copies below that are not among `used`. Only for when every pod of the parent is known.
@@ -153,7 +150,7 @@ impl Copies {
 
     async fn collect_kind<K: Travels>(&self, used: &HashSet<String>) -> Result<(), kube::Error> {
         let all: Api<K> = Api::all(self.child.clone());
-        let ours = ListParams::default().labels(&format!("{}={}", label::MIRROR, self.level.parent));
+        let ours = ListParams::default().labels(&self.level.selector());
         for object in all.list(&ours).await?.items {
             let meta = object.meta();
             let of = meta.annotations.as_ref().and_then(|all| all.get(annotation::MIRROR_OF));
@@ -191,20 +188,6 @@ impl Copies {
 /// What a copy's annotation says it is a copy of.
 fn mark(kind: Kind, above: &str, name: &str) -> String {
     format!("{}/{above}/{name}", kind.word())
-}
-
-/// Deletes this very object, and no successor of its name.
-fn only(meta: &ObjectMeta) -> DeleteParams {
-    let preconditions = Preconditions { uid: meta.uid.clone(), resource_version: None };
-    DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }
-}
-
-/// What is gone, or has a successor, needs no deletion.
-fn gone<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {
-    match result {
-        Err(kube::Error::Api(why)) if matches!(why.code, 404 | 409) => Ok(()),
-        other => other.map(drop),
-    }
 }
 
 struct Keeper {

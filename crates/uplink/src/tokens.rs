@@ -17,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 
+use crate::below::{gone, only};
 use crate::plan::mirror::{Level, token_secret};
 use crate::plan::references::tokens;
 
@@ -87,7 +88,7 @@ impl Tokens {
     /// parent is known.
     pub async fn collect(&self, owners: &HashSet<String>) -> Result<(), kube::Error> {
         let all: Api<Secret> = Api::all(self.child.clone());
-        let ours = ListParams::default().labels(&format!("{}={}", label::MIRROR, self.level.parent));
+        let ours = ListParams::default().labels(&self.level.selector());
         for secret in all.list(&ours).await?.items {
             let meta = &secret.metadata;
             let of = meta.annotations.as_ref().and_then(|all| all.get(annotation::MIRROR_OF));
@@ -98,10 +99,7 @@ impl Tokens {
                 && let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name)
             {
                 let api: Api<Secret> = Api::namespaced(self.child.clone(), namespace);
-                match api.delete(name, &DeleteParams::default()).await {
-                    Err(kube::Error::Api(why)) if why.code == 404 => {}
-                    other => other.map(drop)?,
-                }
+                gone(api.delete(name, &only(meta)).await)?;
             }
         }
         Ok(())

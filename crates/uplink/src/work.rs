@@ -8,10 +8,10 @@ use dunlin_node::PodRef;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use tokio::time::Instant;
 
-use crate::below::mirror_of;
+use crate::below::{gone, mirror_of, only};
 use crate::copies::NotYet;
 use crate::plan::references::{self, Kind};
 use crate::plan::{daemon, mirror, place, status};
@@ -146,7 +146,7 @@ async fn pod(shared: &Shared, uid: &str) -> Result<(), Error> {
             if matches!(phase(&upper), "Succeeded" | "Failed") {
                 return Ok(());
             }
-            let _names = needs(shared, uid, uid, &upper, &namespace).await?;
+            let _names = needs(shared, uid, &upper, &namespace).await?;
             Ok(())
         }
         // It was here and ended without our doing: it has lost its place.
@@ -167,9 +167,8 @@ async fn create(shared: &Shared, upper: &Arc<Pod>) -> Result<(), Error> {
         return Ok(());
     }
     let namespace = namespace(shared, upper).await?;
-    let names = needs(shared, &uid, &uid, upper, &namespace).await?;
-    let named = |kind: Kind, name: &str| names(kind, name);
-    let object = mirror::mirror(&shared.config.level, upper, &namespace, &named);
+    let names = needs(shared, &uid, upper, &namespace).await?;
+    let object = mirror::mirror(&shared.config.level, upper, &namespace, &names);
     let api: Api<Pod> = Api::namespaced(shared.child.clone(), &namespace);
     match api
         .create(&PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() }, &object)
@@ -225,10 +224,10 @@ async fn taken(shared: &Shared, upper: &Arc<Pod>, api: &Api<Pod>, mut object: Po
     Ok(())
 }
 
-/// Sees to what the pod names and to its tokens; gives the names below.
+/// Sees to what the pod names and to its tokens, for `owner`: the pod, or the DaemonSet it stands for. Gives the names
+/// below.
 async fn needs(
     shared: &Shared,
-    user: &str,
     owner: &str,
     upper: &Arc<Pod>,
     namespace: &str,
@@ -237,7 +236,7 @@ async fn needs(
     shared.tokens.ensure(owner, upper, namespace);
     let wanted: BTreeSet<_> = references::references(&spec);
     let above = upper.metadata.namespace.as_deref().unwrap_or_default();
-    let names = shared.copies.ensure(user, above, namespace, &wanted).await?;
+    let names = shared.copies.ensure(owner, above, namespace, &wanted).await?;
     Ok(move |kind: Kind, name: &str| {
         names.get(&(kind, name.to_owned())).cloned().unwrap_or_else(|| place::name(kind, name))
     })
@@ -289,16 +288,9 @@ async fn end(shared: &Shared, mirror: &Pod, grace: Option<i64>) -> Result<(), Er
         return Ok(());
     }
     let api: Api<Pod> = Api::namespaced(shared.child.clone(), meta.namespace.as_deref().unwrap_or_default());
-    let params = DeleteParams {
-        grace_period_seconds: grace.and_then(|g| u32::try_from(g).ok()),
-        preconditions: Some(Preconditions { uid: meta.uid.clone(), resource_version: None }),
-        ..DeleteParams::default()
-    };
-    match api.delete(meta.name.as_deref().unwrap_or_default(), &params).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(why)) if matches!(why.code, 404 | 409) => Ok(()),
-        Err(error) => Err(Error::Child(error)),
-    }
+    let params =
+        DeleteParams { grace_period_seconds: grace.and_then(|g| u32::try_from(g).ok()), ..only(meta) };
+    gone(api.delete(meta.name.as_deref().unwrap_or_default(), &params).await).map_err(Error::Child)
 }
 
 async fn daemons(shared: &Shared, owner: &str) -> Result<(), Error> {
@@ -384,9 +376,8 @@ async fn keep_daemons(
         Some(below) => below.metadata.namespace.clone().unwrap_or_default(),
         None => namespace(shared, upper).await?,
     };
-    let names = needs(shared, owner, owner, upper, &namespace).await?;
-    let named = |kind: Kind, name: &str| names(kind, name);
-    let mut object = daemon::daemon(&shared.config.level, upper, reference, &namespace, &named);
+    let names = needs(shared, owner, upper, &namespace).await?;
+    let mut object = daemon::daemon(&shared.config.level, upper, reference, &namespace, &names);
     if let Some(below) = &below {
         object.metadata.name.clone_from(&below.metadata.name);
     }
@@ -412,13 +403,8 @@ async fn remove_daemons(shared: &Shared, below: &DaemonSet) -> Result<(), Error>
     }
     let api: Api<DaemonSet> =
         Api::namespaced(shared.child.clone(), meta.namespace.as_deref().unwrap_or_default());
-    let preconditions = Preconditions { uid: meta.uid.clone(), resource_version: None };
-    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::foreground() };
-    match api.delete(meta.name.as_deref().unwrap_or_default(), &params).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(why)) if matches!(why.code, 404 | 409) => Ok(()),
-        Err(error) => Err(Error::Child(error)),
-    }
+    let params = DeleteParams { preconditions: only(meta).preconditions, ..DeleteParams::foreground() };
+    gone(api.delete(meta.name.as_deref().unwrap_or_default(), &params).await).map_err(Error::Child)
 }
 
 fn phase(pod: &Pod) -> &str {

@@ -11,7 +11,7 @@ use dunlin_control::scheduler::{self, Policy, WhyNot};
 use dunlin_control::summary::summarise;
 use serde_json::Value;
 
-use super::{Loop, Purpose, seconds, seed};
+use super::{Loop, Purpose, pause, seconds, seed};
 use crate::execute::Absent;
 use crate::handle::Request;
 use crate::offers::{self, Answered, Asked, Question, Then};
@@ -34,7 +34,7 @@ impl Loop {
         self.offers.entry(node.clone()).or_default().push(asked);
     }
 
-    fn write_binding(&mut self, key: Key, pod: &Arc<Pod>, node: &Arc<str>, at: i64) {
+    pub(super) fn write_binding(&mut self, key: Key, pod: &Arc<Pod>, node: &Arc<str>, at: i64) {
         let purpose = Purpose::Bind { pod: key, uid: pod.metadata.uid.clone() };
         self.write(self.bindings.clone(), purpose, scheduler::bind(pod, node), Absent::new(), at);
     }
@@ -58,7 +58,7 @@ impl Loop {
                 tracing::debug!(node = %node, pod = %asked.pod.metadata.name, reason, "a child cluster refused a pod");
                 self.cluster.snapshot.forget(&uid);
                 let until = self.cluster.snapshot.refuse(&asked.pod, &node, reason, seconds());
-                let wake = now + u64::try_from(until - seconds()).unwrap_or(0).max(1) * 1000;
+                let wake = now + pause(until - seconds());
                 self.forgive_at = Some(self.forgive_at.map_or(wake, |at| at.min(wake)));
             }
             match (asked.then, answer) {
@@ -154,11 +154,8 @@ impl Loop {
         }
         let forgive = self.forgive_at.is_some_and(|at| at <= now);
         if forgive {
-            self.forgive_at = self
-                .cluster
-                .snapshot
-                .forgive(seconds())
-                .map(|until| now + u64::try_from(until - seconds()).unwrap_or(0).max(1) * 1000);
+            self.forgive_at =
+                self.cluster.snapshot.forgive(seconds()).map(|until| now + pause(until - seconds()));
         }
         if forgive || !over.is_empty() {
             self.cluster.pending.wake();

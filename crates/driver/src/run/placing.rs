@@ -34,13 +34,11 @@ pub(super) struct Asking {
 impl Loop {
     pub(super) fn bind(&mut self, key: Key, pod: &Arc<Pod>, node: &Arc<str>, at: i64) {
         self.cluster.snapshot.assume(pod, node);
-        let uid = pod.metadata.uid.clone();
         self.bindings_under_way += 1;
         if self.cluster.snapshot.is_child(node) {
             return self.offer(key, pod, node);
         }
-        let purpose = Purpose::Bind { pod: key, uid };
-        self.write(self.bindings.clone(), purpose, scheduler::bind(pod, node), Absent::new(), at);
+        self.write_binding(key, pod, node, at);
     }
 
     /// Tells why the pod waits; it is tried again when the cluster changes.

@@ -26,6 +26,13 @@ pub struct Level {
     pub area: Option<String>,
 }
 
+impl Level {
+    /// Selects what is made for the parent.
+    pub fn selector(&self) -> String {
+        format!("{}={}", label::MIRROR, self.parent)
+    }
+}
+
 /// How what a pod names is called below.
 pub type Names<'a> = &'a dyn Fn(Kind, &str) -> String;
 
