@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::policies::waits;
 use crate::scheduling::{PODS, bound};
-use crate::support::{Cluster, pod};
+use crate::support::{Cluster, pod, until};
 
 /// An HTTP server that answers each path as `answer` says, and remembers what it was asked.
 struct Extender {
@@ -74,6 +74,14 @@ async fn cluster_with(extender: &Extender) -> Cluster {
     for name in ["n1", "n2", "n3"] {
         cluster.node(name, "4").await;
     }
+    // One more that takes no pods: when the driver has given it a range, it has seen all that was told of the others.
+    let last = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "last"}, "spec": {"unschedulable": true}});
+    cluster.create("/api/v1/nodes", last).await;
+    until("the driver knowing the nodes", || async {
+        let node = cluster.get("/api/v1/nodes/last").await?;
+        node["spec"]["podCIDR"].as_str().map(drop)
+    })
+    .await;
     cluster
 }
 
