@@ -232,6 +232,9 @@ async fn start_shim(program: &Path, directory: &Path) -> Result<(), String> {
     let mut command = tokio::process::Command::new(program);
     command.arg(directory).env_clear().current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    // A caller that gives up takes it along: one that enters the directory only when the next try has made it anew would
+    // put its socket in the place of that one's shim.
+    command.kill_on_drop(true);
     let child = command.spawn().map_err(|e| format!("starting {}: {e}", program.display()))?;
     let output = tokio::time::timeout(SETUP, child.wait_with_output());
     let output = match output.await {
