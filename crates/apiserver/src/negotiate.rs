@@ -53,16 +53,21 @@ impl<'a> Media<'a> {
     }
 }
 
-/// The values of `Accept`, in the client's order.
-pub fn accepts(headers: &HeaderMap) -> Vec<&str> {
+/// Every word of a header that is a list, in the client's order.
+pub fn words(headers: &HeaderMap, name: impl http::header::AsHeaderName) -> Vec<&str> {
     headers
-        .get_all(http::header::ACCEPT)
+        .get_all(name)
         .iter()
         .filter_map(|v| v.to_str().ok())
         .flat_map(|v| v.split(','))
         .map(str::trim)
         .filter(|v| !v.is_empty())
         .collect()
+}
+
+/// The values of `Accept`, in the client's order.
+pub fn accepts(headers: &HeaderMap) -> Vec<&str> {
+    words(headers, http::header::ACCEPT)
 }
 
 /// The first form that the client accepts and we write.

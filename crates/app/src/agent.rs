@@ -10,10 +10,8 @@ use dunlin_runtime::Runtime;
 use dunlin_runtime::image::ImageStore;
 use dunlin_runtime_oci::OciRuntime;
 use dunlin_tunnel::dial;
-use http_body_util::BodyExt;
 
 use crate::error::{Doing, Error};
-use crate::home::Up;
 use crate::join::member::Member;
 use crate::join::{self, Joining};
 use crate::layout::{self, Layout};
@@ -48,10 +46,11 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
     let joining = Joining { file: &file, server: &server, node_name: &node_name, cluster: false };
     let member = Member::open(&joining, options.token.as_deref()).await?;
     let client = member.client()?;
-    let up = Up { host: host.clone(), port, tls: Arc::new(member.tls(&[dunlin_apiserver::HOME_ALPN])?) };
+    let above =
+        dial::Target { host: host.clone(), port, tls: Arc::new(member.tls(&[dunlin_apiserver::HOME_ALPN])?) };
     let home: dunlin_agent::HomeDial = Arc::new(move |uid| {
-        let up = up.clone();
-        Box::pin(async move { up.dial(uid).await })
+        let above = above.clone();
+        Box::pin(async move { crate::home::dial(&above, uid).await })
     });
     let settings = Settings {
         node_name,
@@ -63,13 +62,6 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
     let (_handle, service) = start(&layout, settings, client, format!("{host}:{port}")).await?;
 
     let target = dial::Target { host, port, tls: Arc::new(member.tls(&[dunlin_tunnel::ALPN])?) };
-    let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
-        let service = service.clone();
-        async move {
-            let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-            Ok::<_, std::convert::Infallible>(service.handle(request).await)
-        }
-    });
     let _tunnel = Task::spawn("tunnel", dial::run_with(target, service, dial_options(&options.times)));
     let _rotation = Task::spawn("certificate", async move { member.rotate().await });
     crate::shutdown::requested().await

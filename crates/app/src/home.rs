@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use dunlin_base::error::chain;
 use dunlin_net::relay::{Connecting, Stream};
+use dunlin_tunnel::dial::{Options, Target};
 use dunlin_uplink::UplinkHandle;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
-use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 /// The longest opening line, bytes.
 const LONGEST: usize = 256;
@@ -33,32 +32,15 @@ struct Opening {
     pod: String,
 }
 
-/// Whom to dial for connections upwards.
-#[derive(Clone)]
-pub struct Up {
-    /// Host and port of the server above.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// Our certificate, its CA.
-    pub tls: Arc<rustls::ClientConfig>,
-}
-
-impl Up {
-    /// Opens a connection to the home of the pod that is called `uid` above.
-    pub async fn dial(&self, uid: String) -> io::Result<Box<dyn Stream>> {
-        let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
-        let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
-        tcp.set_nodelay(true)?;
-        let mut stream = TlsConnector::from(self.tls.clone()).connect(name, tcp).await?;
-        if stream.get_ref().1.alpn_protocol() != Some(dunlin_apiserver::HOME_ALPN) {
-            return Err(io::Error::other("the server above carries no connections home"));
-        }
-        let mut line = serde_json::to_vec(&Opening { pod: uid })?;
-        line.push(b'\n');
-        stream.write_all(&line).await?;
-        Ok(Box::new(stream))
-    }
+/// Opens a connection through the server above to the home of the pod that is called `uid` there. The protocol of `above`
+/// is [`dunlin_apiserver::HOME_ALPN`].
+pub async fn dial(above: &Target, uid: String) -> io::Result<Box<dyn Stream>> {
+    let connected = dunlin_tunnel::dial::connect(above, &Options::default()).await;
+    let mut stream = connected.map_err(io::Error::other)?;
+    let mut line = serde_json::to_vec(&Opening { pod: uid })?;
+    line.push(b'\n');
+    stream.write_all(&line).await?;
+    Ok(Box::new(stream))
 }
 
 /// What the server does with connections home.
@@ -68,7 +50,7 @@ pub struct Carrier {
     /// The own API's listener, for pods whose home it is.
     pub listener: String,
     /// The uplink and the way up, once there are any.
-    pub up: OnceLock<(Arc<UplinkHandle>, Up)>,
+    pub up: OnceLock<(Arc<UplinkHandle>, Target)>,
 }
 
 impl Carrier {
@@ -99,10 +81,10 @@ impl Carrier {
         let pod = bound.iter().find(|pod| pod.metadata.uid.as_deref() == Some(uid));
         let pod =
             pod.ok_or_else(|| io::Error::other(format!("no pod of uid {uid:?} is bound to node {node:?}")))?;
-        if let Some((uplink, up)) = self.up.get()
+        if let Some((uplink, above)) = self.up.get()
             && let Some(upper) = uplink.upper_of(pod)
         {
-            return up.dial(upper).await;
+            return dial(above, upper).await;
         }
         let stream = TcpStream::connect(&self.listener).await?;
         stream.set_nodelay(true)?;

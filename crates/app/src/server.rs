@@ -150,7 +150,7 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
         let member = Member::open(&joining, options.token.as_deref()).await?;
         let parent = uplink::Parent { member, area: options.area.clone(), times: options.times.clone() };
         let running = uplink::start(parent, as_user("dunlin:uplink"), driver.scheduler(), dialer)?;
-        if home.up.set((running.handle.clone(), running.up.clone())).is_err() {
+        if home.up.set((running.handle.clone(), running.above.clone())).is_err() {
             tracing::error!("the uplink was started twice");
         }
         _uplink = Some(running);

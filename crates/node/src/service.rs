@@ -98,7 +98,7 @@ where
 }
 
 /// An error as a response with a `metav1.Status`.
-fn refuse(error: &ServeError) -> Response<BoxBody> {
+pub fn refuse(error: &ServeError) -> Response<BoxBody> {
     let status = dunlin_api::status::Status::failure(error.code, error.reason, error.message.clone());
     let mut response = Response::new(body::full(serde_json::to_vec(&status).unwrap_or_default()));
     *response.status_mut() =

@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::alive::{Alive, Guarded};
 use crate::tasks::Tasks;
-use crate::{ALPN, CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW, STREAMS};
+use crate::{CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW, STREAMS};
 
 /// Whom to dial.
 #[derive(Clone)]
@@ -28,7 +28,7 @@ pub struct Target {
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// Our certificate, their CA, and [`crate::ALPN`].
+    /// Our certificate, their CA, and the one protocol that is to be spoken: [`crate::ALPN`] for a tunnel.
     pub tls: Arc<ClientConfig>,
 }
 
@@ -90,8 +90,8 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// The other side is a server of ours that takes no tunnels.
-    #[error("{host}:{port} does not speak the tunnel protocol")]
+    /// The other side does not speak what is to be spoken: a server of ours that takes no tunnels, say.
+    #[error("{host}:{port} does not speak the protocol that was asked for")]
     Protocol {
         /// The host.
         host: String,
@@ -159,10 +159,10 @@ where
     }
 }
 
-/// One TLS connection to `target` that has agreed on the tunnel protocol.
+/// One TLS connection to `target` that has agreed on its protocol.
 ///
 /// # Errors
-/// When TCP or TLS fails, or the other side takes no tunnels.
+/// When TCP or TLS fails, or the other side does not speak the protocol.
 pub async fn connect(
     target: &Target,
     options: &Options,
@@ -179,7 +179,7 @@ pub async fn connect(
         Ok(result) => result.map_err(failed)?,
         Err(_) => return Err(failed(std::io::ErrorKind::TimedOut.into())),
     };
-    if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
+    if stream.get_ref().1.alpn_protocol() != target.tls.alpn_protocols.first().map(Vec::as_slice) {
         return Err(Error::Protocol { host: target.host.clone(), port: target.port });
     }
     Ok(stream)

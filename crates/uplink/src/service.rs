@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use dunlin_api::names::label;
 use dunlin_api::offer::{self, Answer, Answers, Offer};
-use dunlin_api::status::Status;
+use dunlin_node::ServeError;
 use dunlin_node::body::{self, BoxBody};
+use dunlin_node::service::refuse;
 use futures_util::future::BoxFuture;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
@@ -27,9 +28,6 @@ pub struct UplinkService {
     shared: Arc<Shared>,
 }
 
-/// An answer that is no success.
-struct Refusal(u16, &'static str, String);
-
 impl UplinkService {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
@@ -42,18 +40,13 @@ impl UplinkService {
             ["healthz"] => Ok(Response::new(body::full("ok"))),
             ["v1", "offers"] if request.method() == Method::POST => self.offers(request).await,
             ["v1", "pods", _, _, uid, ..] => self.pass_on(uid, request).await,
-            _ => Err(Refusal(404, "NotFound", "the server could not find the requested resource".into())),
+            _ => Err(ServeError::not_found("the server could not find the requested resource")),
         };
-        answer.unwrap_or_else(|Refusal(code, reason, message)| {
-            let status = Status::failure(code, reason, message);
-            let mut response = Response::new(body::full(serde_json::to_vec(&status).unwrap_or_default()));
-            *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            response
-        })
+        answer.unwrap_or_else(|error| refuse(&error))
     }
 
-    async fn offers(&self, request: Request<BoxBody>) -> Result<Response<BoxBody>, Refusal> {
-        let wrong = |why: String| Refusal(400, "BadRequest", why);
+    async fn offers(&self, request: Request<BoxBody>) -> Result<Response<BoxBody>, ServeError> {
+        let wrong = |why: String| ServeError::bad_request(why);
         let mut stream = request.into_body();
         let mut bytes = Vec::new();
         while let Some(frame) = stream.frame().await {
@@ -82,9 +75,7 @@ impl UplinkService {
         }
         let seconds = offer.seconds.min(offer::LONGEST);
         let found = self.shared.scheduler.reserve(asked, seconds).await;
-        let mut found = found
-            .ok_or_else(|| Refusal(503, "ServiceUnavailable", "the cluster is ending".into()))?
-            .into_iter();
+        let mut found = found.ok_or_else(|| unavailable("the cluster is ending".into()))?.into_iter();
         let none = || Answer::Refused { reason: "the cluster gave no answer".into() };
         let answers =
             answers.into_iter().map(|answer| answer.or_else(|| found.next()).unwrap_or_else(none)).collect();
@@ -118,7 +109,7 @@ impl UplinkService {
     }
 
     /// Sends the request on to where the pod's mirror runs.
-    async fn pass_on(&self, uid: &str, request: Request<BoxBody>) -> Result<Response<BoxBody>, Refusal> {
+    async fn pass_on(&self, uid: &str, request: Request<BoxBody>) -> Result<Response<BoxBody>, ServeError> {
         let (mirror, owner) = {
             let state = self.shared.lock();
             let owner =
@@ -129,24 +120,24 @@ impl UplinkService {
             (Some(mirror), _) => mirror,
             (None, Some(owner)) => Arc::new(self.only_daemon(&owner).await?),
             (None, None) => {
-                return Err(Refusal(404, "NotFound", format!("no pod of uid {uid:?} runs in this cluster")));
+                return Err(ServeError::not_found(format!("no pod of uid {uid:?} runs in this cluster")));
             }
         };
         let node = mirror.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
         if node.is_empty() {
-            return Err(Refusal(400, "BadRequest", "the pod has no machine in its cluster yet".into()));
+            return Err(ServeError::bad_request("the pod has no machine in its cluster yet"));
         }
         let (mut head, body) = request.into_parts();
-        head.uri = below(&head.uri, &mirror).map_err(|e| Refusal(400, "BadRequest", e.to_string()))?;
-        let unreachable = |why| Refusal(503, "ServiceUnavailable", format!("machine {node:?}: {why}"));
+        head.uri = below(&head.uri, &mirror).map_err(|e| ServeError::bad_request(e.to_string()))?;
+        let unreachable = |why| unavailable(format!("machine {node:?}: {why}"));
         (self.shared.dial)(&node, Request::from_parts(head, body)).await.map_err(unreachable)
     }
 
     /// The one pod of a DaemonSet, if there is just one: nobody can follow several logs at once.
-    async fn only_daemon(&self, owner: &str) -> Result<Pod, Refusal> {
+    async fn only_daemon(&self, owner: &str) -> Result<Pod, ServeError> {
         let api: Api<Pod> = Api::all(self.shared.child.clone());
         let params = ListParams::default().labels(&format!("{}={owner}", label::DAEMON_OF));
-        let internal = |e: kube::Error| Refusal(500, "InternalError", dunlin_base::error::chain(&e));
+        let internal = |e: kube::Error| ServeError::internal(dunlin_base::error::chain(&e));
         let mut pods = api.list(&params).await.map_err(internal)?.items;
         // A label alone proves nothing: its pods are those that the DaemonSet made here controls.
         let set = self.shared.lock().daemons.get(owner).and_then(|set| set.metadata.uid.clone());
@@ -157,15 +148,15 @@ impl UplinkService {
         let names: Vec<&str> = pods.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
         let count = pods.len();
         let node = &self.shared.config.level.node;
-        Err(Refusal(
-            400,
-            "BadRequest",
-            format!(
-                "the pod stands for {count} pods in cluster {node:?}; ask for one of them there: {}",
-                names.join(", ")
-            ),
-        ))
+        Err(ServeError::bad_request(format!(
+            "the pod stands for {count} pods in cluster {node:?}; ask for one of them there: {}",
+            names.join(", ")
+        )))
     }
+}
+
+fn unavailable(message: String) -> ServeError {
+    ServeError { code: 503, reason: "ServiceUnavailable", message }
 }
 
 /// The same question about the mirror.

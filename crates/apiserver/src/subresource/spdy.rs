@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use tokio::sync::mpsc;
 
 use crate::failure::{Failure, Result};
+use crate::negotiate;
 use crate::reply::{self, Reply};
 use crate::spdy::{Encoder, Frame, GoAwayStatus, Headers, RstStatus};
 use crate::subresource::streams::{self, Sent, Stream, UNSENT};
@@ -30,7 +31,7 @@ pub fn wanted(headers: &HeaderMap) -> bool {
 
 /// Chooses the first of the client's protocols that is among ours; gives back our answer and the protocol.
 pub fn accept(headers: &HeaderMap, ours: &'static [&'static str]) -> Result<(Reply, &'static str)> {
-    let offered: Vec<&str> = upgrade::words(headers, VERSION);
+    let offered: Vec<&str> = negotiate::words(headers, VERSION);
     if offered.is_empty() {
         return Err(Failure::bad_request(format!("unable to upgrade: {VERSION} is required")));
     }

@@ -1,4 +1,4 @@
-//! From an HTTP request to a connection of bytes, and the words in its headers.
+//! From an HTTP request to a connection of bytes.
 
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
@@ -10,21 +10,10 @@ use tokio_util::io::ReaderStream;
 
 use crate::config::BoxBody;
 use crate::failure::{Failure, Result};
+use crate::negotiate::words;
 
 /// The most that is read from a client at once, in bytes.
 const READ: usize = 32 << 10;
-
-/// Every word of a header that is a list.
-pub fn words(headers: &HeaderMap, name: impl header::AsHeaderName) -> Vec<&str> {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(','))
-        .map(str::trim)
-        .filter(|v| !v.is_empty())
-        .collect()
-}
 
 /// Whether a header that is a list has `word`, in any case.
 pub fn has(headers: &HeaderMap, name: header::HeaderName, word: &str) -> bool {

@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::failure::{Failure, Result};
+use crate::negotiate;
 use crate::reply::{self, Reply};
 use crate::subresource::streams::{self, Piece, Sent, UNSENT};
 use crate::subresource::upgrade;
@@ -38,7 +39,7 @@ pub fn wanted(headers: &HeaderMap) -> bool {
 
 /// Chooses the first of `ours` that the client offers; gives back our answer and the protocol.
 pub fn accept(headers: &HeaderMap, ours: &[&'static str]) -> Result<(Reply, &'static str)> {
-    let offered = upgrade::words(headers, header::SEC_WEBSOCKET_PROTOCOL);
+    let offered = negotiate::words(headers, header::SEC_WEBSOCKET_PROTOCOL);
     let chosen = ours.iter().find(|p| offered.contains(p)).ok_or_else(|| {
         Failure::bad_request(format!(
             "unable to negotiate protocol: client supports {offered:?}, server supports {ours:?}"

@@ -11,7 +11,6 @@ use dunlin_uplink::{Config, Dial, Level, Uplink, UplinkHandle};
 use http_body_util::BodyExt;
 
 use crate::error::{Doing, Error};
-use crate::home::Up;
 use crate::join;
 use crate::join::member::Member;
 use crate::options::times::Times;
@@ -19,7 +18,8 @@ use crate::options::times::Times;
 /// A running uplink with its tunnel.
 pub struct Running {
     pub handle: Arc<UplinkHandle>,
-    pub up: Up,
+    /// The way to the pods' home APIs.
+    pub above: dial::Target,
     _tasks: [Task; 2],
 }
 
@@ -61,9 +61,9 @@ pub fn start(
         ..crate::agent::dial_options(&times)
     };
     let tunnel = Task::spawn("uplink-tunnel", dial::run_with(target, service, options));
-    let up = Up { host, port, tls: Arc::new(member.tls(&[dunlin_apiserver::HOME_ALPN])?) };
+    let above = dial::Target { host, port, tls: Arc::new(member.tls(&[dunlin_apiserver::HOME_ALPN])?) };
     let rotation = Task::spawn("uplink-certificate", async move { member.rotate().await });
-    Ok(Running { handle, up, _tasks: [tunnel, rotation] })
+    Ok(Running { handle, above, _tasks: [tunnel, rotation] })
 }
 
 /// The parent's name, as its CA has it.
