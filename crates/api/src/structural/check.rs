@@ -178,8 +178,11 @@ impl Walk {
         if !checks.values.is_empty()
             && !checks.values.iter().any(|v| lists::canonical(v) == lists::canonical(new))
         {
-            let words: Vec<String> =
-                checks.values.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect();
+            let words: Vec<String> = checks
+                .values
+                .iter()
+                .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+                .collect();
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             self.errors.push(FieldError::not_supported(&self.path, new.clone(), &words));
         }
@@ -211,8 +214,13 @@ impl Walk {
             let tried: Vec<_> = checks.one_of.iter().map(&mut inner).collect();
             let valid = tried.iter().filter(|e| e.is_empty()).count();
             if valid != 1 {
-                let how = if valid == 0 { "Found none valid".to_owned() } else { format!("Found {valid} valid alternatives") };
-                complaints.push(format!("{:?} must validate one and only one schema (oneOf). {how}", self.path));
+                let how = if valid == 0 {
+                    "Found none valid".to_owned()
+                } else {
+                    format!("Found {valid} valid alternatives")
+                };
+                complaints
+                    .push(format!("{:?} must validate one and only one schema (oneOf). {how}", self.path));
                 if valid == 0 {
                     found.extend(tried.into_iter().min_by_key(Vec::len).unwrap_or_default());
                 }

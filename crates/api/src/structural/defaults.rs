@@ -21,7 +21,8 @@ pub fn fill(schema: &Schema, value: &mut Value) {
             if let Additional::Of(below) = &schema.additional
                 && let (Some(default), false) = (&below.default, below.nullable)
             {
-                let open = fields.iter_mut().filter(|(name, v)| v.is_null() && schema.property(name).is_none());
+                let open =
+                    fields.iter_mut().filter(|(name, v)| v.is_null() && schema.property(name).is_none());
                 open.for_each(|(_, v)| *v = (**default).clone());
             }
             for (name, value) in fields {

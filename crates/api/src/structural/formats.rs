@@ -35,7 +35,9 @@ pub(super) fn fits(format: &str, text: &str) -> bool {
             base64::engine::general_purpose::STANDARD.decode(clean).is_ok()
         }
         "email" => is_email(text),
-        "hostname" => !text.is_empty() && crate::validate::syntax::dns_subdomain(&text.to_lowercase()).is_empty(),
+        "hostname" => {
+            !text.is_empty() && crate::validate::syntax::dns_subdomain(&text.to_lowercase()).is_empty()
+        }
         "uri" => text.split_once(':').is_some_and(|(scheme, rest)| is_scheme(scheme) && !rest.is_empty()),
         "hexcolor" => {
             let digits = text.strip_prefix('#').unwrap_or(text);

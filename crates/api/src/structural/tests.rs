@@ -55,12 +55,14 @@ fn unknown_fields_are_dropped_and_named() {
 
 #[test]
 fn defaults_fill_what_is_missing_and_what_may_not_be_null() {
-    let schema = schema(json!({"type": "object", "properties": {"spec": {"type": "object", "default": {}, "properties": {
-        "a": {"type": "string", "default": "x"},
-        "b": {"type": "string", "nullable": true, "default": "y"},
-        "rows": {"type": "array", "items": {"type": "object", "properties": {"n": {"type": "integer", "default": 7}}}},
-        "map": {"type": "object", "additionalProperties": {"type": "object", "properties": {"n": {"default": 1}}}},
-    }}}}));
+    let schema = schema(
+        json!({"type": "object", "properties": {"spec": {"type": "object", "default": {}, "properties": {
+            "a": {"type": "string", "default": "x"},
+            "b": {"type": "string", "nullable": true, "default": "y"},
+            "rows": {"type": "array", "items": {"type": "object", "properties": {"n": {"type": "integer", "default": 7}}}},
+            "map": {"type": "object", "additionalProperties": {"type": "object", "properties": {"n": {"default": 1}}}},
+        }}}}),
+    );
     assert!(schema.has_defaults());
     let mut empty = json!({});
     fill(&schema, &mut empty);
@@ -77,35 +79,107 @@ fn defaults_fill_what_is_missing_and_what_may_not_be_null() {
 fn values_are_judged_in_kubernetes_words() {
     let one = |schema: Value, value: Value| errors(schema, value, None);
     for (schema, value, want) in [
-        (json!({"type": "string"}), json!(5), r#"spec: Invalid value: "integer": spec in body must be of type string: "integer""#),
-        (json!({"type": "integer"}), json!(1.5), r#"spec: Invalid value: "number": spec in body must be of type integer: "number""#),
-        (json!({"type": "string"}), json!(null), r#"spec: Invalid value: "null": spec in body must be of type string: "null""#),
-        (json!({"x-kubernetes-int-or-string": true}), json!(true), r#"spec: Invalid value: "boolean": spec in body must be of type integer,string: "boolean""#),
+        (
+            json!({"type": "string"}),
+            json!(5),
+            r#"spec: Invalid value: "integer": spec in body must be of type string: "integer""#,
+        ),
+        (
+            json!({"type": "integer"}),
+            json!(1.5),
+            r#"spec: Invalid value: "number": spec in body must be of type integer: "number""#,
+        ),
+        (
+            json!({"type": "string"}),
+            json!(null),
+            r#"spec: Invalid value: "null": spec in body must be of type string: "null""#,
+        ),
+        (
+            json!({"x-kubernetes-int-or-string": true}),
+            json!(true),
+            r#"spec: Invalid value: "boolean": spec in body must be of type integer,string: "boolean""#,
+        ),
         (json!({"type": "object", "required": ["a"]}), json!({}), "spec.a: Required value"),
-        (json!({"type": "string", "enum": ["a", "b"]}), json!("c"), r#"spec: Unsupported value: "c": supported values: "a", "b""#),
-        (json!({"type": "integer", "minimum": 1}), json!(0), "spec: Invalid value: 0: spec in body should be greater than or equal to 1"),
-        (json!({"type": "integer", "maximum": 1, "exclusiveMaximum": true}), json!(1), "spec: Invalid value: 1: spec in body should be less than 1"),
-        (json!({"type": "number", "multipleOf": 0.1}), json!(0.25), "spec: Invalid value: 0.25: spec in body should be a multiple of 0.1"),
-        (json!({"type": "string", "maxLength": 2}), json!("äöü"), "spec: Too long: may not be more than 2 bytes"),
-        (json!({"type": "string", "minLength": 1}), json!(""), r#"spec: Invalid value: "": spec in body should be at least 1 chars long"#),
-        (json!({"type": "string", "pattern": "^a+$"}), json!("b"), r#"spec: Invalid value: "b": spec in body should match '^a+$'"#),
-        (json!({"type": "array", "maxItems": 1}), json!([1, 2]), "spec: Too many: 2: must have at most 1 items"),
-        (json!({"type": "array", "minItems": 1}), json!([]), "spec: Invalid value: 0: spec in body should have at least 1 items"),
-        (json!({"type": "string", "format": "date-time"}), json!("now"), r#"spec: Invalid value: "now": spec in body must be of type date-time: "now""#),
-        (json!({"type": "array", "x-kubernetes-list-type": "set"}), json!(["a", "a"]), r#"spec[1]: Duplicate value: "a""#),
-        (json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+        (
+            json!({"type": "string", "enum": ["a", "b"]}),
+            json!("c"),
+            r#"spec: Unsupported value: "c": supported values: "a", "b""#,
+        ),
+        (
+            json!({"type": "integer", "minimum": 1}),
+            json!(0),
+            "spec: Invalid value: 0: spec in body should be greater than or equal to 1",
+        ),
+        (
+            json!({"type": "integer", "maximum": 1, "exclusiveMaximum": true}),
+            json!(1),
+            "spec: Invalid value: 1: spec in body should be less than 1",
+        ),
+        (
+            json!({"type": "number", "multipleOf": 0.1}),
+            json!(0.25),
+            "spec: Invalid value: 0.25: spec in body should be a multiple of 0.1",
+        ),
+        (
+            json!({"type": "string", "maxLength": 2}),
+            json!("äöü"),
+            "spec: Too long: may not be more than 2 bytes",
+        ),
+        (
+            json!({"type": "string", "minLength": 1}),
+            json!(""),
+            r#"spec: Invalid value: "": spec in body should be at least 1 chars long"#,
+        ),
+        (
+            json!({"type": "string", "pattern": "^a+$"}),
+            json!("b"),
+            r#"spec: Invalid value: "b": spec in body should match '^a+$'"#,
+        ),
+        (
+            json!({"type": "array", "maxItems": 1}),
+            json!([1, 2]),
+            "spec: Too many: 2: must have at most 1 items",
+        ),
+        (
+            json!({"type": "array", "minItems": 1}),
+            json!([]),
+            "spec: Invalid value: 0: spec in body should have at least 1 items",
+        ),
+        (
+            json!({"type": "string", "format": "date-time"}),
+            json!("now"),
+            r#"spec: Invalid value: "now": spec in body must be of type date-time: "now""#,
+        ),
+        (
+            json!({"type": "array", "x-kubernetes-list-type": "set"}),
+            json!(["a", "a"]),
+            r#"spec[1]: Duplicate value: "a""#,
+        ),
+        (
+            json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
             "items": {"type": "object", "properties": {"k": {"type": "string"}}}}),
-            json!([{"k": "a"}, {"k": "a"}]), r#"spec[1]: Duplicate value: {"k":"a"}"#),
-        (json!({"type": "object", "oneOf": [{"required": ["a"]}, {"required": ["b"]}]}), json!({"a": 1, "b": 2}),
-            r#"spec: Invalid value: "": "spec" must validate one and only one schema (oneOf). Found 2 valid alternatives"#),
-        (json!({"type": "string", "not": {"enum": ["a"]}}), json!("a"),
-            r#"spec: Invalid value: "": "spec" must not validate the schema (not)"#),
+            json!([{"k": "a"}, {"k": "a"}]),
+            r#"spec[1]: Duplicate value: {"k":"a"}"#,
+        ),
+        (
+            json!({"type": "object", "oneOf": [{"required": ["a"]}, {"required": ["b"]}]}),
+            json!({"a": 1, "b": 2}),
+            r#"spec: Invalid value: "": "spec" must validate one and only one schema (oneOf). Found 2 valid alternatives"#,
+        ),
+        (
+            json!({"type": "string", "not": {"enum": ["a"]}}),
+            json!("a"),
+            r#"spec: Invalid value: "": "spec" must not validate the schema (not)"#,
+        ),
     ] {
         assert_eq!(one(schema.clone(), value), [want], "{schema}");
     }
     assert_eq!(one(json!({"type": "string", "nullable": true}), json!(null)), [""; 0]);
     assert_eq!(one(json!({"type": "integer"}), json!(3.0)), [""; 0]);
-    assert_eq!(one(json!({"type": "string", "anyOf": [{"pattern": "^a"}, {"pattern": "^b"}]}), json!("b")), [""; 0]);
+    assert_eq!(
+        one(json!({"type": "string", "anyOf": [{"pattern": "^a"}, {"pattern": "^b"}]}), json!("b")),
+        [""; 0]
+    );
 }
 
 #[test]

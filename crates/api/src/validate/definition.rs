@@ -153,7 +153,10 @@ fn versions(spec: &At, errors: &mut Errors) {
                 errors.push(FieldError::too_long(&warning.path, 256));
             }
             if warning.text().chars().any(char::is_control) {
-                errors.invalid(&warning, "must only contain printable UTF-8 characters; non-printable character found");
+                errors.invalid(
+                    &warning,
+                    "must only contain printable UTF-8 characters; non-printable character found",
+                );
             }
         }
     }
@@ -166,7 +169,10 @@ fn versions(spec: &At, errors: &mut Errors) {
             self::schema::check(&schema, errors);
             continue;
         }
-        errors.push(FieldError::required(&version.path(&["schema", "openAPIV3Schema"]).path, "schemas are required"));
+        errors.push(FieldError::required(
+            &version.path(&["schema", "openAPIV3Schema"]).path,
+            "schemas are required",
+        ));
     }
     for (version, at) in hoisted(spec, "subresources", "subresources") {
         scale(&at.get("scale"), &version, errors);
@@ -271,7 +277,10 @@ fn conversion(conversion: &At, errors: &mut Errors) {
     }
     let (strategy, webhook) = (conversion.get("strategy"), conversion.get("webhook"));
     errors.need_supported(&strategy, &["None", "Webhook"]);
-    let config = At { path: format!("{}.webhookClientConfig", conversion.path), value: webhook.get("clientConfig").value };
+    let config = At {
+        path: format!("{}.webhookClientConfig", conversion.path),
+        value: webhook.get("clientConfig").value,
+    };
     if strategy.text() != "Webhook" {
         if webhook.is_set() {
             errors.forbidden(&config, "should not be set when strategy is not set to Webhook");
@@ -294,7 +303,8 @@ fn conversion(conversion: &At, errors: &mut Errors) {
     let (url, service) = (config.get("url"), config.get("service"));
     match (url.is_set(), service.is_set()) {
         (true, false) => {
-            let host = url.text().strip_prefix("https://").map(|rest| rest.split('/').next().unwrap_or_default());
+            let host =
+                url.text().strip_prefix("https://").map(|rest| rest.split('/').next().unwrap_or_default());
             match host {
                 None => errors.invalid(
                     &url,

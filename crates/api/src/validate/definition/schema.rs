@@ -92,8 +92,11 @@ fn place(at: &At, place: Place, errors: &mut Errors) {
             Place::Item => errors.required(&ty, "must not be empty for specified array items"),
         }
     }
-    for name in ["x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string", "x-kubernetes-embedded-resource"]
-    {
+    for name in [
+        "x-kubernetes-preserve-unknown-fields",
+        "x-kubernetes-int-or-string",
+        "x-kubernetes-embedded-resource",
+    ] {
         // `int-or-string: false` is the same as none; keeping unknown fields can only be widened.
         if name == "x-kubernetes-preserve-unknown-fields" && schema[name].as_bool() == Some(false) {
             errors.invalid(&at.get(name), "must be true or undefined");
@@ -251,7 +254,8 @@ fn list(at: &At, errors: &mut Errors) {
     if items.get("type").text() != "object" {
         errors.invalid(&items.get("type"), "must be object if parent array's x-kubernetes-list-type is map");
     }
-    let required: Vec<&str> = items.value["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> =
+        items.value["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let mut seen = Vec::new();
     for name in keys.items() {
         if seen.contains(&name.text()) {
