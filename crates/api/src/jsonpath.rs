@@ -60,6 +60,15 @@ impl Path {
         Ok(Self(steps.into()))
     }
 
+    /// The names, if the path is nothing but fields.
+    pub fn fields(&self) -> Option<Vec<String>> {
+        let name = |step: &Step| match step {
+            Step::Field(name) => Some(name.to_string()),
+            _ => None,
+        };
+        self.0.iter().map(name).collect()
+    }
+
     /// Everything that the path finds, in order.
     pub fn find<'a>(&self, value: &'a Value) -> Vec<&'a Value> {
         let mut found = vec![value];

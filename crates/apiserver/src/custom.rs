@@ -16,7 +16,7 @@ pub mod webhook;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use dunlin_api::structural::Schema;
+use dunlin_api::structural::{Rules, Schema};
 use dunlin_store::{Error, Expect};
 use serde_json::Value;
 use tokio::sync::{Mutex, Notify};
@@ -38,6 +38,7 @@ pub const STORED: &str = "customresourcedefinitions.apiextensions.k8s.io";
 pub struct Custom {
     pub list_kind: Box<str>,
     pub schema: Schema,
+    pub rules: Option<Rules>,
     /// What a table shows after the name.
     pub columns: Box<[Column]>,
     /// Fields that can be selected by, as `spec.color`.

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use dunlin_api::structural::Schema;
+use dunlin_api::structural::{Rules, Schema};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -94,6 +94,7 @@ fn row(definition: &Value, version: &Value, storage: &Arc<Storage>, ended: &Canc
         raw: alone && !schema.has_defaults(),
         going: is_going(definition),
         ended: ended.clone(),
+        rules: Rules::of(&schema),
         schema,
     };
     Resource {

@@ -1,5 +1,6 @@
 //! The form of custom objects: read by their schema, shown in the version that was asked for, stored in one.
 
+use dunlin_api::validate::{ErrorKind, FieldError};
 use dunlin_api::{decode, structural};
 use serde_json::{Value, json};
 
@@ -16,6 +17,30 @@ pub fn read(resource: &Resource, custom: &Custom, value: Value) -> Result<(Value
     })?;
     unknown.extend(structural::prune(&custom.schema, &mut value));
     Ok((value, unknown))
+}
+
+/// What is wrong with an object by its schema, and, if nothing is that makes rules meaningless, by its rules.
+pub fn check(custom: &Custom, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = structural::check(&custom.schema, new, old);
+    let Some(rules) = &custom.rules else { return errors };
+    let blocks = |e: &FieldError| {
+        matches!(
+            e.kind,
+            ErrorKind::Required
+                | ErrorKind::TooLong
+                | ErrorKind::TooMany
+                | ErrorKind::TypeInvalid
+                | ErrorKind::NotSupported
+        )
+    };
+    if errors.iter().any(blocks) {
+        let text = "some validation rules were not checked because the object was invalid; correct the existing errors \
+            to complete validation";
+        errors.push(FieldError::invalid("<nil>", Value::Null, text));
+    } else {
+        errors.extend(rules.check(new, old));
+    }
+    errors
 }
 
 /// Objects as they are stored, in the version of the resource.

@@ -142,6 +142,40 @@ async fn objects_are_pruned_defaulted_checked_and_counted() {
 }
 
 #[tokio::test]
+async fn rules_are_kept() {
+    let c = cluster().await;
+    let mut ruled = definition();
+    let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
+    ruled.pointer_mut(spec).unwrap()["x-kubernetes-validations"] = json!([
+        {"rule": "self.size < 10 || self.color == 'blue'", "message": "large ones are blue"},
+        {"rule": "self.size >= oldSelf.size", "messageExpression": "'it was ' + string(oldSelf.size)"},
+    ]);
+    let mut wrong = ruled.clone();
+    wrong.pointer_mut(spec).unwrap()["x-kubernetes-validations"][0]["rule"] = json!("self.sise < 10");
+    let (code, status) = c.ask("POST", CRDS, wrong).await;
+    assert_eq!(code, 422);
+    assert!(status["message"].as_str().unwrap().contains("undefined field 'sise'"), "{status}");
+    c.make(CRDS, ruled).await;
+    let (code, status) = c.ask("POST", WIDGETS, widget("a", json!({"size": 20}))).await;
+    assert_eq!(code, 422);
+    assert_eq!(
+        status["message"],
+        "Widget.example.com \"a\" is invalid: spec: Invalid value: \"object\": large ones are blue"
+    );
+    c.make(WIDGETS, widget("a", json!({"size": 20, "color": "blue"}))).await;
+    let less = json!({"spec": {"size": 19}});
+    let (code, status) = patch(&c, &format!("{WIDGETS}/a"), "application/merge-patch+json", less).await;
+    assert_eq!(code, 422);
+    assert!(status["message"].as_str().unwrap().ends_with("it was 20"), "{status}");
+    let (code, status) = c.ask("POST", WIDGETS, widget("b", json!({"size": "x"}))).await;
+    assert_eq!(code, 422);
+    assert!(
+        status["message"].as_str().unwrap().contains("some validation rules were not checked"),
+        "{status}"
+    );
+}
+
+#[tokio::test]
 async fn applies_merge_lists_by_their_keys() {
     let c = cluster().await;
     c.make(CRDS, definition()).await;

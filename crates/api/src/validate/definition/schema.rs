@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::super::field::{At, Errors};
 use super::FieldError;
-use crate::structural::{self, Schema};
+use crate::structural::{self, Rules, Schema};
 
 /// Fields of JSON Schema that are never allowed.
 const REFUSED: [&str; 7] =
@@ -46,6 +46,9 @@ pub(super) fn check(root: &At, errors: &mut Errors) {
     metadata(&key(root, "properties", "metadata"), errors);
     place(root, Place::Root, errors);
     complete(root, root, errors);
+    for error in Rules::errors(&Schema::parse(root.value), &root.path) {
+        errors.push(error);
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
