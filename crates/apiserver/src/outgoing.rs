@@ -134,7 +134,9 @@ fn trust(ca: Option<&[u8]>) -> Result<rustls::ClientConfig, String> {
     match ca {
         Some(pem) => {
             let text = std::str::from_utf8(pem).map_err(|e| format!("the caBundle is not PEM: {e}"))?;
-            for certificate in dunlin_pki::tls::certificates(text).map_err(|e| format!("the caBundle: {e}"))? {
+            for certificate in
+                dunlin_pki::tls::certificates(text).map_err(|e| format!("the caBundle: {e}"))?
+            {
                 roots.add(certificate).map_err(|e| format!("the caBundle has a bad certificate: {e}"))?;
             }
         }

@@ -1,10 +1,10 @@
 //! Objects, patches, selectors and quantities: the pure half of what a client sends.
 
+use dunlin_api::cel::types::Type;
+use dunlin_api::cel::{Bindings, Budget, Environment, Val, compile};
 use dunlin_api::gvk::GroupVersionKind;
 use dunlin_api::quantity::Quantity;
 use dunlin_api::selector::{FieldSelector, LabelSelector};
-use dunlin_api::cel::types::Type;
-use dunlin_api::cel::{Bindings, Budget, Environment, Val, compile};
 use dunlin_api::structural::{Rules, Schema, check, fill, prune};
 use dunlin_api::{apply, decode as decoding, patch as patching};
 use serde_json::Value;
@@ -97,7 +97,9 @@ pub fn cel(data: &[u8]) {
 /// A schema, a newline, an object: pruning and defaulting are idempotent, and what is checked and ruled on never panics.
 pub fn structural(data: &[u8]) {
     let Some(at) = data.iter().position(|b| *b == b'\n') else { return };
-    let (Ok((schema, _)), Ok((mut object, _))) = (decoding::parse(&data[..at]), decoding::parse(&data[at + 1..])) else {
+    let (Ok((schema, _)), Ok((mut object, _))) =
+        (decoding::parse(&data[..at]), decoding::parse(&data[at + 1..]))
+    else {
         return;
     };
     let definition = serde_json::json!({"metadata": {"name": "as.b.c"}, "spec": {"group": "b.c", "scope": "Cluster",

@@ -45,7 +45,8 @@ impl Webhook {
             let body = Full::<bytes::Bytes>::from(convert(&review).to_string());
             Ok::<_, hyper::Error>(http::Response::new(body))
         });
-        let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        let _ =
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
     }
 }
 
@@ -58,7 +59,8 @@ fn convert(review: &Value) -> Value {
                 "result": {"status": "Failure", "message": "13 cannot be converted"}}});
         }
         object["apiVersion"] = request["desiredAPIVersion"].clone();
-        let (from, to) = if object["apiVersion"] == "example.com/v2" { ("size", "length") } else { ("length", "size") };
+        let (from, to) =
+            if object["apiVersion"] == "example.com/v2" { ("size", "length") } else { ("length", "size") };
         let value = object["spec"].as_object_mut().unwrap().remove(from).unwrap();
         object["spec"][to] = value;
     }
@@ -88,7 +90,8 @@ async fn converts(c: &Cluster) {
     let (_, seen) = c.ask("GET", &format!("{THINGS}/b"), Value::Null).await;
     assert_eq!((&seen["apiVersion"], &seen["spec"]), (&json!("example.com/v1"), &json!({"size": 2})));
     let (_, list) = c.ask("GET", &v2, Value::Null).await;
-    let lengths: Vec<&Value> = list["items"].as_array().unwrap().iter().map(|i| &i["spec"]["length"]).collect();
+    let lengths: Vec<&Value> =
+        list["items"].as_array().unwrap().iter().map(|i| &i["spec"]["length"]).collect();
     assert_eq!(lengths, [&json!(1), &json!(2)]);
     assert_eq!(list["items"][0]["metadata"]["labels"]["l"], "1");
     c.make(THINGS, json!({"metadata": {"name": "c"}, "spec": {"size": 13}})).await;
@@ -151,7 +154,8 @@ impl NodeDialer for Node {
                 to.write_all(&piece[..n]).await.unwrap();
             }
         });
-        let answer = ReaderStream::new(from).map(|piece| piece.map(hyper::body::Frame::data).map_err(BoxError::from));
+        let answer =
+            ReaderStream::new(from).map(|piece| piece.map(hyper::body::Frame::data).map_err(BoxError::from));
         let response = http::Response::new(StreamBody::new(answer).boxed_unsync());
         Box::pin(async move { Ok(response) })
     }
