@@ -7,6 +7,7 @@ mod joining;
 mod kubectl;
 mod machines;
 mod pods;
+mod reach;
 mod restart;
 mod scheduler;
 mod streaming;
