@@ -216,7 +216,8 @@ mod tests {
         picky.spec.as_mut().expect("a spec").node_selector = Some(selector.clone());
         let judged =
             |labels| admit(&picky, std::iter::empty(), &BTreeMap::new(), labels).map_err(|r| r.reason);
-        assert_eq!(judged(Some(&BTreeMap::new())), Err("NodeAffinity".to_owned()));
+        let none = BTreeMap::new();
+        assert_eq!(judged(Some(&none)), Err("NodeAffinity".to_owned()));
         assert_eq!((judged(Some(&selector)), judged(None)), (Ok(()), Ok(())));
     }
 
