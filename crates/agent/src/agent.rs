@@ -364,7 +364,7 @@ async fn bring_up(
 fn detour(pods: &Arc<Pods>) -> Option<dunlin_net::relay::Detour> {
     let home = pods.shared.config.home.clone()?;
     let pods = pods.clone();
-    Some(Arc::new(move |address| pods.homed_above(&address.to_string()).map(|uid| home(uid))))
+    Some(Arc::new(move |address| pods.homed_above(&address.to_string()).map(|pod| home(pod))))
 }
 
 /// Eight hexadecimal digits of a node's uid.
@@ -423,14 +423,14 @@ impl Pods {
         }
     }
 
-    /// The uid of the pod with this address, if its home is above this node's server.
-    fn homed_above(&self, address: &str) -> Option<String> {
+    /// The pod with this address, if its home is above this node's server.
+    fn homed_above(&self, address: &str) -> Option<PodRef> {
         let workers = lock(&self.workers);
-        workers.iter().find_map(|(uid, worker)| {
+        workers.values().find_map(|worker| {
             let view = worker.view.borrow();
             let annotations = view.pod.metadata.annotations.as_ref();
             let above = annotations.is_some_and(|all| all.contains_key(annotation::HOME_NAMESPACE));
-            (above && view.record.ip.as_deref() == Some(address)).then(|| uid.clone())
+            (above && view.record.ip.as_deref() == Some(address)).then(|| PodRef::of(&view.pod))
         })
     }
 

@@ -95,6 +95,17 @@ fn own_use(host: &Host, parent: &str) -> Quantities {
     used
 }
 
+/// What each machine has for pods of `parent`: all, less what the cluster's own pods use. For clusters that show their
+/// machines one by one.
+pub fn machines(snapshot: &Snapshot, parent: &str) -> BTreeMap<Arc<str>, Quantities> {
+    let left = |host: &Host| {
+        let mut allocatable = host.node().status.allocatable.clone();
+        subtract(&mut allocatable, &own_use(host, parent));
+        (host.name().clone(), allocatable)
+    };
+    snapshot.hosts().map(left).collect()
+}
+
 /// Subtracts without going below nothing, and without naming what was not there.
 fn subtract(from: &mut Quantities, what: &Quantities) {
     for (name, amount) in &mut from.0 {
@@ -199,6 +210,8 @@ mod tests {
         assert_eq!(summary.allocatable.get("pods"), 19);
         let pool = &summary.status.pools[0];
         assert_eq!((pool.machines, pool.free.get("cpu"), pool.largest.get("cpu")), (2, 8_000, 4_000));
+        let each = machines(&snapshot, "root");
+        assert_eq!((each["a"].get("cpu"), each["b"].get("cpu"), each["b"].get("pods")), (4_000, 7_000, 9));
         assert_eq!(summary.common.get("zone").map(|z| &**z), Some("z"));
         assert!(!summary.common.contains_key("disk") && !summary.common.contains_key(label::HOSTNAME));
         let disk = summary.status.labels.iter().find(|l| &*l.key == "disk").expect("told");

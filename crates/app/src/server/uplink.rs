@@ -7,7 +7,7 @@ use dunlin_base::error::chain;
 use dunlin_base::task::Task;
 use dunlin_driver::SchedulerHandle;
 use dunlin_tunnel::dial;
-use dunlin_uplink::{Config, Dial, Level, Uplink, UplinkHandle};
+use dunlin_uplink::{Config, Dial, Expose, Level, Uplink, UplinkHandle};
 use http_body_util::BodyExt;
 
 use crate::error::{Doing, Error};
@@ -26,6 +26,7 @@ pub struct Running {
 /// What is known of the parent.
 pub struct Parent {
     pub member: Arc<Member>,
+    pub expose: Expose,
     pub area: Option<String>,
     pub times: Times,
 }
@@ -37,12 +38,18 @@ pub fn start(
     scheduler: SchedulerHandle,
     dialer: Arc<dyn NodeDialer>,
 ) -> Result<Running, Error> {
-    let Parent { member, area, times } = parent;
+    let Parent { member, expose, area, times } = parent;
     let membership = member.membership();
     let (host, port) = join::endpoint(&membership.server)?;
-    let level = Level { parent: name_of(&membership.ca_pem)?, node: membership.node_name.clone(), area };
+    let level =
+        Level { parent: name_of(&membership.ca_pem)?, node: membership.node_name.clone(), area, expose };
     let client = member.client()?;
-    let config = Config::new(level);
+    let config = Config {
+        settle: times.uplink_settle(),
+        unplaced: times.uplink_unplaced(),
+        successor: times.uplink_successor(),
+        ..Config::new(level)
+    };
     let (handle, service) = Uplink::start(config, client, child, scheduler, through(dialer));
     let handle = Arc::new(handle);
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dunlin_api::names::annotation;
 use serde_json::Value;
 
 use super::base::held;
@@ -123,6 +124,16 @@ projection! {
 impl Node {
     pub fn condition(&self, kind: &str) -> Option<&Condition> {
         self.status.conditions.iter().find(|c| &*c.kind == kind)
+    }
+
+    /// The child cluster whose machine this is, if it is shown as a node here.
+    pub fn exposed_by(&self) -> Option<&Arc<str>> {
+        self.metadata.annotations.get(annotation::EXPOSED_BY)
+    }
+
+    /// The name in its own cluster of a machine that is shown as a node here.
+    pub fn machine_below(&self) -> Option<&str> {
+        self.metadata.name.strip_prefix(&**self.exposed_by()?)?.strip_prefix('-')
     }
 
     pub fn is_ready(&self) -> bool {

@@ -117,8 +117,12 @@ pub(crate) fn selects(pod: &Pod, node: &Node, child: Option<&Cluster>) -> bool {
 /// The path of a pinned machine begins below the cluster that the pod selects, else with a node's name.
 fn is_pinned_to(pod: &Pod, node: &Node) -> bool {
     let Some(machine) = pod.metadata.annotations.get(annotation::MACHINE) else { return true };
-    pod.spec.node_selector.contains_key(label::CLUSTER)
-        || machine.split('/').next() == Some(&*node.metadata.name)
+    let first = machine.split('/').next();
+    match (pod.spec.node_selector.contains_key(label::CLUSTER), node.machine_below()) {
+        (true, None) => true,
+        (true, Some(below)) => first == Some(below),
+        (false, _) => first == Some(&*node.metadata.name),
+    }
 }
 
 /// One term of a node selector: all expressions hold; a term without any chooses nothing.

@@ -65,7 +65,7 @@ fn shell(name: &str, selector: &str, script: &str) -> String {
     )
 }
 
-fn condition<'a>(pod: &'a Value, kind: &str) -> &'a Value {
+pub fn condition<'a>(pod: &'a Value, kind: &str) -> &'a Value {
     let all = pod["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
     all.iter().find(|c| c["type"] == kind).unwrap_or(&Value::Null)
 }
