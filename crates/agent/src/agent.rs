@@ -108,7 +108,8 @@ impl Shared {
         let api: kube::Api<RuntimeClass> = kube::Api::all(self.client.clone());
         match tokio::time::timeout(Duration::from_secs(5), api.get(class)).await {
             Ok(Ok(found)) => {
-                found.handler == self.default_runtime() || matches!(found.handler.as_str(), "runc" | "crun")
+                found.handler == self.default_runtime()
+                    || crate::machine::LIKE_OCI.contains(&found.handler.as_str())
             }
             _ => false,
         }

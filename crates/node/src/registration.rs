@@ -39,6 +39,8 @@ pub struct NodeInfo {
     pub capacity: BTreeMap<String, String>,
     /// Quantities by resource name.
     pub allocatable: BTreeMap<String, String>,
+    /// Handlers of RuntimeClasses that it runs; the empty one is that of pods without a class.
+    pub runtime_handlers: Vec<String>,
     /// Kernel, architecture, versions.
     pub system: NodeSystemInfo,
     /// Port of a kubelet's HTTP server, for real Kubernetes; none with the tunnel.
@@ -430,6 +432,10 @@ fn status(info: &NodeInfo, now: Timestamp, transitions: &mut BTreeMap<String, (S
         "addresses": addresses, "capacity": info.capacity, "allocatable": info.allocatable,
         "nodeInfo": info.system, "conditions": conditions, "images": images,
     });
+    if !info.runtime_handlers.is_empty() {
+        let handlers: Vec<Value> = info.runtime_handlers.iter().map(|name| json!({"name": name})).collect();
+        status["runtimeHandlers"] = json!(handlers);
+    }
     if let Some(port) = info.kubelet_port {
         status["daemonEndpoints"] = json!({"kubeletEndpoint": {"Port": port}});
     }

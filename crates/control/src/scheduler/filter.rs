@@ -30,6 +30,12 @@ impl<'a> Rules<'a> {
         }
     }
 
+    /// Whether the machine runs the pod's runtime class. Of a class that is not known (any more) the machine knows best.
+    fn runs(&self, node: &Node) -> bool {
+        let class = self.snapshot.runtime_classes().get(&self.pod.spec.runtime_class_name);
+        class.is_none_or(|class| node.runs(class))
+    }
+
     /// Why `host` cannot take the pod; empty if it can.
     pub(super) fn refusals(&self, host: &Host) -> Vec<String> {
         let (pod, node) = (self.pod, host.node());
@@ -44,6 +50,12 @@ impl<'a> Rules<'a> {
         }
         if let Some(why) = self.snapshot.refusal(pod, host.name()) {
             return vec![format!("cluster {} refused: {why}", host.name())];
+        }
+        if host.child().is_none() && !self.runs(node) {
+            return vec![format!(
+                "node(s) didn't run the pod's runtime class {:?}",
+                pod.spec.runtime_class_name
+            )];
         }
         if let Some(child) = host.child() {
             let lacking = child::too_large(pod, child);

@@ -194,8 +194,32 @@ fn a_child_refuses_what_it_has_no_machine_for_and_the_next_is_asked() -> Result<
         let placed = pod_when(&kubectl, &format!("p{n}"), running)?;
         ensure!(placed["spec"]["nodeName"] == "two", "{}", placed["spec"]["nodeName"]);
     }
-    // A pinned cluster and a pinned machine.
+    // A runtime class has the room of the machines that run it, and the child's own classes count.
+    let class = |name: &str, handler: &str| {
+        format!(
+            "apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {{name: {name}}}\nhandler: {handler}"
+        )
+    };
     one.kubectl().run(&["uncordon", "one-machine"])?;
+    kubectl.run(&["delete", "pod", "p0", "p1", "p2", "--timeout=30s"])?;
+    for server in [&root, &two] {
+        server.kubectl().apply(&class("plain", "runc"))?;
+        server.kubectl().apply(&class("vm", "microvm"))?;
+    }
+    wait::until("the class in the summary", PATIENCE, || {
+        let pools = kubectl.json(&["cluster", "two"])?["status"]["pools"].to_string();
+        ensure!(pools.contains("plain") && !pools.contains("vm"), "{pools}");
+        Ok(())
+    })?;
+    kubectl.apply(&pod("classy", "  runtimeClassName: plain"))?;
+    let placed = pod_when(&kubectl, "classy", running)?;
+    ensure!(placed["spec"]["nodeName"] == "two", "{}", placed["spec"]["nodeName"]);
+    kubectl.apply(&pod("virtual", "  runtimeClassName: vm"))?;
+    pod_when(&kubectl, "virtual", |pod| {
+        let message = condition(pod, "PodScheduled")["message"].as_str().unwrap_or_default();
+        message.contains("2 cluster(s) without a ready machine that runs the runtime class \"vm\"")
+    })?;
+    // A pinned cluster and a pinned machine.
     let pinned = "  nodeSelector: {dunlin.io/cluster: one}";
     kubectl.apply(&pod("pinned", pinned))?;
     let placed = pod_when(&kubectl, "pinned", running)?;

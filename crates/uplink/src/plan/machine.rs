@@ -64,6 +64,12 @@ pub fn info(level: &Level, machine: &Node, left: &Quantities, version: &str) -> 
         follows_taints: true,
         capacity: amounts(status.capacity),
         allocatable: super::super::register::amounts(left),
+        runtime_handlers: status
+            .runtime_handlers
+            .iter()
+            .flatten()
+            .map(|handler| handler.name.clone().unwrap_or_default())
+            .collect(),
         system,
         unheard: condition("Ready").is_some_and(|ready| ready.status == "Unknown"),
         not_ready,
