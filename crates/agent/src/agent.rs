@@ -10,6 +10,7 @@ use dunlin_api::names::annotation;
 use dunlin_base::task::Task;
 use dunlin_net::{HostPort, NetConfig, Network, Protocol, Relay};
 use dunlin_node::admit::{admit, milli};
+use dunlin_node::fence;
 use dunlin_node::{
     Connection, ContainerRef, ExecOptions, Input, LogOptions, NodeInfo, NodeService, Output, PodBackend,
     PodEvent, PodRef, Recorder, Registration, ServeError, Session, StatusWriter,
@@ -26,7 +27,6 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::AgentConfig;
 use crate::disk::Disk;
-use crate::fence;
 use crate::model::{Record, deleting, spec};
 use crate::plan::Delays;
 use crate::sources::Sources;
@@ -264,6 +264,8 @@ impl Agent {
             file: shared.config.run_dir.join("contact"),
             interval: shared.config.contact,
             gate: shared.fence.clone(),
+            // What is fenced waits here after a start of the machine, so nothing runs that would have to be stopped.
+            unknown: None,
         };
         tasks.push(Task::spawn("fence", fence::run(fencing, pods.clone())));
         tasks.push(Task::spawn("pressure", watch_disk(shared.clone(), info_tx.clone())));

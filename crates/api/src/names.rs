@@ -174,6 +174,8 @@ pub mod condition {
 pub mod reason {
     /// A child cluster has no place, or no place any more, for a pod that was bound to it.
     pub const CLUSTER_REFUSED: &str = "ClusterRefused";
+    /// The side of the pod that lost contact has stopped it after `dunlin.io/fence-after`.
+    pub const FENCED: &str = "Fenced";
     /// Of the conditions of a node that is a machine of a child cluster: its own cluster does not hear it.
     pub const MACHINE_UNREACHABLE: &str = "MachineUnreachable";
 }

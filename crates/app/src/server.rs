@@ -171,8 +171,15 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
         let machines = expose == Expose::Nodes;
         let joining = Joining { file: &file, server: &server, node_name: &cluster, cluster: true, machines };
         let member = Member::open(&joining, options.token.as_deref()).await?;
-        let parent =
-            uplink::Parent { member, expose, area: options.area.clone(), times: options.times.clone() };
+        let run_dir = crate::layout::run_dir(&layout.node_id()?);
+        crate::layout::private_folder(&run_dir)?;
+        let parent = uplink::Parent {
+            member,
+            expose,
+            area: options.area.clone(),
+            times: options.times.clone(),
+            run_dir,
+        };
         let running = uplink::start(parent, as_user("dunlin:uplink"), driver.scheduler(), dialer)?;
         if home.up.set((running.handle.clone(), running.above.clone())).is_err() {
             tracing::error!("the uplink was started twice");

@@ -6,6 +6,7 @@
 
 mod below;
 mod copies;
+mod fence;
 mod machines;
 mod namespaces;
 pub mod plan;
@@ -18,4 +19,4 @@ mod work;
 
 pub use plan::mirror::{Expose, Level};
 pub use service::{Dial, UplinkService};
-pub use uplink::{Config, Uplink, UplinkHandle, Upper};
+pub use uplink::{Config, Contact, Uplink, UplinkHandle, Upper};

@@ -9,6 +9,7 @@ use dunlin_api::names::label;
 use dunlin_base::error::chain;
 use dunlin_base::task::Task;
 use dunlin_driver::SchedulerHandle;
+use dunlin_node::fence::Gate;
 use dunlin_node::{
     Connection, ContainerRef, ExecOptions, LogOptions, PodBackend, PodEvent, PodRef, ServeError, Session,
     StatusWriter,
@@ -20,7 +21,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Client;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::copies::Copies;
@@ -31,7 +32,7 @@ use crate::queue::{Id, Queue};
 use crate::register;
 use crate::service::{Dial, UplinkService};
 use crate::tokens::Tokens;
-use crate::{below, machines, work};
+use crate::{below, fence, machines, work};
 
 /// Things that are being looked at, at once; more would only queue in the servers.
 const AT_ONCE: usize = 16;
@@ -49,6 +50,17 @@ pub struct Config {
     pub unplaced: Duration,
     /// A DaemonSet below stays for this long without a pod above that wants it, unless its own is gone above.
     pub successor: Duration,
+    /// How contact with the parent is watched, for fenced pods; `None`: not at all.
+    pub contact: Option<Contact>,
+}
+
+/// How contact with the parent is watched.
+#[derive(Debug, Clone)]
+pub struct Contact {
+    /// Keeps the time of the last contact until the machine is started anew (tmpfs).
+    pub file: std::path::PathBuf,
+    /// How often to look, while there are fenced pods.
+    pub interval: Duration,
 }
 
 impl Config {
@@ -60,6 +72,7 @@ impl Config {
             settle: Duration::from_secs(2),
             unplaced: Duration::from_secs(30),
             successor: Duration::from_secs(60),
+            contact: None,
         }
     }
 }
@@ -80,6 +93,8 @@ pub(crate) struct State {
     pub daemons_known: bool,
     /// Pods above that were told to have no place.
     pub refused: HashSet<String>,
+    /// Pods above that were ended here because the parent did not hear us.
+    pub fenced: HashSet<String>,
     /// DaemonSets whose pod above went, and when.
     pub orphaned: HashMap<String, Instant>,
 }
@@ -125,6 +140,9 @@ pub(crate) struct Shared {
     pub status: StatusWriter,
     pub scheduler: SchedulerHandle,
     pub dial: Dial,
+    pub fence: Arc<Gate>,
+    /// What an earlier process has made is known.
+    pub mirrors_listed: watch::Sender<bool>,
 }
 
 fn node_of(pod: &Pod) -> &str {
@@ -231,6 +249,8 @@ impl Uplink {
             status,
             scheduler,
             dial,
+            fence: Arc::default(),
+            mirrors_listed: watch::Sender::new(false),
             parent: parent.clone(),
             child,
             config,
@@ -243,6 +263,7 @@ impl Uplink {
             Task::spawn("daemons", below::daemons(shared.clone())),
             Task::spawn("uplink", run(shared.clone())),
         ];
+        tasks.extend(fence::start(&shared));
         match shared.config.level.expose {
             Expose::Nodes => tasks.push(machines::start(&shared)),
             Expose::Cluster => {
@@ -305,6 +326,7 @@ impl PodBackend for Backend {
                 let old = {
                     let mut state = self.shared.lock();
                     state.refused.remove(&gone.uid);
+                    state.fenced.remove(&gone.uid);
                     state.uppers.remove(&gone.uid)
                 };
                 self.shared.status.forget(&gone);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use dunlin_api::names::{annotation, condition};
+use dunlin_api::names::{annotation, condition, reason};
 use dunlin_node::PodRef;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DaemonSet;
@@ -80,17 +80,23 @@ async fn release(shared: &Shared, owner: &str) {
 }
 
 async fn pod(shared: &Shared, uid: &str) -> Result<(), Error> {
-    let (upper, mirror, listed, refused) = {
+    let (upper, mirror, listed, refused, fenced) = {
         let state = shared.lock();
         if !state.mirrors_known {
             return Ok(());
         }
         let upper = state.uppers.get(uid).cloned();
-        (upper, state.mirrors.get(uid).cloned(), state.all_listed(), state.refused.contains(uid))
+        (
+            upper,
+            state.mirrors.get(uid).cloned(),
+            state.all_listed(),
+            state.refused.contains(uid),
+            state.fenced.contains(uid),
+        )
     };
     let Some(upper) = upper else {
         // Only the parent's word that a pod is gone ends it.
-        if listed {
+        if listed || fenced {
             if let Some(mirror) = mirror {
                 return end(shared, &mirror, None).await;
             }
@@ -116,7 +122,11 @@ async fn pod(shared: &Shared, uid: &str) -> Result<(), Error> {
             }
         };
     }
-    if refused || phase(&upper) == "Failed" && reason(&upper) == dunlin_api::names::reason::CLUSTER_REFUSED {
+    if fenced && !refused && !matches!(phase(&upper), "Succeeded" | "Failed") {
+        let text = "The cluster was out of its parent's reach for longer than dunlin.io/fence-after.";
+        lost(shared, &upper, reason::FENCED, text.to_owned());
+    }
+    if refused || fenced || phase(&upper) == "Failed" && reason_of(&upper) == reason::CLUSTER_REFUSED {
         return match mirror {
             Some(mirror) => end(shared, &mirror, None).await,
             None => {
@@ -184,6 +194,7 @@ async fn create(shared: &Shared, upper: &Arc<Pod>) -> Result<(), Error> {
     {
         Ok(made) => {
             shared.lock().mirrors.entry(uid).or_insert_with(|| Arc::new(made));
+            shared.fence.look();
             Ok(())
         }
         Err(kube::Error::Api(why)) if why.code == 409 && why.reason == "AlreadyExists" => {
@@ -274,6 +285,11 @@ fn report(shared: &Shared, upper: &Pod, mirror: &Pod) {
 }
 
 fn refuse(shared: &Shared, upper: &Pod, message: String) {
+    lost(shared, upper, reason::CLUSTER_REFUSED, message);
+}
+
+/// The pod has no place here, any more or at all: it fails above, and its mirror ends.
+fn lost(shared: &Shared, upper: &Pod, reason: &str, message: String) {
     let reference = PodRef::of(upper);
     tracing::info!(
         pod = reference.name,
@@ -282,7 +298,7 @@ fn refuse(shared: &Shared, upper: &Pod, message: String) {
         "a pod of the parent has no place here"
     );
     let new = shared.lock().refused.insert(reference.uid.clone());
-    shared.status.set(&reference, &status::refused(upper, message));
+    shared.status.set(&reference, &status::refused(upper, reason, message));
     if new {
         shared.queue.push(Id::Pod(reference.uid));
     }
@@ -419,7 +435,7 @@ fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 
-fn reason(pod: &Pod) -> &str {
+fn reason_of(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.reason.as_deref()).unwrap_or_default()
 }
 

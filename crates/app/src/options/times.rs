@@ -81,7 +81,7 @@ times! {
     reconnect_first "reconnect-first" = Duration::from_millis(500),
     /// Agent: the longest wait between two tries to dial.
     reconnect_most "reconnect-most" = s(30),
-    /// Agent: how often a node with fenced pods makes sure that its server hears it.
+    /// Agent and child: how often a node with fenced pods makes sure that its server hears it.
     contact "contact" = s(10),
     /// Agent: the first wait before a container that crashed is restarted.
     crash_backoff_first "crash-backoff-first" = s(10),

@@ -1,5 +1,6 @@
 //! A server below another: it joins its parent as one node and keeps the tunnel on which the parent calls.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use dunlin_apiserver::NodeDialer;
@@ -7,7 +8,7 @@ use dunlin_base::error::chain;
 use dunlin_base::task::Task;
 use dunlin_driver::SchedulerHandle;
 use dunlin_tunnel::dial;
-use dunlin_uplink::{Config, Dial, Expose, Level, Uplink, UplinkHandle};
+use dunlin_uplink::{Config, Contact, Dial, Expose, Level, Uplink, UplinkHandle};
 use http_body_util::BodyExt;
 
 use crate::error::{Doing, Error};
@@ -29,6 +30,8 @@ pub struct Parent {
     pub expose: Expose,
     pub area: Option<String>,
     pub times: Times,
+    /// What a start of the machine forgets.
+    pub run_dir: PathBuf,
 }
 
 /// Starts the uplink and dials the parent. The parent being away keeps nothing here from working.
@@ -38,7 +41,7 @@ pub fn start(
     scheduler: SchedulerHandle,
     dialer: Arc<dyn NodeDialer>,
 ) -> Result<Running, Error> {
-    let Parent { member, expose, area, times } = parent;
+    let Parent { member, expose, area, times, run_dir } = parent;
     let membership = member.membership();
     let (host, port) = join::endpoint(&membership.server)?;
     let level =
@@ -48,6 +51,7 @@ pub fn start(
         settle: times.uplink_settle(),
         unplaced: times.uplink_unplaced(),
         successor: times.uplink_successor(),
+        contact: Some(Contact { file: run_dir.join("uplink-contact"), interval: times.contact() }),
         ..Config::new(level)
     };
     let (handle, service) = Uplink::start(config, client, child, scheduler, through(dialer));

@@ -7,7 +7,6 @@
 //! Kubernetes.
 
 use dunlin_api::names::condition::DANGLING;
-use dunlin_api::names::label;
 use serde_json::{Value, json};
 
 use super::common::{self, Conditions};
@@ -119,9 +118,7 @@ fn judge(plan: &mut Plan, node: &Node, pod: &Pod, silence: Silence, settings: &S
     }
     let silent = silence.is_lost;
     let silent_at = silence.since + settings.node_grace;
-    // A child cluster does not fence when it loses its parent, so nothing there has stopped for certain.
-    let fences = !node.metadata.labels.contains_key(label::VIRTUAL_NODE) && node.exposed_by().is_none();
-    if silent && fences && fence(plan, pod, silence.since, settings, now) {
+    if silent && fence(plan, pod, silence.since, settings, now) {
         return;
     }
     let taint = Taint { key: UNREACHABLE.into(), effect: "NoExecute".into(), ..Taint::default() };

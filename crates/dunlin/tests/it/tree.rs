@@ -331,3 +331,52 @@ fn a_job_moves_from_one_cluster_to_another_and_spreads_over_both() -> Result<()>
     }
     Ok(())
 }
+
+#[test]
+fn an_exclusive_pod_of_a_lost_child_is_given_up_only_when_the_child_has_ended_it() -> Result<()> {
+    let lan = Lan::new()?;
+    let times = "node-grace=3s heartbeat=1s ping=1s ping-timeout=1s silence=4s fence-margin=3s contact=1s \
+                 reconnect-most=1s eviction-toleration=3s";
+    let times: Vec<String> = times.split_whitespace().map(|time| format!("--time={time}")).collect();
+    let with = |more: &[&str]| -> Vec<String> {
+        more.iter().map(|word| (*word).to_owned()).chain(times.iter().cloned()).collect()
+    };
+    let flags = with(&["--name", "root", "--no-agent"]);
+    let root = Dunlin::server(&lan, &flags.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let flags = with(&["--node-name", "site-machine"]);
+    let site = Dunlin::child(&lan, &root, "site", &flags.iter().map(String::as_str).collect::<Vec<_>>())?;
+    root.wait_for_node("site")?;
+    site.import(&ImageBuilder::hello()?, "hello:test")?;
+    let kubectl = root.kubectl();
+    // Pods of a StatefulSet must never run twice; these are made by hand, so that nobody replaces them here.
+    kubectl.apply("apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: db}\nspec:\n  serviceName: db\n  replicas: 0\n  selector: {matchLabels: {app: db}}\n  template:\n    metadata: {labels: {app: db}}\n    spec: {containers: [{name: c, image: 'hello:test'}]}")?;
+    let set = kubectl.json(&["statefulset", "db"])?["metadata"]["uid"].clone();
+    let pod = |name: &str, annotations: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  annotations: {annotations}\n  ownerReferences: [{{apiVersion: apps/v1, kind: StatefulSet, name: db, uid: {set}, controller: true}}]\nspec:\n  terminationGracePeriodSeconds: 1\n  containers: [{{name: main, image: 'hello:test', args: [sleep]}}]"
+        )
+    };
+    kubectl.apply(&pod("fenced", "{dunlin.io/fence-after: 8s}"))?;
+    kubectl.apply(&pod("kept", "{}"))?;
+    for name in ["fenced", "kept"] {
+        pod_when(&kubectl, name, running)?;
+    }
+    ensure!(site.running("hello")? == 2);
+    site.host.cable().cut()?;
+    wait::until("the fenced pod being given up", PATIENCE, || {
+        let pods = kubectl.run(&["get", "pods", "-o", "name"])?;
+        let running = site.running("hello")?;
+        ensure!(!pods.contains("fenced"), "{pods}, and {running} run");
+        Ok(())
+    })?;
+    ensure!(site.running("hello")? == 1, "it was given up while it ran");
+    let kept = pod_when(&kubectl, "kept", |pod| condition(pod, "dunlin.io/Dangling")["status"] == "True")?;
+    ensure!(condition(&kept, "dunlin.io/Dangling")["reason"] == "NotReplaced", "{}", kept["status"]);
+    site.host.cable().mend()?;
+    root.wait_for_node("site")?;
+    pod_when(&kubectl, "kept", |pod| {
+        running(pod) && condition(pod, "dunlin.io/Dangling")["status"] != "True"
+    })?;
+    ensure!(site.running("hello")? == 1);
+    Ok(())
+}

@@ -63,6 +63,12 @@ pub fn home(node: &str, upper: &ObjectMeta) -> BTreeMap<String, String> {
     let uid = upper.uid.clone().unwrap_or_default();
     let mut all = upper.annotations.clone().unwrap_or_default();
     all.remove(annotation::LAST_APPLIED);
+    // Half of the time is this level's, half is for what lies below.
+    if let Some(fence) = all.get_mut(annotation::FENCE_AFTER)
+        && let Some(half) = dunlin_node::fence::half(fence)
+    {
+        *fence = half;
+    }
     all.insert(annotation::HOME_UID.into(), kept(annotation::HOME_UID).unwrap_or_else(|| uid.clone()));
     let namespace = kept(annotation::HOME_NAMESPACE).or_else(|| upper.namespace.clone()).unwrap_or_default();
     all.insert(annotation::HOME_NAMESPACE.into(), namespace);
@@ -299,7 +305,7 @@ mod tests {
     #[test]
     fn the_home_of_a_mirror_is_the_topmost() {
         let below = made(
-            json!({"metadata": {"name": "p", "namespace": "shop--top", "uid": "middle", "annotations": {
+            json!({"metadata": {"name": "p", "namespace": "shop--top", "uid": "middle", "annotations": {"dunlin.io/fence-after": "10s",
             "dunlin.io/home-uid": "top", "dunlin.io/home-namespace": "shop", "dunlin.io/home-node": "region",
             "dunlin.io/mirror-of": "top"}}, "spec": {"containers": []}}),
         );
@@ -307,5 +313,6 @@ mod tests {
         assert_eq!(annotations["dunlin.io/home-uid"], "top");
         assert_eq!(annotations["dunlin.io/home-node"], "region");
         assert_eq!(annotations["dunlin.io/mirror-of"], "middle");
+        assert_eq!(annotations["dunlin.io/fence-after"], "5000ms");
     }
 }

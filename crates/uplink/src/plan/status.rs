@@ -1,6 +1,6 @@
 //! What the parent is told of a pod: its mirror's status, and where the mirror is.
 
-use dunlin_api::names::{condition, reason};
+use dunlin_api::names::condition;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{
@@ -70,10 +70,10 @@ pub fn path(mirror: &Pod) -> Option<String> {
 }
 
 /// The last status of a pod that has no place here.
-pub fn refused(upper: &Pod, message: String) -> PodStatus {
+pub fn refused(upper: &Pod, reason: &str, message: String) -> PodStatus {
     let mut status = upper.status.clone().unwrap_or_default();
     status.phase = Some("Failed".into());
-    status.reason = Some(reason::CLUSTER_REFUSED.into());
+    status.reason = Some(reason.into());
     status.message = Some(message);
     for condition in status.conditions.iter_mut().flatten().filter(|c| c.type_.ends_with("Ready")) {
         condition.status = "False".into();
