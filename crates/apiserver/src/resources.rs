@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use dunlin_api::gvk::GroupVersionKind;
+use dunlin_api::names::annotation::EXPOSED_BY;
 use dunlin_store::{Class, Key, Scope};
 use serde_json::Value;
 
@@ -122,13 +123,15 @@ impl Resource {
         }
     }
 
-    /// The index value under which watchers find the object: the node of a pod.
+    /// The index value under which objects are found: the node of a pod, and the node of the cluster to which a machine
+    /// belongs that is shown as a node of its own.
     pub fn tag(&self, object: &Value) -> Option<Arc<str>> {
-        if self.stored != "pods" {
-            return None;
-        }
-        let node = crate::object::text(object, &["spec", "nodeName"]);
-        (!node.is_empty()).then(|| Arc::from(node))
+        let tag = match &*self.stored {
+            "pods" => crate::object::text(object, &["spec", "nodeName"]),
+            "nodes" => crate::object::text(object, &["metadata", "annotations", EXPOSED_BY]),
+            _ => "",
+        };
+        (!tag.is_empty()).then(|| Arc::from(tag))
     }
 }
 

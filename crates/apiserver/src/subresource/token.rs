@@ -5,7 +5,7 @@ use dunlin_pki::jwt::{Bound, Claims, Reference};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::auth::node::node_of;
+use crate::auth::node::{acts_for, node_of};
 use crate::failure::{Failure, Result};
 use crate::handlers::decode;
 use crate::object::{self, at, list, text};
@@ -95,7 +95,9 @@ async fn bind(call: &Call, wanted: &Value, bound: &mut Bound) -> Result<()> {
                 return Err(Failure::bad_request(why));
             }
             let runs_on = text(&pod, &["spec", "nodeName"]);
-            if node.is_some_and(|n| n != runs_on) {
+            if let Some(node) = node
+                && !acts_for(&call.server, &call.user, node, runs_on).await?
+            {
                 return Err(refuse("node requested token bound to a pod scheduled on a different node"));
             }
             bound.pod = Some(reference(&pod));

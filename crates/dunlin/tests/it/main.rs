@@ -2,12 +2,15 @@
 
 mod bad_input;
 mod crd;
+mod deep;
+mod exposed;
 #[cfg(target_arch = "x86_64")]
 mod guest;
 mod joining;
 mod kubectl;
 mod machines;
 mod pods;
+mod reach;
 mod restart;
 mod scheduler;
 mod streaming;
