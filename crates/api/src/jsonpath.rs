@@ -32,7 +32,7 @@ impl Path {
         let text = text.trim();
         let text = text.strip_prefix('$').unwrap_or(text);
         if !text.starts_with(['.', '[']) {
-            return Err("must start with a dot".into());
+            return Err("must be a simple json path starting with .".into());
         }
         let mut steps = Vec::new();
         let mut rest = text;

@@ -24,6 +24,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::failure::Result;
 use crate::handlers::storage;
+use crate::model;
 use crate::object::{self, text};
 use crate::resources::{BUILTIN, Resource, known};
 use crate::server::Inner;
@@ -145,6 +146,11 @@ pub async fn settle(server: &Inner) -> Result<()> {
         for (at, status) in conditions::settle(&definitions, &time::now()) {
             let mut value = definitions[at].clone();
             value["status"] = status;
+            let mut before = definitions[at].clone();
+            if let Some(status) = before["status"].as_object_mut() {
+                status.retain(|_, field| !field.is_null());
+            }
+            model::track(resource, Some(&before), &mut value, "kube-apiserver", "status");
             let expect = Expect::Revision(page.items[at].revision);
             match server.save(resource, expect, value.clone()).await {
                 Ok(_) => definitions[at] = value,

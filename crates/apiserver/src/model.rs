@@ -237,6 +237,9 @@ impl Selection {
             let known = matches!(field, "metadata.name" | "metadata.namespace");
             let custom = call.resource.custom.as_ref();
             let known = known || custom.is_some_and(|c| c.selectable.iter().any(|f| &**f == field));
+            if !known && custom.is_some() {
+                return Err(Failure::bad_request(format!("field label not supported: {field}")));
+            }
             if !known && !selectable(&call.resource.stored).contains(&field) {
                 return Err(Failure::bad_request(format!(
                     "Unable to find {:?} that match label selector {:?}, field selector {:?}: field label not \

@@ -16,6 +16,8 @@ use crate::validate::FieldError;
 const RULE_LIMIT: u64 = 10_000_000;
 /// The most that all rules of a schema may cost together, by estimate.
 const SCHEMA_LIMIT: u64 = 100_000_000;
+/// So many rules are named when all together cost too much.
+const DEAREST: usize = 4;
 /// The longest message that an expression may make, in bytes.
 const LONGEST_MESSAGE: usize = 5120;
 
@@ -23,8 +25,6 @@ const LONGEST_MESSAGE: usize = 5120;
 #[derive(Debug)]
 pub struct Rules {
     ty: Type,
-    /// What errors say stands here.
-    kind: &'static str,
     here: Box<[Compiled]>,
     properties: Box<[(Box<str>, Rules)]>,
     items: Option<Box<Rules>>,
@@ -45,16 +45,22 @@ struct Compiled {
 impl Rules {
     /// Compiles the rules of a schema that has been checked; what does not compile is left out.
     pub fn of(schema: &Schema) -> Option<Self> {
-        Compiler { errors: Vec::new(), total: 0 }.place(schema, "", Some(1), None, true)
+        Compiler::default().place(schema, "", Some(1), None, true)
     }
 
     /// What is wrong with the rules of a schema that stands at `path` of a definition.
     pub fn errors(schema: &Schema, path: &str) -> Vec<FieldError> {
-        let mut compiler = Compiler { errors: Vec::new(), total: 0 };
+        let mut compiler = Compiler::default();
         compiler.place(schema, path, Some(1), None, true);
         if compiler.total > SCHEMA_LIMIT {
-            let what = "x-kubernetes-validations estimated rule & messageExpression cost total for entire OpenAPIv3 schema";
-            compiler.errors.push(FieldError::forbidden(path, too_dear(what, compiler.total, SCHEMA_LIMIT)));
+            compiler.dearest.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
+            for (_, path) in compiler.dearest.iter().filter(|(cost, _)| *cost > 0).take(DEAREST) {
+                let text = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
+                compiler.errors.push(FieldError::forbidden(path, text));
+            }
+            let what = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";
+            let text = too_dear(what, compiler.total, SCHEMA_LIMIT);
+            compiler.errors.push(FieldError::forbidden(path, format!("{text} {HINT}")));
         }
         compiler.errors
     }
@@ -80,9 +86,12 @@ fn too_dear(what: &str, cost: u64, limit: u64) -> String {
 
 const HINT: &str = "(try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)";
 
+#[derive(Default)]
 struct Compiler {
     errors: Vec<FieldError>,
     total: u64,
+    /// What each expression costs, and where it is.
+    dearest: Vec<(u64, String)>,
 }
 
 impl Compiler {
@@ -148,8 +157,7 @@ impl Compiler {
             });
             Box::new(Schema { list: schema.list.clone(), items: defaults.map(Box::new), ..Schema::default() })
         });
-        let kind = schema.ty.map_or("", |ty| ty.name());
-        Some(Rules { ty, kind, here: here.into(), properties: properties.into(), items, values, identity })
+        Some(Rules { ty, here: here.into(), properties: properties.into(), items, values, identity })
     }
 
     fn rule(
@@ -171,19 +179,27 @@ impl Compiler {
             false => declared.ty.clone(),
         };
         let env = Environment::default().with("self", declared.ty.clone()).with("oldSelf", old);
-        let program = self.compile(&rule.rule, &env, &format!("{path}.rule"), "rule", declared, times)?;
+        let program =
+            self.compile(rule, &rule.rule, &env, &format!("{path}.rule"), "rule", declared, times)?;
         if !matches!(program.ty(), Type::Bool | Type::Dyn) {
             let text = "cel expression must evaluate to a bool";
-            self.errors.push(FieldError::invalid(&format!("{path}.rule"), &*rule.rule, text));
+            self.errors.push(about(rule, &format!("{path}.rule"), text));
         }
         let mut message = None;
         if !rule.message_expression.is_empty() {
             let path = format!("{path}.messageExpression");
-            let found =
-                self.compile(&rule.message_expression, &env, &path, "messageExpression", declared, times)?;
+            let found = self.compile(
+                rule,
+                &rule.message_expression,
+                &env,
+                &path,
+                "messageExpression",
+                declared,
+                times,
+            )?;
             if !matches!(found.ty(), Type::String(_) | Type::Dyn) {
                 let text = "messageExpression must evaluate to a string";
-                self.errors.push(FieldError::invalid(&path, &*rule.message_expression, text));
+                self.errors.push(about(rule, &path, text));
             }
             message = Some(found);
         }
@@ -201,8 +217,13 @@ impl Compiler {
         whole.then(|| Compiled { rule: rule.clone(), program, message, about_change })
     }
 
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "two expressions of a rule that differ in nothing but names"
+    )]
     fn compile(
         &mut self,
+        rule: &Rule,
         expression: &str,
         env: &Environment,
         path: &str,
@@ -219,12 +240,13 @@ impl Compiler {
                     "messageExpression compilation failed"
                 };
                 let text = format!("{what}: {}", issue.print(expression));
-                self.errors.push(FieldError::invalid(path, expression, text));
+                self.errors.push(about(rule, path, text));
                 return None;
             }
         };
         let cost = program.cost().saturating_mul(times.unwrap_or_else(|| carried(declared.least)));
         self.total = self.total.saturating_add(cost);
+        self.dearest.push((cost, path.to_owned()));
         if cost > RULE_LIMIT {
             let text = too_dear(&format!("estimated {what} cost"), cost, RULE_LIMIT);
             self.errors.push(FieldError::forbidden(path, format!("{text} {HINT}")));
@@ -235,17 +257,17 @@ impl Compiler {
     /// Everything about a rule but its expressions.
     fn form(&mut self, rule: &Rule, schema: &Schema, path: &str) {
         const REASONS: [&str; 4] =
-            ["FieldValueRequired", "FieldValueForbidden", "FieldValueInvalid", "FieldValueDuplicate"];
+            ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
         let mut say = |error| self.errors.push(error);
         if rule.rule.trim().is_empty() {
             say(FieldError::required(&format!("{path}.rule"), "rule is not specified"));
         }
         if !rule.message.is_empty() && rule.message.trim().is_empty() {
-            let text = "message must be non-empty if specified";
+            let text = "must be non-empty if specified";
             say(FieldError::invalid(&format!("{path}.message"), &*rule.message, text));
         }
         if rule.message.contains(['\n', '\r']) {
-            let text = "message must not contain line breaks";
+            let text = "must not contain line breaks";
             say(FieldError::invalid(&format!("{path}.message"), &*rule.message, text));
         }
         if rule.message.is_empty() && rule.message_expression.is_empty() && rule.rule.contains(['\n', '\r']) {
@@ -259,12 +281,29 @@ impl Compiler {
             let found = fields(&rule.field_path)
                 .and_then(|names| names.iter().try_fold(schema, |s, name| s.field(name)).map(|_| ()));
             if found.is_none() {
-                let text =
-                    "fieldPath must be a valid path to a field of this place, as .spec.size or ['a-b']";
+                let text = "must be a valid path";
                 say(FieldError::invalid(&format!("{path}.fieldPath"), &*rule.field_path, text));
             }
         }
     }
+}
+
+/// An error about a rule, which Kubernetes shows in its internal form.
+fn about(rule: &Rule, path: &str, text: impl Into<String>) -> FieldError {
+    let quoted = |text: &str| {
+        let json = Value::from(text).to_string();
+        json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+    };
+    let reason = if rule.reason.is_empty() { "null".to_owned() } else { quoted(&rule.reason) };
+    let optional = if rule.optional_old_self { "true" } else { "null" };
+    let shown = format!(
+        r#"{{"Rule":{},"Message":{},"MessageExpression":{},"Reason":{reason},"FieldPath":{},"OptionalOldSelf":{optional}}}"#,
+        quoted(&rule.rule),
+        quoted(&rule.message),
+        quoted(&rule.message_expression),
+        quoted(&rule.field_path),
+    );
+    FieldError::invalid(path, &*rule.rule, text).showing(shown)
 }
 
 /// The fields of a path as `.a.b` or `['a']`.
@@ -352,7 +391,7 @@ impl Walk {
         });
         let bindings = match made {
             Ok(bindings) => bindings,
-            Err(failed) => return self.failed(rules, rule, &failed),
+            Err(failed) => return self.failed(new, rule, &failed),
         };
         let mut budget = Budget::new(Budget::CALL.min(self.left));
         let result = compiled.program.eval(&bindings, &mut budget);
@@ -360,7 +399,7 @@ impl Walk {
         match result {
             Ok(Val::Bool(true)) => return,
             Ok(_) => {}
-            Err(failed) => return self.failed(rules, rule, &failed),
+            Err(failed) => return self.failed(new, rule, &failed),
         }
         let mut text = if rule.message.is_empty() {
             format!("failed rule: {}", rule.rule.trim())
@@ -379,11 +418,15 @@ impl Walk {
             self.left = self.left.saturating_sub(budget.spent());
         }
         let path = self.named(rule);
+        // Objects and lists are too much to be shown.
+        let shown = if new.is_object() || new.is_array() { None } else { Some(new.clone()) };
         self.errors.push(match &*rule.reason {
             "FieldValueForbidden" => FieldError::forbidden(&path, text),
             "FieldValueRequired" => FieldError::required(&path, text),
-            "FieldValueDuplicate" => FieldError::duplicate(&path, rules.kind),
-            _ => FieldError::invalid(&path, rules.kind, text),
+            "FieldValueDuplicate" => {
+                FieldError { bad_value: shown, ..FieldError::duplicate(&path, Value::Null) }
+            }
+            _ => FieldError { bad_value: shown, ..FieldError::invalid(&path, Value::Null, text) },
         });
     }
 
@@ -399,7 +442,7 @@ impl Walk {
         })
     }
 
-    fn failed(&mut self, rules: &Rules, rule: &Rule, failed: &Failed) {
+    fn failed(&mut self, new: &Value, rule: &Rule, failed: &Failed) {
         let text = match failed {
             Failed::Exhausted if self.left == 0 => {
                 "validation failed due to running out of cost budget, no further validation rules will be run"
@@ -418,6 +461,8 @@ impl Walk {
             ),
             Failed::Error(text) => format!("{text} evaluating rule: {}", rule.rule),
         };
-        self.errors.push(FieldError::invalid(&self.path, rules.kind, text));
+        let shown = if new.is_object() || new.is_array() { None } else { Some(new.clone()) };
+        self.errors
+            .push(FieldError { bad_value: shown, ..FieldError::invalid(&self.path, Value::Null, text) });
     }
 }

@@ -10,7 +10,10 @@ use tokio_util::sync::CancellationToken;
 use super::columns::Column;
 use super::{Custom, Scale, Storage, is_going, webhook};
 use crate::object::{at, list, text};
-use crate::resources::{ALL, GPU, Resource, Sub, Text};
+use crate::resources::{GPU, Resource, Sub, Text};
+
+/// What can be done with every custom resource, in the order of Kubernetes' discovery.
+const VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 
 /// What rows depend on, beside the object's identity.
 pub fn mark(definition: &Value) -> String {
@@ -52,21 +55,21 @@ fn row(definition: &Value, version: &Value, storage: &Arc<Storage>, ended: &Canc
     let plural = own(names, &["plural"]);
     let scale = at(version, &["subresources", "scale"]).filter(|s| s.is_object());
     let mut subs = Vec::new();
-    if scale.is_some() {
-        subs.push(Sub {
-            name: "scale",
-            group: "autoscaling".into(),
-            version: "v1".into(),
-            kind: "Scale".into(),
-            verbs: GPU,
-        });
-    }
     if at(version, &["subresources", "status"]).is_some_and(Value::is_object) {
         subs.push(Sub {
             name: "status",
             group: group.clone(),
             version: name.clone(),
             kind: kind.clone(),
+            verbs: GPU,
+        });
+    }
+    if scale.is_some() {
+        subs.push(Sub {
+            name: "scale",
+            group: "autoscaling".into(),
+            version: "v1".into(),
+            kind: "Scale".into(),
             verbs: GPU,
         });
     }
@@ -106,7 +109,7 @@ fn row(definition: &Value, version: &Value, storage: &Arc<Storage>, ended: &Canc
         short: texts(list(names, &["shortNames"])),
         categories: texts(list(names, &["categories"])),
         namespaced: text(definition, &["spec", "scope"]) == "Namespaced",
-        verbs: ALL,
+        verbs: VERBS,
         subs,
         plural,
         generation: true,
