@@ -155,6 +155,20 @@ impl File {
         let raw: raw::File = serde_saphyr::from_str(text).map_err(|e| Wrong::Yaml(e.to_string()))?;
         check::file(raw)
     }
+
+    /// Leaves the worlds of these names, or all if none is named.
+    ///
+    /// # Errors
+    /// When there is none of a name.
+    pub fn only(&mut self, names: &[String]) -> Result<(), Wrong> {
+        if let Some(name) = names.iter().find(|name| self.worlds.iter().all(|world| world.name != **name)) {
+            let known: Vec<&str> = self.worlds.iter().map(|world| world.name.as_str()).collect();
+            let what = format!("there is no world {name:?}; there are {}", known.join(", "));
+            return Err(Wrong::Field { field: "worlds".to_owned(), what });
+        }
+        self.worlds.retain(|world| names.is_empty() || names.contains(&world.name));
+        Ok(())
+    }
 }
 
 impl World {

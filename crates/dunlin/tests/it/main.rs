@@ -9,6 +9,7 @@ mod machines;
 mod pods;
 mod restart;
 mod scheduler;
+mod simulate;
 mod streaming;
 mod support;
 mod tree;

@@ -12,6 +12,10 @@ use super::{
 };
 use crate::amount::Range;
 
+/// Of one machine or pod: thousandths of a core, bytes, and pods.
+const MOST_CPU: i64 = 100_000_000;
+const MOST_MEMORY: i64 = 16 << 40;
+const MOST_ON_ONE: i64 = 10_000;
 /// Labels that every machine has anyway.
 const GIVEN: [&str; 4] = [label::HOSTNAME, label::ARCH, label::OS, label::CLUSTER];
 
@@ -187,7 +191,8 @@ fn machines(at: &str, raw: Vec<raw::Machines>) -> Result<Vec<Machines>, Wrong> {
             let field = format!("{here}.{field}");
             move |what: String| wrong(field.clone(), what)
         };
-        let pods = raw.pods.as_deref().map_or(Ok(Range::only(110)), Range::whole).map_err(field("pods"))?;
+        let pods = Range::whole(raw.pods.as_deref().unwrap_or("110"));
+        let pods = amount(&field("pods"), pods, MOST_ON_ONE, "10000")?;
         let arch = raw.arch.unwrap_or_else(|| "amd64".to_owned());
         label_is_one(&field("arch"), label::ARCH, &arch)?;
         for (key, value) in &raw.labels {
@@ -197,8 +202,8 @@ fn machines(at: &str, raw: Vec<raw::Machines>) -> Result<Vec<Machines>, Wrong> {
             }
         }
         all.push(Machines {
-            cpu: Range::cpu(&raw.cpu).map_err(field("cpu"))?,
-            memory: Range::whole(&raw.memory).map_err(field("memory"))?,
+            cpu: cpu(&field("cpu"), &raw.cpu)?,
+            memory: memory(&field("memory"), &raw.memory)?,
             name: raw.name,
             count: raw.count,
             pods,
@@ -207,6 +212,25 @@ fn machines(at: &str, raw: Vec<raw::Machines>) -> Result<Vec<Machines>, Wrong> {
         });
     }
     Ok(all)
+}
+
+/// A range that sums of many cannot make too large for a number.
+fn amount(
+    wrong: &impl Fn(String) -> Wrong,
+    range: Result<Range, String>,
+    most: i64,
+    word: &str,
+) -> Result<Range, Wrong> {
+    let range = range.map_err(wrong)?;
+    (range.most <= most).then_some(range).ok_or_else(|| wrong(format!("give at most {word}")))
+}
+
+fn cpu(wrong: &impl Fn(String) -> Wrong, text: &str) -> Result<Range, Wrong> {
+    amount(wrong, Range::cpu(text), MOST_CPU, "100000 cores")
+}
+
+fn memory(wrong: &impl Fn(String) -> Wrong, text: &str) -> Result<Range, Wrong> {
+    amount(wrong, Range::whole(text), MOST_MEMORY, "16Ti")
 }
 
 fn label_is_one(wrong: &impl Fn(String) -> Wrong, key: &str, value: &str) -> Result<(), Wrong> {
@@ -276,12 +300,8 @@ fn workload(
                 .as_deref()
                 .map_or(Ok(0), |text| time("start", text).map(|r| r.least.unsigned_abs()))?,
             life: raw.life.as_deref().map(|text| time("life", text)).transpose()?,
-            cpu: raw.cpu.as_deref().map_or(Ok(Range::only(0)), Range::cpu).map_err(field("cpu"))?,
-            memory: raw
-                .memory
-                .as_deref()
-                .map_or(Ok(Range::only(0)), Range::whole)
-                .map_err(field("memory"))?,
+            cpu: cpu(&field("cpu"), raw.cpu.as_deref().unwrap_or("0"))?,
+            memory: memory(&field("memory"), raw.memory.as_deref().unwrap_or("0"))?,
             selector: raw.selector.into_iter().collect(),
             policy: raw.policy,
             near: near.transpose()?,
