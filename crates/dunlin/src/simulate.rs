@@ -1,9 +1,10 @@
 //! `dunlin simulate FILE`: reads a world, has it simulated, and prints what came of it.
 
+mod clock;
 mod table;
 
 use std::io::Read;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dunlin_client::Output;
 use dunlin_simulate::world::LARGEST;
@@ -32,7 +33,9 @@ struct Whole<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Took {
+    /// On the wall, and of the processor.
     seconds: f64,
+    processor_seconds: f64,
     /// The most memory that was resident; 0 where the kernel does not tell.
     peak_memory_bytes: u64,
 }
@@ -45,17 +48,19 @@ pub fn run(name: &str, worlds: &[String], output: Output) -> Result<(), crate::E
     let began = Instant::now();
     let report = {
         let shown = Shown::new();
-        simulate(&file, &|| began.elapsed(), &mut |at| shown.show(at.at == 0, line(&at)))
+        simulate(&file, &clock::busy, &mut |at| shown.show(at.at == 0, line(&at)))
     };
+    let tenths = |time: Duration| (time.as_secs_f64() * 10.0).round() / 10.0;
     let took = Took {
-        seconds: (began.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+        seconds: tenths(began.elapsed()),
+        processor_seconds: tenths(clock::busy()),
         peak_memory_bytes: peak_memory().unwrap_or(0),
     };
     match output {
         Output::Json | Output::Yaml => {
             dunlin_client::print(&Whole { report: &report, measured: took }, output)?;
         }
-        _ => print!("{}", table::text(&report, took.seconds, took.peak_memory_bytes)),
+        _ => print!("{}", table::text(&report, &took)),
     }
     Ok(())
 }

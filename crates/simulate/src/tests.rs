@@ -3,9 +3,9 @@
 mod worlds;
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dunlin_control::scheduler::Host;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -154,15 +154,21 @@ proptest! {
         for mut run in [Simulation::tree(world, &|| Duration::ZERO), Simulation::flat(world, &|| Duration::ZERO)] {
             for second in 1..=60 {
                 run.run_until(second * 1000);
-                for cluster in &run.clusters {
-                    let over = |host: &&Host| {
-                        let has = &host.node().status.allocatable;
-                        ["cpu", "memory"].iter().any(|name| host.used().get(name) > has.get(name))
-                            || host.pods().count() as i64 > has.get("pods")
-                    };
-                    let machine = cluster.snapshot.hosts().filter(|host| host.child().is_none()).find(over);
-                    prop_assert!(machine.is_none(), "{:?}", machine.map(Host::name));
+                // Counted from the pods, not from what schedulers believe.
+                let mut used = BTreeMap::new();
+                for pod in run.pods.iter().filter(|pod| !pod.finished) {
+                    let Some((cluster, machine)) = &pod.machine else { continue };
+                    let sum: &mut (i64, i64, i64) = used.entry((*cluster, machine.clone())).or_default();
+                    *sum = (sum.0 + pod.requests.0, sum.1 + pod.requests.1, sum.2 + 1);
                 }
+                for (at, cluster) in run.clusters.iter().enumerate() {
+                    for host in cluster.snapshot.hosts().filter(|host| host.child().is_none()) {
+                        let sum = used.remove(&(at, host.name().clone())).unwrap_or_default();
+                        let has = |name| host.node().status.allocatable.get(name);
+                        prop_assert!(sum.0 <= has("cpu") && sum.1 <= has("memory") && sum.2 <= has("pods"), "{}: {:?}", host.name(), sum);
+                    }
+                }
+                prop_assert!(used.is_empty(), "pods on machines that there are not: {:?}", used);
             }
         }
     }

@@ -6,16 +6,22 @@ use std::fmt::Write;
 use dunlin_client::get::align;
 use dunlin_simulate::{LevelReport, Report, RunReport, WorldReport};
 
+use super::Took;
+
 /// Reasons are as long as kube-scheduler's; more than this says nothing more.
 const REASON: usize = 160;
 
-pub fn text(report: &Report, seconds: f64, peak: u64) -> String {
+pub fn text(report: &Report, took: &Took) -> String {
     let mut text = String::new();
     for world in &report.worlds {
         let _ = writeln!(text, "{}", self::world(world));
     }
-    let mib = peak as f64 / f64::from(1 << 20);
-    let _ = writeln!(text, "simulated in {seconds:.1} s with {mib:.0} MiB at most");
+    let mib = took.peak_memory_bytes as f64 / f64::from(1 << 20);
+    let _ = writeln!(
+        text,
+        "simulated in {:.1} s ({:.1} s of the processor) with {mib:.0} MiB at most",
+        took.seconds, took.processor_seconds
+    );
     text
 }
 
