@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use dunlin_uplink::Config;
 use dunlin_uplink::Level as Uplink;
+use dunlin_uplink::plan::mirror::Expose;
 
 use crate::cluster::{Cluster, ClusterId};
 use crate::event::{Agenda, Event};
@@ -116,7 +117,7 @@ impl<'a> Simulation<'a> {
         clock: Clock<'a>,
     ) -> Self {
         let pods = pods::make(&world, homes);
-        let level = Uplink { parent: String::new(), node: String::new(), area: None };
+        let level = Uplink { parent: String::new(), node: String::new(), area: None, expose: Expose::Cluster };
         let mut this = Self {
             templates: Templates::new(&world),
             agenda: Agenda::default(),

@@ -7,6 +7,7 @@ use dunlin_api::names::{annotation, label};
 use dunlin_control::model::{Condition, Labels, Meta, Node, NodeStatus, Quantities};
 use dunlin_control::scheduler::Snapshot;
 use dunlin_uplink::Level;
+use dunlin_uplink::plan::mirror::Expose;
 
 use crate::cluster::Cluster;
 use crate::pods::degrees;
@@ -38,6 +39,7 @@ pub fn grow(world: &World) -> Vec<Cluster> {
                 parent: clusters[parent].name.to_string(),
                 node: name.to_string(),
                 area: position.map(degrees),
+                expose: Expose::Cluster,
             });
             if let Some(parent) = parent {
                 let id = clusters.len();

@@ -1,5 +1,6 @@
 //! Being a node above: the Node with what the whole cluster has, and the `Cluster` object with its summary. Both are
-//! written when the summary has changed, and not otherwise.
+//! written when the summary has changed, and not otherwise. Where machines are shown instead (`machines`), there is no such
+//! Node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchP
 use serde_json::json;
 use tokio::sync::watch;
 
+use crate::plan::mirror::Expose;
 use crate::plan::report;
 use crate::uplink::{Config, Shared};
 
@@ -29,10 +31,11 @@ async fn follow(shared: Arc<Shared>) {
     let Some(first) = shared.scheduler.summary(parent).await else { return };
     let (info_to, info_told) =
         watch::channel(report::info(&shared.config.level, &shared.config.version, &first));
+    let shows_itself = shared.config.level.expose == Expose::Cluster;
     let (summary_to, summary) = watch::channel(first);
     // The parent renews our Lease from the tunnel.
     let options = RegistrationOptions { renew_lease: false, status_interval: None, ..Default::default() };
-    let _registration = Registration::start(shared.parent.clone(), info_told, options);
+    let _registration = shows_itself.then(|| Registration::start(shared.parent.clone(), info_told, options));
     let _cluster = Task::spawn("cluster", tell(shared.clone(), summary));
     while changes.changed().await.is_ok() {
         // A burst of changes is one summary.

@@ -89,8 +89,8 @@ impl UplinkService {
     async fn pass_on(&self, uid: &str, request: Request<BoxBody>) -> Result<Response<BoxBody>, ServeError> {
         let (mirror, owner) = {
             let state = self.shared.lock();
-            let owner =
-                state.uppers.get(uid).and_then(|pod| daemon::owner(pod)).map(|owner| owner.uid.clone());
+            let upper = state.uppers.get(uid);
+            let owner = upper.and_then(|pod| self.shared.daemon_owner(pod)).map(|owner| owner.uid.clone());
             (state.mirrors.get(uid).cloned(), owner)
         };
         let mirror = match (mirror, owner) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dunlin_api::offer::{self, Answer};
 use dunlin_control::model::{Key, Pod};
 use dunlin_control::scheduler::{self, kept};
-use dunlin_control::summary::summarise;
+use dunlin_control::summary::{machines, summarise};
 use serde_json::Value;
 
 use super::{Loop, Purpose, pause, seconds, seed};
@@ -82,6 +82,9 @@ impl Loop {
         match request {
             Request::Summary { parent, reply } => {
                 let _ = reply.send(summarise(&self.cluster.snapshot, &parent));
+            }
+            Request::Machines { parent, reply } => {
+                let _ = reply.send(machines(&self.cluster.snapshot, &parent));
             }
             Request::Reserve { pods, seconds, reply } => {
                 let question = Question::new(pods.len(), reply);

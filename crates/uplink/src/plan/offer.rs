@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
-use super::mirror::{self, Level};
+use super::mirror::{self, Expose, Level};
 use super::{daemon, place, references};
 
 /// The mirror that the pod would be; its namespace is not made for a mere offer.
@@ -14,7 +14,7 @@ pub fn as_mirror(level: &Level, pod: &Pod) -> Result<Value, String> {
     if let Some(claim) = pod.spec.as_ref().and_then(references::claim) {
         return Err(format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
     }
-    if daemon::owner(pod).is_some() {
+    if daemon::owner(pod).is_some() && level.expose == Expose::Cluster {
         // Every machine judges for itself; the pod that stands for all takes no room of its own.
         let mut light = pod.clone();
         for container in light.spec.iter_mut().flat_map(|spec| &mut spec.containers) {

@@ -53,7 +53,7 @@ pub fn info(level: &Level, version: &str, summary: &Summary) -> NodeInfo {
     }
 }
 
-fn amounts(quantities: &Quantities) -> BTreeMap<String, String> {
+pub fn amounts(quantities: &Quantities) -> BTreeMap<String, String> {
     let value = serde_json::to_value(quantities).unwrap_or_default();
     serde_json::from_value(value).unwrap_or_default()
 }
