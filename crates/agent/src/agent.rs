@@ -65,7 +65,8 @@ pub(crate) struct Shared {
     pub endpoint: watch::Receiver<String>,
     pub address: String,
     pub allocatable: BTreeMap<String, i128>,
-    pub labels: BTreeMap<String, String>,
+    /// What the API has of this node, once it has told.
+    pub assigned: watch::Receiver<Option<dunlin_node::Assigned>>,
     /// Closed while nobody knows whether fenced pods run elsewhere by now.
     pub fence: Arc<fence::Gate>,
     /// The way home of pods in the host's network.
@@ -219,13 +220,13 @@ impl Agent {
         let info = crate::machine::info(&config, &address, &names);
         let allocatable =
             info.allocatable.iter().map(|(k, v)| (k.clone(), milli(&Quantity(v.clone())))).collect();
-        let labels = info.labels.clone();
         let (info_tx, info_rx) = watch::channel(info);
         let (endpoint_tx, endpoint_rx) = watch::channel(endpoint);
         let (network_tx, network_rx) = watch::channel(None);
         let (status, status_task) = StatusWriter::start(client.clone());
         let (recorder, recorder_task) = Recorder::start(client.clone(), &config.node_name);
         let (ended_tx, ended_rx) = mpsc::channel(1024);
+        let registration = Registration::start(client.clone(), info_rx, config.registration.clone());
         let shared = Arc::new(Shared {
             sources: Sources::new(client.clone(), &config.data_dir),
             disk: Disk { data: config.data_dir.clone(), run: config.run_dir.clone() },
@@ -238,7 +239,7 @@ impl Agent {
             endpoint: endpoint_rx.clone(),
             address,
             allocatable,
-            labels,
+            assigned: registration.assigned.clone(),
             fence: Arc::default(),
             homes: crate::home::Relays::default(),
             ended: ended_tx,
@@ -258,7 +259,6 @@ impl Agent {
             lock(&pods.workers).insert(uid, handle);
         }
         *lock(&pods.orphans) = orphans;
-        let registration = Registration::start(client.clone(), info_rx, shared.config.registration.clone());
         let mut tasks = vec![status_task, recorder_task];
         tasks.extend(
             shared.runtimes.iter().map(|r| Task::spawn("runtime-events", listen(r.clone(), pods.clone()))),
@@ -471,9 +471,11 @@ impl Pods {
                 .filter(|v| !crate::plan::finished(&v.pod, &v.record))
                 .map(|v| v.pod)
                 .collect();
-            if let Err(refusal) =
-                admit(&pod, others.iter().map(|p| &**p), &self.shared.allocatable, &self.shared.labels)
-            {
+            // Anybody may label a node at any time, so only the API's word counts; before there is one, the scheduler's.
+            let assigned = self.shared.assigned.borrow().clone();
+            let labels = assigned.as_ref().map(|assigned| &assigned.labels);
+            let others = others.iter().map(|pod| &**pod);
+            if let Err(refusal) = admit(&pod, others, &self.shared.allocatable, labels) {
                 self.shared.recorder.warning(&pod_ref, None, "FailedAdmission", refusal.message.clone());
                 record.failed = Some((refusal.reason, refusal.message));
             }

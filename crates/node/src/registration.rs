@@ -66,6 +66,8 @@ pub struct Assigned {
     pub uid: String,
     /// `spec.podCIDRs`.
     pub pod_cidrs: Vec<String>,
+    /// All its labels, whoever has put them on.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// How often what is written.
@@ -171,7 +173,8 @@ async fn keep(
             Happened::Seen(Seen::Present(node)) => {
                 let new_uid = node.metadata.uid.clone().unwrap_or_default();
                 let cidrs = node.spec.as_ref().map(pod_cidrs).unwrap_or_default();
-                let value = Some(Assigned { uid: new_uid.clone(), pod_cidrs: cidrs });
+                let labels = node.metadata.labels.clone().unwrap_or_default();
+                let value = Some(Assigned { uid: new_uid.clone(), pod_cidrs: cidrs, labels });
                 assigned.send_if_modified(|a| (*a != value).then(|| *a = value).is_some());
                 let fresh =
                     uid.send_if_modified(|u| (*u != new_uid).then(|| u.clone_from(&new_uid)).is_some());

@@ -17,7 +17,7 @@ use crate::server::Call;
 
 pub fn create(call: &Call, value: &Value) -> Result<()> {
     let Some(node) = node_of(&call.user) else { return Ok(()) };
-    let subject = match (call.resource.group, call.resource.plural) {
+    let subject = match (&*call.resource.group, &*call.resource.plural) {
         ("", "nodes")
         | ("coordination.k8s.io", "leases")
         | ("storage.k8s.io", "csinodes")
@@ -29,14 +29,14 @@ pub fn create(call: &Call, value: &Value) -> Result<()> {
         exposes(call, node, value)?;
     } else if subject != node {
         let why = format!("node {node:?} is not allowed to create {} of others", call.resource.plural);
-        return Err(Failure::forbidden(call.resource, object::name(value), &why));
+        return Err(Failure::forbidden(&call.resource, object::name(value), &why));
     }
     if call.resource.is("", "nodes") { labels(call, node, &Value::Null, value) } else { Ok(()) }
 }
 
 pub fn update(call: &Call, old: &Value, new: &Value) -> Result<()> {
     let Some(node) = node_of(&call.user) else { return Ok(()) };
-    let refuse = |why: String| Err(Failure::forbidden(call.resource, call.name(), &why));
+    let refuse = |why: String| Err(Failure::forbidden(&call.resource, call.name(), &why));
     if call.resource.is("", "pods") {
         let same = |field: &str| at(old, &["metadata", field]) == at(new, &["metadata", field]);
         if !same("labels") {
@@ -107,7 +107,7 @@ fn labels(call: &Call, node: &str, old: &Value, new: &Value) -> Result<()> {
     for key in changed {
         if !may_set(key, new.get(key).and_then(Value::as_str), node, cluster) {
             let why = format!("node {node:?} is not allowed to change its label {key:?}");
-            return Err(Failure::forbidden(call.resource, node, &why));
+            return Err(Failure::forbidden(&call.resource, node, &why));
         }
     }
     Ok(())

@@ -118,6 +118,9 @@ fn judge(plan: &mut Plan, node: &Node, pod: &Pod, silence: Silence, settings: &S
     }
     let silent = silence.is_lost;
     let silent_at = silence.since + settings.node_grace;
+    // While a child cluster is heard, it knows which of its own machines are out of reach, and its word on their pods is not
+    // ours to take back.
+    let is_cluster = node.metadata.labels.contains_key(label::VIRTUAL_NODE);
     if silent && fence(plan, pod, silence.since, settings, now) {
         return;
     }
@@ -133,7 +136,7 @@ fn judge(plan: &mut Plan, node: &Node, pod: &Pod, silence: Silence, settings: &S
             Some(_) if !common::is_dangling(pod) => dangle(plan, pod, true, now),
             _ => {}
         }
-    } else if common::is_dangling(pod) && node.is_ready() {
+    } else if common::is_dangling(pod) && node.is_ready() && !is_cluster {
         dangle(plan, pod, false, now);
     }
     for taint in node.spec.taints.iter().filter(|t| &*t.effect == "NoExecute") {
