@@ -126,7 +126,7 @@ impl Resource {
     /// The index value under which objects are found: the node of a pod, and the node of the cluster to which a machine
     /// belongs that is shown as a node of its own.
     pub fn tag(&self, object: &Value) -> Option<Arc<str>> {
-        let tag = match self.stored {
+        let tag = match &*self.stored {
             "pods" => crate::object::text(object, &["spec", "nodeName"]),
             "nodes" => crate::object::text(object, &["metadata", "annotations", EXPOSED_BY]),
             _ => "",

@@ -69,7 +69,7 @@ fn exposed_by(node: &Value) -> Option<&str> {
 /// A cluster makes nodes for its own machines, by names that begin with its own.
 fn exposes(call: &Call, node: &str, value: &Value) -> Result<()> {
     let name = object::name(value);
-    let refuse = |why: String| Err(Failure::forbidden(call.resource, name, &why));
+    let refuse = |why: String| Err(Failure::forbidden(&call.resource, name, &why));
     if exposed_by(value) != Some(node) || !call.user.in_group(GROUP_CLUSTERS) {
         return refuse(format!("node {node:?} is not allowed to create the machines of others"));
     }

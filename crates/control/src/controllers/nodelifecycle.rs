@@ -7,6 +7,7 @@
 //! Kubernetes.
 
 use dunlin_api::names::condition::DANGLING;
+use dunlin_api::names::label;
 use serde_json::{Value, json};
 
 use super::common::{self, Conditions};
