@@ -117,7 +117,8 @@ impl<'a> Simulation<'a> {
         clock: Clock<'a>,
     ) -> Self {
         let pods = pods::make(&world, homes);
-        let level = Uplink { parent: String::new(), node: String::new(), area: None, expose: Expose::Cluster };
+        let level =
+            Uplink { parent: String::new(), node: String::new(), area: None, expose: Expose::Cluster };
         let mut this = Self {
             templates: Templates::new(&world),
             agenda: Agenda::default(),
