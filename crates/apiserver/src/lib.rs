@@ -11,6 +11,7 @@ mod config;
 mod discovery;
 mod failure;
 mod handlers;
+mod handshake;
 mod listen;
 mod metrics;
 mod model;
