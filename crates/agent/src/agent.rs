@@ -10,6 +10,7 @@ use dunlin_api::names::annotation;
 use dunlin_base::task::Task;
 use dunlin_net::{HostPort, NetConfig, Network, Protocol, Relay};
 use dunlin_node::admit::{admit, milli};
+use dunlin_node::fence;
 use dunlin_node::{
     Connection, ContainerRef, ExecOptions, Input, LogOptions, NodeInfo, NodeService, Output, PodBackend,
     PodEvent, PodRef, Recorder, Registration, ServeError, Session, StatusWriter,
@@ -26,7 +27,6 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::AgentConfig;
 use crate::disk::Disk;
-use crate::fence;
 use crate::model::{Record, deleting, spec};
 use crate::plan::Delays;
 use crate::sources::Sources;
@@ -109,7 +109,8 @@ impl Shared {
         let api: kube::Api<RuntimeClass> = kube::Api::all(self.client.clone());
         match tokio::time::timeout(Duration::from_secs(5), api.get(class)).await {
             Ok(Ok(found)) => {
-                found.handler == self.default_runtime() || matches!(found.handler.as_str(), "runc" | "crun")
+                found.handler == self.default_runtime()
+                    || crate::machine::LIKE_OCI.contains(&found.handler.as_str())
             }
             _ => false,
         }
@@ -263,6 +264,8 @@ impl Agent {
             file: shared.config.run_dir.join("contact"),
             interval: shared.config.contact,
             gate: shared.fence.clone(),
+            // What is fenced waits here after a start of the machine, so nothing runs that would have to be stopped.
+            unknown: None,
         };
         tasks.push(Task::spawn("fence", fence::run(fencing, pods.clone())));
         tasks.push(Task::spawn("pressure", watch_disk(shared.clone(), info_tx.clone())));
@@ -364,7 +367,7 @@ async fn bring_up(
 fn detour(pods: &Arc<Pods>) -> Option<dunlin_net::relay::Detour> {
     let home = pods.shared.config.home.clone()?;
     let pods = pods.clone();
-    Some(Arc::new(move |address| pods.homed_above(&address.to_string()).map(|uid| home(uid))))
+    Some(Arc::new(move |address| pods.homed_above(&address.to_string()).map(|pod| home(pod))))
 }
 
 /// Eight hexadecimal digits of a node's uid.
@@ -423,14 +426,14 @@ impl Pods {
         }
     }
 
-    /// The uid of the pod with this address, if its home is above this node's server.
-    fn homed_above(&self, address: &str) -> Option<String> {
+    /// The pod with this address, if its home is above this node's server.
+    fn homed_above(&self, address: &str) -> Option<PodRef> {
         let workers = lock(&self.workers);
-        workers.iter().find_map(|(uid, worker)| {
+        workers.values().find_map(|worker| {
             let view = worker.view.borrow();
             let annotations = view.pod.metadata.annotations.as_ref();
             let above = annotations.is_some_and(|all| all.contains_key(annotation::HOME_NAMESPACE));
-            (above && view.record.ip.as_deref() == Some(address)).then(|| uid.clone())
+            (above && view.record.ip.as_deref() == Some(address)).then(|| PodRef::of(&view.pod))
         })
     }
 

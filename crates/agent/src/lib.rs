@@ -7,7 +7,6 @@ mod agent;
 mod config;
 mod disk;
 mod env;
-mod fence;
 mod hooks;
 mod launch;
 mod machine;

@@ -1,6 +1,7 @@
 //! The pure half: what a pod of the parent becomes below, and what is reported up.
 
 pub mod daemon;
+pub mod machine;
 pub mod mirror;
 pub mod place;
 pub mod references;

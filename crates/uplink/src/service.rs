@@ -90,7 +90,7 @@ impl UplinkService {
         if let Some(claim) = pod.spec.as_ref().and_then(references::claim) {
             return Err(format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
         }
-        if daemon::owner(pod).is_some() {
+        if self.shared.daemon_owner(pod).is_some() {
             // Every machine judges for itself; the pod that stands for all takes no room of its own.
             let mut light = pod.clone();
             for container in light.spec.iter_mut().flat_map(|spec| &mut spec.containers) {
@@ -112,8 +112,8 @@ impl UplinkService {
     async fn pass_on(&self, uid: &str, request: Request<BoxBody>) -> Result<Response<BoxBody>, ServeError> {
         let (mirror, owner) = {
             let state = self.shared.lock();
-            let owner =
-                state.uppers.get(uid).and_then(|pod| daemon::owner(pod)).map(|owner| owner.uid.clone());
+            let upper = state.uppers.get(uid);
+            let owner = upper.and_then(|pod| self.shared.daemon_owner(pod)).map(|owner| owner.uid.clone());
             (state.mirrors.get(uid).cloned(), owner)
         };
         let mirror = match (mirror, owner) {

@@ -25,8 +25,9 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
     let (mut plan, mut report) = (Plan::default(), Report::default());
     let Some(node) = view.nodes.by_key(key).cloned() else { return (plan, report) };
     // Nobody is judged for silence while it was us who could not hear.
-    let since =
-        view.heard.get(&key.name).copied().unwrap_or(view.settings.started_at).max(view.settings.started_at);
+    // A new one has been heard when it was made.
+    let made = node.metadata.creation_timestamp.map_or(0, |at| at.0);
+    let since = view.heard.get(&key.name).copied().unwrap_or(made).max(view.settings.started_at);
     let silent = now >= since + view.settings.node_grace;
     if !silent {
         plan.again_at(since + view.settings.node_grace);
@@ -118,10 +119,10 @@ fn judge(plan: &mut Plan, node: &Node, pod: &Pod, silence: Silence, settings: &S
     }
     let silent = silence.is_lost;
     let silent_at = silence.since + settings.node_grace;
-    // A child cluster does not fence when it loses its parent, so nothing there has stopped for certain. While it is heard
-    // it knows which of its own machines are out of reach, and its word on their pods is not ours to take back.
+    // While a child cluster is heard, it knows which of its own machines are out of reach, and its word on their pods is not
+    // ours to take back.
     let is_cluster = node.metadata.labels.contains_key(label::VIRTUAL_NODE);
-    if silent && !is_cluster && fence(plan, pod, silence.since, settings, now) {
+    if silent && fence(plan, pod, silence.since, settings, now) {
         return;
     }
     let taint = Taint { key: UNREACHABLE.into(), effect: "NoExecute".into(), ..Taint::default() };

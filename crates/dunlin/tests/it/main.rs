@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod deep;
+mod exposed;
 #[cfg(target_arch = "x86_64")]
 mod guest;
 mod joining;
