@@ -3,6 +3,8 @@
 pub mod daemon;
 pub mod machine;
 pub mod mirror;
+pub mod offer;
 pub mod place;
 pub mod references;
+pub mod report;
 pub mod status;

@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 
-use crate::plan::{daemon, mirror, place, references};
+use crate::plan::{daemon, offer as offered};
 use crate::priority;
 use crate::uplink::Shared;
 
@@ -90,26 +90,9 @@ impl UplinkService {
         Ok(response)
     }
 
-    /// The pod as it would be made here; its namespace is not made for a mere offer.
+    /// The pod as it would be made here, with what its priority class stands for here.
     async fn as_mirror(&self, pod: &Pod) -> Result<serde_json::Value, String> {
-        if let Some(claim) = pod.spec.as_ref().and_then(references::claim) {
-            return Err(format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
-        }
-        if self.shared.daemon_owner(pod).is_some() {
-            // Every machine judges for itself; the pod that stands for all takes no room of its own.
-            let mut light = pod.clone();
-            for container in light.spec.iter_mut().flat_map(|spec| &mut spec.containers) {
-                container.resources = None;
-            }
-            return self.mirrored(&light).await;
-        }
-        self.mirrored(pod).await
-    }
-
-    async fn mirrored(&self, pod: &Pod) -> Result<serde_json::Value, String> {
-        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-        let mut mirror =
-            mirror::mirror(&self.shared.config.level, pod, &namespace, &|kind, name| place::name(kind, name));
+        let mut mirror = offered::as_mirror(&self.shared.config.level, pod)?;
         if let (Some(upper), Some(spec)) = (&pod.spec, &mut mirror.spec) {
             let set = priority::set(&self.shared, upper, spec, true).await;
             set.map_err(|e| format!("reading its priority class: {}", dunlin_base::error::chain(&e)))?;

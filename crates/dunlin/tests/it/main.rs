@@ -12,6 +12,7 @@ mod pods;
 mod reach;
 mod restart;
 mod scheduler;
+mod simulate;
 mod streaming;
 mod support;
 mod tree;
