@@ -265,6 +265,7 @@ impl Agent {
             gate: shared.fence.clone(),
         };
         tasks.push(Task::spawn("fence", fence::run(fencing, pods.clone())));
+        tasks.push(Task::spawn("reclaim", crate::reclaim::run(shared.clone(), pods.clone())));
         tasks.push(Task::spawn("pressure", watch_disk(shared.clone(), info_tx.clone())));
         if shared.config.network {
             tasks.push(Task::spawn(
@@ -421,6 +422,20 @@ impl Pods {
         if let Some(worker) = lock(&self.workers).get(uid) {
             worker.tell(change);
         }
+    }
+
+    /// Whether a pod here, or what is left of one, uses the PersistentVolume.
+    pub fn use_volume(&self, name: &str) -> bool {
+        let runs: Vec<String> = lock(&self.workers)
+            .iter()
+            .filter(|(_, worker)| {
+                let view = worker.view.borrow();
+                let over = crate::plan::finished(&view.pod, &view.record) || view.record.ending;
+                !over || view.record.sandbox != crate::model::Sandbox::None
+            })
+            .map(|(uid, _)| uid.clone())
+            .collect();
+        runs.iter().any(|uid| crate::claims::uses(&self.shared.disk, uid, name))
     }
 
     /// The uid of the pod with this address, if its home is above this node's server.

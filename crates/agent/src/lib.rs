@@ -4,6 +4,7 @@
 //! waits for the API: what is needed to run it again is kept on disk.
 
 mod agent;
+mod claims;
 mod config;
 mod disk;
 mod env;
@@ -16,6 +17,7 @@ mod plan;
 mod podstatus;
 mod probe;
 mod pull;
+mod reclaim;
 mod security;
 mod sources;
 mod tokens;

@@ -58,7 +58,9 @@ pub async fn update(call: &Call, old: &Value, new: &mut Value, sub: &str) -> Res
         ("", "secrets", "") => secret::encode(new),
         ("", "services", "") => service::update(call, old, new)?,
         ("", "namespaces", "") => crate::object::carry_top("spec", old, new),
-        ("", "nodes", _) | ("", "pods", "status") => node::update(call, old, new)?,
+        ("", "nodes", _) | ("", "pods", "status") | ("", "persistentvolumes", _) => {
+            node::update(call, old, new)?
+        }
         ("certificates.k8s.io", "certificatesigningrequests", "") => {
             crate::object::carry_top("spec", old, new)
         }

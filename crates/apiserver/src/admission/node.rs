@@ -4,8 +4,8 @@
 //! A node that was broken into must not draw pods to itself: by a label that pods select, by taking off a taint, by
 //! passing for a cluster, or by giving its pods the labels of a service.
 
-use dunlin_api::names::label;
 use dunlin_api::names::user::GROUP_CLUSTERS;
+use dunlin_api::names::{finalizer, label, storage};
 use serde_json::{Map, Value};
 
 use crate::auth::node::node_of;
@@ -59,6 +59,15 @@ pub fn update(call: &Call, old: &Value, new: &Value) -> Result<()> {
         }
         return Ok(());
     }
+    if call.resource.is("", "persistentvolumes") {
+        if !lets_go(old, new) {
+            let finalizer = storage::LOCAL_PATH;
+            return refuse(format!(
+                "node {node:?} is only allowed to take the finalizer {finalizer} off a volume that is being deleted"
+            ));
+        }
+        return Ok(());
+    }
     if node != call.name() {
         return refuse(format!("node {node:?} is not allowed to modify node {:?}", call.name()));
     }
@@ -70,6 +79,23 @@ pub fn update(call: &Call, old: &Value, new: &Value) -> Result<()> {
         return refuse(format!("node {node:?} is not allowed to change its owners"));
     }
     labels(call, node, old, new)
+}
+
+/// Whether the change says that what was behind a deleted volume is removed, and nothing else.
+fn lets_go(old: &Value, new: &Value) -> bool {
+    let rest = |volume: &Value| {
+        let mut volume = volume.clone();
+        for field in ["finalizers", "managedFields", "resourceVersion"] {
+            object::meta(&mut volume).remove(field);
+        }
+        volume
+    };
+    let mut left = object::finalizers(old);
+    left.retain(|f| f != storage::LOCAL_PATH);
+    !text(old, &["metadata", "deletionTimestamp"]).is_empty()
+        && !left.iter().any(|f| f == finalizer::PV_PROTECTION)
+        && object::finalizers(new) == left
+        && rest(old) == rest(new)
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -3,6 +3,8 @@
 //! Following Kubernetes' node authorizer, but without a graph in memory: the pods of the node are read when a node asks for
 //! something that only a pod can give it the right to. `docs/nodes.md` lists what a node that was broken into can do.
 
+use dunlin_api::names::label;
+use dunlin_api::names::storage::node_label;
 use dunlin_api::names::user::GROUP_CLUSTERS;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
@@ -69,7 +71,11 @@ impl NodeAuthorizer<'_> {
             ("", "serviceaccounts", Some("token")) => {
                 asked.verb == "create" && self.refers(node, namespace, "serviceaccounts", name).await?
             }
-            ("", "services" | "endpoints" | "persistentvolumes" | "namespaces", None) => reads,
+            ("", "persistentvolumes", None) => {
+                // What it may change of them, admission says.
+                reads || (matches!(asked.verb, "patch" | "update") && self.keeps(node, name).await?)
+            }
+            ("", "services" | "endpoints" | "namespaces", None) => reads,
             ("discovery.k8s.io", "endpointslices", None)
             | ("node.k8s.io", "runtimeclasses", None)
             | ("storage.k8s.io", "csidrivers" | "storageclasses" | "volumeattachments", None) => reads,
@@ -119,6 +125,15 @@ impl NodeAuthorizer<'_> {
         let found = self.server.config.store.get(&key).await;
         let found = found.map_err(|e| storage::failed(known("", "pods"), name, e))?;
         Ok(found.is_none_or(|entry| entry.tag.as_deref() == Some(node)))
+    }
+
+    /// Whether the volume was made on the node.
+    async fn keeps(&self, node: &str, volume: &str) -> Result<bool> {
+        let resource = known("", "persistentvolumes");
+        let found = self.server.config.store.get(&resource.key("", volume)).await;
+        let Some(entry) = found.map_err(|e| storage::failed(resource, volume, e))? else { return Ok(false) };
+        let value = storage::parse(&entry.value)?;
+        Ok(text(&value, &["metadata", "labels", label::VOLUME_NODE]) == node_label(node))
     }
 
     async fn refers(&self, node: &str, namespace: &str, resource: &str, name: &str) -> Result<bool> {

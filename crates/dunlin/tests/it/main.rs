@@ -9,6 +9,7 @@ mod machines;
 mod pods;
 mod restart;
 mod scheduler;
+mod storage;
 mod streaming;
 mod support;
 mod tree;
