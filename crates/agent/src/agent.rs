@@ -10,6 +10,7 @@ use dunlin_api::names::annotation;
 use dunlin_base::task::Task;
 use dunlin_net::{HostPort, NetConfig, Network, Protocol, Relay};
 use dunlin_node::admit::{admit, milli};
+use dunlin_node::volumes::Policy;
 use dunlin_node::{
     Connection, ContainerRef, ExecOptions, Input, LogOptions, NodeInfo, NodeService, Output, PodBackend,
     PodEvent, PodRef, Recorder, Registration, ServeError, Session, StatusWriter,
@@ -19,7 +20,7 @@ use dunlin_runtime::{
     ContainerId, ExecSpec, Runtime, SandboxId, SandboxStatus, SessionInput, SessionOutput, TerminalSize,
 };
 use futures_util::future::BoxFuture;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use tokio::sync::{mpsc, watch};
@@ -265,7 +266,7 @@ impl Agent {
             gate: shared.fence.clone(),
         };
         tasks.push(Task::spawn("fence", fence::run(fencing, pods.clone())));
-        tasks.push(Task::spawn("reclaim", crate::reclaim::run(shared.clone(), pods.clone())));
+        tasks.push(dunlin_node::volumes::start(client.clone(), &shared.config.node_name, pods.clone()));
         tasks.push(Task::spawn("pressure", watch_disk(shared.clone(), info_tx.clone())));
         if shared.config.network {
             tasks.push(Task::spawn(
@@ -425,17 +426,15 @@ impl Pods {
     }
 
     /// Whether a pod here, or what is left of one, uses the PersistentVolume.
-    pub fn use_volume(&self, name: &str) -> bool {
-        let runs: Vec<String> = lock(&self.workers)
-            .iter()
-            .filter(|(_, worker)| {
-                let view = worker.view.borrow();
-                let over = crate::plan::finished(&view.pod, &view.record) || view.record.ending;
-                !over || view.record.sandbox != crate::model::Sandbox::None
-            })
-            .map(|(uid, _)| uid.clone())
-            .collect();
-        runs.iter().any(|uid| crate::claims::uses(&self.shared.disk, uid, name))
+    fn use_volume(&self, name: &str) -> bool {
+        let runs = |worker: &Handle| {
+            let view = worker.view.borrow();
+            let over = crate::plan::finished(&view.pod, &view.record) || view.record.ending;
+            !over || view.record.sandbox != crate::model::Sandbox::None
+        };
+        let workers = lock(&self.workers);
+        let mut running = workers.iter().filter(|(_, worker)| runs(worker)).map(|(uid, _)| uid);
+        running.any(|uid| crate::claims::uses(&self.shared.disk, uid, name))
     }
 
     /// The uid of the pod with this address, if its home is above this node's server.
@@ -537,6 +536,31 @@ impl fence::Fenced for Pods {
 
     fn opened(&self) {
         lock(&self.workers).values().for_each(|worker| worker.tell(|_| {}));
+    }
+}
+
+impl dunlin_node::volumes::Backing for Pods {
+    fn remove<'a>(
+        &'a self,
+        volume: &'a PersistentVolume,
+        policy: Policy,
+    ) -> BoxFuture<'a, Result<bool, String>> {
+        let name = volume.metadata.name.as_deref().unwrap_or_default();
+        let path = self.shared.disk.volume(name);
+        Box::pin(async move {
+            if self.use_volume(name) {
+                return Ok(false);
+            }
+            if policy == Policy::Retain {
+                return Ok(true);
+            }
+            tracing::info!(volume = name, "removing the directory of a deleted volume");
+            let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(path)).await;
+            match removed.map_err(|e| e.to_string())? {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.to_string()),
+                _ => Ok(true),
+            }
+        })
     }
 }
 

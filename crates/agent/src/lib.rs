@@ -17,7 +17,6 @@ mod plan;
 mod podstatus;
 mod probe;
 mod pull;
-mod reclaim;
 mod security;
 mod sources;
 mod tokens;

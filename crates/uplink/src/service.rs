@@ -65,6 +65,10 @@ impl UplinkService {
         let mut asked = Vec::new();
         for pod in offer.pods {
             let read = serde_json::from_value::<Pod>(pod).map_err(|e| format!("the pod is malformed: {e}"));
+            let read = match read {
+                Ok(pod) => self.settle(pod).await,
+                Err(why) => Err(why),
+            };
             match read.and_then(|pod| self.as_mirror(&pod)) {
                 Ok(mirror) => {
                     asked.push(mirror);
@@ -85,11 +89,19 @@ impl UplinkService {
         Ok(response)
     }
 
+    /// The pod on the claims that are here.
+    async fn settle(&self, mut pod: Pod) -> Result<Pod, String> {
+        if daemon::owner(&pod).is_some()
+            && let Some(claim) = references::claims(&pod).first()
+        {
+            return Err(daemon::no_claims(claim));
+        }
+        let settled = self.shared.claims.settle(&mut pod).await;
+        settled.map(|()| pod).map_err(|e| format!("looking for its claims: {e}"))
+    }
+
     /// The pod as it would be made here; its namespace is not made for a mere offer.
     fn as_mirror(&self, pod: &Pod) -> Result<serde_json::Value, String> {
-        if let Some(claim) = pod.spec.as_ref().and_then(references::claim) {
-            return Err(format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
-        }
         if daemon::owner(pod).is_some() {
             // Every machine judges for itself; the pod that stands for all takes no room of its own.
             let mut light = pod.clone();

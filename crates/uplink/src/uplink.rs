@@ -22,6 +22,7 @@ use kube::Client;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::claims::Claims;
 use crate::copies::Copies;
 use crate::namespaces::Namespaces;
 use crate::plan::daemon;
@@ -97,6 +98,7 @@ pub(crate) struct Shared {
     pub queue: Queue,
     pub namespaces: Namespaces,
     pub copies: Copies,
+    pub claims: Arc<Claims>,
     pub tokens: Tokens,
     pub status: StatusWriter,
     pub scheduler: SchedulerHandle,
@@ -153,6 +155,7 @@ impl Uplink {
         let shared = Arc::new(Shared {
             namespaces: Namespaces::new(child.clone(), level.clone()),
             copies: Copies::new(parent.clone(), child.clone(), level.clone()),
+            claims: Arc::new(Claims::new(parent.clone(), child.clone(), level.clone())),
             tokens: Tokens::new(parent.clone(), child.clone(), level),
             state: Mutex::default(),
             queue: Queue::default(),
@@ -170,6 +173,7 @@ impl Uplink {
             Task::spawn("mirrors", below::pods(shared.clone())),
             Task::spawn("daemons", below::daemons(shared.clone())),
             Task::spawn("uplink", run(shared.clone())),
+            dunlin_node::volumes::start(parent.clone(), &shared.config.level.node, shared.claims.clone()),
             dunlin_node::pods::start(parent, &shared.config.level.node, backend),
         ];
         let service = UplinkService::new(shared.clone());

@@ -1,6 +1,6 @@
 //! One look at one thing: what the parent wants, what is here, and the step from the one to the other.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use dunlin_api::names::{annotation, condition};
@@ -12,6 +12,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use tokio::time::Instant;
 
 use crate::below::{gone, mirror_of, only};
+use crate::claims;
 use crate::copies::NotYet;
 use crate::plan::references::{self, Kind};
 use crate::plan::{daemon, mirror, place, status};
@@ -30,6 +31,8 @@ pub enum Error {
     Child(#[source] kube::Error),
     #[error(transparent)]
     Copy(#[from] NotYet),
+    #[error(transparent)]
+    Claim(#[from] claims::Error),
     #[error("an older pod of the name {0} is still ending")]
     Name(String),
 }
@@ -161,13 +164,19 @@ async fn pod(shared: &Shared, uid: &str) -> Result<(), Error> {
 
 async fn create(shared: &Shared, upper: &Arc<Pod>) -> Result<(), Error> {
     let uid = PodRef::of(upper).uid;
-    let spec = upper.spec.clone().unwrap_or_default();
-    if let Some(claim) = references::claim(&spec) {
-        refuse(shared, upper, format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
-        return Ok(());
-    }
     let namespace = namespace(shared, upper).await?;
     let names = needs(shared, &uid, upper, &namespace).await?;
+    let claims = match claims(shared, upper, &namespace).await {
+        Err(claims::Error::Above(claim)) => {
+            refuse(shared, upper, claims::Error::Above(claim).to_string());
+            return Ok(());
+        }
+        other => other?,
+    };
+    let names = |kind: Kind, name: &str| match claims.get(name).filter(|_| kind == Kind::Claim) {
+        Some(below) => below.clone(),
+        None => names(kind, name),
+    };
     let object = mirror::mirror(&shared.config.level, upper, &namespace, &names);
     let api: Api<Pod> = Api::namespaced(shared.child.clone(), &namespace);
     match api
@@ -240,6 +249,21 @@ async fn needs(
     Ok(move |kind: Kind, name: &str| {
         names.get(&(kind, name.to_owned())).cloned().unwrap_or_else(|| place::name(kind, name))
     })
+}
+
+/// The claims below that the pod uses, by their names above.
+async fn claims(
+    shared: &Shared,
+    upper: &Pod,
+    namespace: &str,
+) -> Result<BTreeMap<String, String>, claims::Error> {
+    let above = upper.metadata.namespace.as_deref().unwrap_or_default();
+    let mut all = BTreeMap::new();
+    for name in references::claims(upper) {
+        let below = shared.claims.ensure(above, &name, namespace).await?;
+        all.insert(name, below);
+    }
+    Ok(all)
 }
 
 async fn namespace(shared: &Shared, upper: &Pod) -> Result<String, Error> {
@@ -367,9 +391,8 @@ async fn keep_daemons(
     below: Option<Arc<DaemonSet>>,
 ) -> Result<(), Error> {
     let Some(reference) = daemon::owner(upper) else { return Ok(()) };
-    let spec = upper.spec.clone().unwrap_or_default();
-    if let Some(claim) = references::claim(&spec) {
-        refuse(shared, upper, format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
+    if let Some(claim) = references::claims(upper).first() {
+        refuse(shared, upper, daemon::no_claims(claim));
         return Ok(());
     }
     let namespace = match &below {

@@ -19,6 +19,7 @@ use super::snapshot::{Host, Snapshot};
 
 const IMMEDIATE: &str = "pod has unbound immediate PersistentVolumeClaims";
 const AFFINITY: &str = "node(s) didn't match PersistentVolume's node affinity";
+const ABOVE: &str = "cluster(s) can't use volumes of their parent";
 const NOTHING: &str = "node(s) didn't find available persistent volumes to bind";
 const IN_USE: &str =
     "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode";
@@ -111,6 +112,9 @@ impl<'a> Volumes<'a> {
         if !self.bound.iter().all(|volume| volumes::reaches(volume, host.node())) {
             return Some(AFFINITY);
         }
+        if is_cluster(host.node()) && !self.bound.iter().all(|volume| is_below(volume, host.node())) {
+            return Some(ABOVE);
+        }
         self.choose(host.node()).is_none().then_some(NOTHING)
     }
 
@@ -128,8 +132,10 @@ impl<'a> Volumes<'a> {
                 return None;
             }
             let free = self.storage.into_iter().flat_map(|s| s.volumes.values()).filter(taken);
-            // What is under way is not changed.
-            let found = volumes::best(free, claim, Some(node), selected.is_some());
+            // What is under way is not changed, and volumes that people made here are none of the cluster below.
+            let only_kept = selected.is_some() || is_cluster(node);
+            let found = volumes::best(free, claim, Some(node), only_kept)
+                .filter(|volume| !is_cluster(node) || is_below(volume, node));
             if found.is_none() && !can_make(class, node) {
                 return None;
             }
@@ -141,16 +147,25 @@ impl<'a> Volumes<'a> {
 
 /// Whether a volume of the class can be made for pods on the node.
 fn can_make(class: &StorageClass, node: &Node) -> bool {
-    let meta = &node.metadata;
     let able = match &*class.provisioner {
         storage::NO_PROVISIONER => false,
         storage::LOCAL_PATH => {
-            meta.labels.contains_key(label::VIRTUAL_NODE)
-                || meta.annotations.contains_key(annotation::VOLUMES)
+            is_cluster(node) || node.metadata.annotations.contains_key(annotation::VOLUMES)
         }
-        _ => true,
+        _ => !is_cluster(node),
     };
     able && volumes::allows(class, node)
+}
+
+/// Whether the node stands for a cluster, where a claim becomes a claim.
+fn is_cluster(node: &Node) -> bool {
+    node.metadata.labels.contains_key(label::VIRTUAL_NODE)
+}
+
+/// Whether the volume is a claim in the cluster that the node stands for.
+fn is_below(volume: &PersistentVolume, node: &Node) -> bool {
+    let of = volume.metadata.labels.get(label::VOLUME_NODE);
+    of.is_some_and(|of| **of == *storage::node_label(&node.metadata.name))
 }
 
 fn is_used_by_another(snapshot: &Snapshot, pod: &Pod, claim: &str) -> bool {

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sha2::{Digest, Sha256};
 
-use super::references::{Kind, rename};
+use super::references::{Kind, rename, settle};
 
 /// Who mirrors for whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,8 @@ pub fn home(level: &Level, upper: &ObjectMeta) -> BTreeMap<String, String> {
 pub fn mirror(level: &Level, upper: &Pod, namespace: &str, names: Names<'_>) -> Pod {
     let meta = &upper.metadata;
     let mut annotations = home(level, meta);
-    let spec = upper.spec.clone().unwrap_or_default();
+    let mut spec = upper.spec.clone().unwrap_or_default();
+    settle(&mut spec, meta.name.as_deref().unwrap_or_default());
     pin(&spec, &mut annotations);
     let mut labels = meta.labels.clone().unwrap_or_default();
     // Only what this uplink makes may say that it stands for a DaemonSet.

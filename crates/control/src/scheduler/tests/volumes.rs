@@ -162,3 +162,27 @@ fn a_place_is_told_to_claims_before_the_pod_is_bound() {
     assert_eq!(prepare(&ready, &user("p", &["c"]), "b"), Prepared::Lost);
     assert_eq!(prepare(&ready, &pod("p", "1", json!({})), "b"), Prepared::Ready);
 }
+
+#[test]
+fn a_cluster_has_volumes_of_its_own_only() {
+    let check_on = |storage: &[Value], want: &str| {
+        let mut snapshot = world(storage);
+        for name in ["a", "b"] {
+            snapshot.remove_node(name);
+        }
+        let virtual_node = json!({"metadata": {"labels": {"dunlin.io/virtual-node": "cluster"}}});
+        snapshot.set_node(node("site", "4", virtual_node));
+        check(&snapshot, &user("p", &["c"]), want);
+    };
+    let everywhere = json!({"spec": {"nodeAffinity": null}});
+    let below = json!({"metadata": {"labels": {"dunlin.io/volume-node": "site"}}});
+    let by_hand = claim("c", json!({"spec": {"storageClassName": "by-hand"}}));
+    let nothing = "0/1 nodes are available: 1 node(s) didn't find available persistent volumes to bind.";
+    check_on(&[claim("c", json!({}))], "site");
+    check_on(&[claim("c", bound("v")), volume("v", "site", below)], "site");
+    check_on(
+        &[claim("c", bound("v")), volume("v", "x", everywhere.clone())],
+        "0/1 nodes are available: 1 cluster(s) can't use volumes of their parent.",
+    );
+    check_on(&[by_hand, volume("v", "x", everywhere)], nothing);
+}
