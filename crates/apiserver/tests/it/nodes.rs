@@ -238,6 +238,18 @@ async fn claims_are_protected_and_get_the_default_class() {
     assert_eq!(made["spec"]["storageClassName"], "local-path");
     assert_eq!(made["metadata"]["finalizers"], json!(["kubernetes.io/pvc-protection"]));
     assert_eq!(made["status"]["phase"], "Pending");
+
+    // A directory does not grow; what is bound to a class that can does.
+    let path = format!("{claims}/c");
+    let admin = || Some(User::in_process("test"));
+    let bound = json!({"status": {"phase": "Bound", "capacity": {"storage": "1Gi"}}});
+    assert_eq!(code(&c, User::in_process("test"), "PATCH", &format!("{path}/status"), bound).await, 200);
+    let larger = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
+    let (refused, said) = c.ask_as(admin(), "PATCH", &path, larger, MERGE).await;
+    assert_eq!(refused, 403, "{said}");
+    assert!(said["message"].as_str().unwrap().contains("must support resize"), "{said}");
+    let same = json!({"spec": {"resources": {"requests": {"storage": "1Gi"}}}});
+    assert_eq!(c.ask_as(admin(), "PATCH", &path, same, MERGE).await.0, 200);
     let (_, gone) = c.ask("DELETE", &format!("{claims}/c"), Value::Null).await;
     assert!(gone["metadata"]["deletionTimestamp"].is_string(), "{gone}");
 }
