@@ -46,7 +46,8 @@ pub fn start(client: Client, node: &str, backing: Arc<dyn Backing>) -> Task {
     let own = format!("{}={}", label::VOLUME_NODE, storage::node_label(node));
     Task::spawn("volumes", async move {
         let api: Api<PersistentVolume> = Api::all(client);
-        let config = watcher::Config::default().labels(&own);
+        // Volumes change seldom, so a list now and then costs less than a bookmark every minute.
+        let config = watcher::Config::default().labels(&own).disable_bookmarks();
         let mut events = std::pin::pin!(watcher(api.clone(), config).default_backoff());
         let mut going: BTreeMap<String, PersistentVolume> = BTreeMap::new();
         loop {

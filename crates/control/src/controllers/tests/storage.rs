@@ -119,7 +119,7 @@ fn a_claim_gets_the_smallest_volume_that_fits() {
             vec![
                 c(),
                 fits(json!({})),
-                a_volume("large", "9Gi", json!({})),
+                a_volume("all", "9Gi", json!({})),
                 a_volume("small", "1Mi", json!({})),
             ],
             "fits {",
