@@ -28,6 +28,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("dunlin", 6),
     ("testkit", 7),
     ("fuzz-targets", 7),
+    ("reference", 8),
 ];
 
 /// Crates that must stay free of I/O: what their manifests may name.

@@ -8,7 +8,6 @@ mod claims;
 mod config;
 mod disk;
 mod env;
-mod fence;
 mod hooks;
 mod launch;
 mod machine;

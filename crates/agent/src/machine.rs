@@ -55,6 +55,15 @@ pub fn own_address(endpoint: &str) -> Option<IpAddr> {
     towards(endpoint).or_else(|| towards("192.0.2.1:9")).or(Some(IpAddr::from([127, 0, 0, 1])))
 }
 
+/// By which names a RuntimeClass may ask for the default runtime, if that runs OCI containers as these do.
+pub const LIKE_OCI: [&str; 2] = ["runc", "crun"];
+
+/// The handlers that a RuntimeClass may name on this machine; the empty one is the default.
+fn handlers(runtimes: &[&str]) -> Vec<String> {
+    let like = LIKE_OCI.iter().filter(|_| runtimes.first() == Some(&"oci"));
+    std::iter::once(&"").chain(runtimes).chain(like).map(|name| (*name).to_owned()).collect()
+}
+
 /// What the Node says at the start.
 pub fn info(config: &AgentConfig, address: &str, runtimes: &[&str]) -> NodeInfo {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -106,6 +115,7 @@ pub fn info(config: &AgentConfig, address: &str, runtimes: &[&str]) -> NodeInfo 
             ("InternalIP".into(), address.to_owned()),
             ("Hostname".into(), config.node_name.clone()),
         ],
+        runtime_handlers: handlers(runtimes),
         allocatable: capacity.clone(),
         capacity,
         system: NodeSystemInfo {

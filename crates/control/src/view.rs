@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use crate::model::{
     Claim, Cluster, ConfigMap, ControllerRevision, DaemonSet, Deployment, EndpointSlice, Job, Lease,
-    Migration, Namespace, Node, PersistentVolume, Pod, ReplicaSet, Service, ServiceAccount, StorageClass,
+    Migration, Namespace, Node, PersistentVolume, Pod, ReplicaSet, RuntimeClass, Service, ServiceAccount,
+    StorageClass,
 };
 use crate::resource::Resources;
 use crate::settings::Settings;
@@ -42,6 +43,7 @@ pub struct View {
     pub volumes: Table<PersistentVolume>,
     pub claims: Table<Claim>,
     pub storage_classes: Table<StorageClass>,
+    pub runtime_classes: Table<RuntimeClass>,
     /// What child clusters say of themselves, by the name of the node that stands for each.
     pub clusters: Table<Cluster>,
     /// Metadata of all objects of all resources, the typed ones among them; not Events and Leases.
@@ -70,6 +72,7 @@ impl View {
             + self.volumes.visited()
             + self.claims.visited()
             + self.storage_classes.visited()
+            + self.runtime_classes.visited()
             + self.clusters.visited()
             + self.objects.visited()
     }

@@ -77,6 +77,7 @@ impl Cluster {
             ("persistentvolumes", _) => view.volumes.keys(),
             ("persistentvolumeclaims", _) => view.claims.keys(),
             ("storageclasses.storage.k8s.io", _) => view.storage_classes.keys(),
+            ("runtimeclasses.node.k8s.io", _) => view.runtime_classes.keys(),
             _ => Vec::new(),
         }
     }
@@ -112,6 +113,7 @@ impl Cluster {
             Any::Volume(o) => view.volumes.upsert(o.clone()).map(Any::Volume),
             Any::Claim(o) => view.claims.upsert(o.clone()).map(Any::Claim),
             Any::StorageClass(o) => view.storage_classes.upsert(o.clone()).map(Any::StorageClass),
+            Any::RuntimeClass(o) => view.runtime_classes.upsert(o.clone()).map(Any::RuntimeClass),
             Any::Other(_) => None,
         };
         self.follow(old.as_ref(), &object, now);
@@ -160,6 +162,10 @@ impl Cluster {
                 self.snapshot.set_storage_class(o.clone());
                 self.pending.wake();
             }
+            Any::RuntimeClass(o) => {
+                self.snapshot.set_runtime_class(o.clone());
+                self.pending.wake();
+            }
             Any::Namespace(o) => self.snapshot.set_namespace(&o.metadata.name, o.metadata.labels.clone()),
             Any::Lease(lease) => {
                 let same = matches!(old, Some(Any::Lease(old)) if old.metadata.resource_version == lease.metadata.resource_version);
@@ -201,6 +207,7 @@ impl Cluster {
             "persistentvolumes" => remove(&mut view.volumes, key, Any::Volume),
             "persistentvolumeclaims" => remove(&mut view.claims, key, Any::Claim),
             "storageclasses.storage.k8s.io" => remove(&mut view.storage_classes, key, Any::StorageClass),
+            "runtimeclasses.node.k8s.io" => remove(&mut view.runtime_classes, key, Any::RuntimeClass),
             _ => None,
         }?;
         match &old {
@@ -214,6 +221,7 @@ impl Cluster {
             Any::Namespace(o) => self.snapshot.remove_namespace(&o.metadata.name),
             Any::Cluster(o) => self.snapshot.remove_child(&o.metadata.name),
             Any::Volume(_) | Any::Claim(_) | Any::StorageClass(_) => self.snapshot.remove_storage(key),
+            Any::RuntimeClass(o) => self.snapshot.remove_runtime_class(&o.metadata.name),
             Any::Lease(lease) => {
                 view.heard.remove(&lease.metadata.name);
             }

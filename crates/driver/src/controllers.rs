@@ -125,7 +125,7 @@ pub fn concerned(view: &View, step: &Step, ids: &mut Vec<Id>) {
                     |claim: &Claim| claim.spec.storage_class_name.as_ref().is_none_or(|c| c == name);
                 unbound(view, of_class, ids);
             }
-            Any::Other(_) => {}
+            Any::RuntimeClass(_) | Any::Other(_) => {}
         }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use dunlin_control::model::{
     Claim, Cluster, ConfigMap, ControllerRevision, DaemonSet, Deployment, EndpointSlice, Held, Job, Key,
-    Lease, Meta, Migration, Namespace, Node, Object, PersistentVolume, Pod, ReplicaSet, Service,
-    ServiceAccount, StorageClass,
+    Lease, Meta, Migration, Namespace, Node, Object, PersistentVolume, Pod, ReplicaSet, RuntimeClass,
+    Service, ServiceAccount, StorageClass,
 };
 use dunlin_control::resource::{Resource, Resources};
 use serde::Deserialize;
@@ -34,6 +34,7 @@ pub enum Any {
     Volume(Arc<PersistentVolume>),
     Claim(Arc<Claim>),
     StorageClass(Arc<StorageClass>),
+    RuntimeClass(Arc<RuntimeClass>),
     /// An object of which only metadata is known.
     Other(Arc<Object>),
 }
@@ -59,6 +60,7 @@ impl Any {
             Self::Volume(o) => &o.metadata,
             Self::Claim(o) => &o.metadata,
             Self::StorageClass(o) => &o.metadata,
+            Self::RuntimeClass(o) => &o.metadata,
             Self::Other(o) => &o.metadata,
         }
     }
@@ -83,6 +85,7 @@ impl Any {
             Self::Volume(o) => o.key(),
             Self::Claim(o) => o.key(),
             Self::StorageClass(o) => o.key(),
+            Self::RuntimeClass(o) => o.key(),
             Self::Other(o) => o.key(),
         }
     }
@@ -121,7 +124,7 @@ impl Watched {
 
 /// The typed informers.
 pub fn typed(resources: &Resources) -> Vec<Watched> {
-    let kinds: [(&str, &'static str, &'static str, Parse, ParsePage); 18] = [
+    let kinds: [(&str, &'static str, &'static str, Parse, ParsePage); 19] = [
         ("pods", "", "", |_, t| from(t, Any::Pod), |_, t| list(t, Any::Pod)),
         ("nodes", "", "", |_, t| from(t, Any::Node), |_, t| list(t, Any::Node)),
         ("replicasets.apps", "", "", |_, t| from(t, Any::ReplicaSet), |_, t| list(t, Any::ReplicaSet)),
@@ -152,6 +155,13 @@ pub fn typed(resources: &Resources) -> Vec<Watched> {
             "metadata.name=kube-root-ca.crt",
             |_, t| from(t, Any::ConfigMap),
             |_, t| list(t, Any::ConfigMap),
+        ),
+        (
+            "runtimeclasses.node.k8s.io",
+            "",
+            "",
+            |_, t| from(t, Any::RuntimeClass),
+            |_, t| list(t, Any::RuntimeClass),
         ),
         ("clusters.dunlin.io", "", "", |_, t| from(t, Any::Cluster), |_, t| list(t, Any::Cluster)),
         ("persistentvolumes", "", "", |_, t| from(t, Any::Volume), |_, t| list(t, Any::Volume)),
@@ -203,6 +213,7 @@ pub fn needs_metadata(name: &str) -> bool {
         "persistentvolumes",
         "persistentvolumeclaims",
         "storageclasses.storage.k8s.io",
+        "runtimeclasses.node.k8s.io",
     ];
     const NEVER: &[&str] = &["events", "events.events.k8s.io", "leases.coordination.k8s.io"];
     !HELD.contains(&name) && !NEVER.contains(&name)

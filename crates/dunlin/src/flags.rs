@@ -294,8 +294,8 @@ pub struct Server {
     /// Join token of the parent; needed once
     #[arg(long, value_name = "T", requires = "parent")]
     pub token: Option<String>,
-    /// What the parent sees of this cluster
-    #[arg(long, value_name = "cluster", requires = "parent")]
+    /// What the parent sees of this cluster: one node for all machines, or one for each
+    #[arg(long, value_name = "cluster|nodes", requires = "parent")]
     pub expose: Option<String>,
     #[command(flatten)]
     pub node: Node,

@@ -51,8 +51,17 @@ impl Claims {
         Self { parent, child, level, one: tokio::sync::Mutex::default() }
     }
 
-    /// The name in the namespace `below` of the claim `name` of the parent's namespace `above`, made if it is not there.
-    pub async fn ensure(&self, above: &str, name: &str, below: &str) -> Result<String, Error> {
+    /// The name in the namespace `below` of the claim `name` that the pod `user` of the parent has, made if it is not
+    /// there. `machine`: the one that the parent has bound the pod to, if it sees machines.
+    pub async fn ensure(
+        &self,
+        user: &Pod,
+        name: &str,
+        below: &str,
+        machine: Option<&str>,
+    ) -> Result<String, Error> {
+        let above = user.metadata.namespace.as_deref().unwrap_or_default();
+        let node = user.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
         let _one = self.one.lock().await;
         let upper: Api<PersistentVolumeClaim> = Api::namespaced(self.parent.clone(), above);
         let upper = self.ask(&upper, name).await?.ok_or_else(|| Error::Unbound(name.to_owned()))?;
@@ -64,13 +73,18 @@ impl Claims {
         let volume = self.ask(&Api::<PersistentVolume>::all(self.parent.clone()), &volume).await?;
         let volume = volume.ok_or_else(|| Error::Unbound(name.to_owned()))?;
         let of = volume.metadata.labels.as_ref().and_then(|all| all.get(label::VOLUME_NODE));
-        if of != Some(&storage::node_label(&self.level.node)) {
+        if of != Some(&storage::node_label(node)) {
             return Err(Error::Above(name.to_owned()));
         }
-        self.make(&upper, below).await.map_err(Error::Child)
+        self.make(&upper, below, machine).await.map_err(Error::Child)
     }
 
-    async fn make(&self, upper: &PersistentVolumeClaim, below: &str) -> Result<String, kube::Error> {
+    async fn make(
+        &self,
+        upper: &PersistentVolumeClaim,
+        below: &str,
+        machine: Option<&str>,
+    ) -> Result<String, kube::Error> {
         let api: Api<PersistentVolumeClaim> = Api::namespaced(self.child.clone(), below);
         let (meta, mark) = (&upper.metadata, claim::mark_of(&upper.metadata));
         let plain = meta.name.clone().unwrap_or_default();
@@ -92,7 +106,7 @@ impl Claims {
             "" => None,
             wanted => classes.get_opt(wanted).await?.map(|_| wanted.to_owned()),
         };
-        let object = claim::claim(&self.level, upper, below, &name, class);
+        let object = claim::claim(&self.level, upper, below, &name, class, machine);
         api.create(&PostParams::default(), &object).await.map(|_| name)
     }
 

@@ -2,6 +2,7 @@
 
 pub mod claim;
 pub mod daemon;
+pub mod machine;
 pub mod mirror;
 pub mod place;
 pub mod references;

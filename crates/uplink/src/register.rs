@@ -1,5 +1,6 @@
 //! Being a node above: the Node with what the whole cluster has, and the `Cluster` object with its summary. Both are
-//! written when the summary has changed, and not otherwise.
+//! written when the summary has changed, and not otherwise. Where machines are shown instead (`machines`), there is no such
+//! Node.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchP
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::plan::mirror::Expose;
 use crate::uplink::{Config, Shared};
 
 /// Registers and keeps both objects current.
@@ -31,10 +33,11 @@ async fn follow(shared: Arc<Shared>) {
     // The parent hears nothing before there is something to say: an empty cluster would be drained at once.
     let Some(first) = shared.scheduler.summary(parent).await else { return };
     let (info_to, info_told) = watch::channel(info(&shared.config, &first));
+    let shows_itself = shared.config.level.expose == Expose::Cluster;
     let (summary_to, summary) = watch::channel(first);
     // The parent renews our Lease from the tunnel.
     let options = RegistrationOptions { renew_lease: false, status_interval: None, ..Default::default() };
-    let _registration = Registration::start(shared.parent.clone(), info_told, options);
+    let _registration = shows_itself.then(|| Registration::start(shared.parent.clone(), info_told, options));
     let _cluster = Task::spawn("cluster", tell(shared.clone(), summary));
     while changes.changed().await.is_ok() {
         // A burst of changes is one summary.
@@ -87,7 +90,7 @@ fn info(config: &Config, summary: &Summary) -> NodeInfo {
     }
 }
 
-fn amounts(quantities: &Quantities) -> BTreeMap<String, String> {
+pub fn amounts(quantities: &Quantities) -> BTreeMap<String, String> {
     let value = serde_json::to_value(quantities).unwrap_or_default();
     serde_json::from_value(value).unwrap_or_default()
 }

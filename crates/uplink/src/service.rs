@@ -91,7 +91,7 @@ impl UplinkService {
 
     /// The pod on the claims that are here.
     async fn settle(&self, mut pod: Pod) -> Result<Pod, String> {
-        if daemon::owner(&pod).is_some()
+        if self.shared.daemon_owner(&pod).is_some()
             && let Some(claim) = references::claims(&pod).first()
         {
             return Err(daemon::no_claims(claim));
@@ -102,7 +102,7 @@ impl UplinkService {
 
     /// The pod as it would be made here; its namespace is not made for a mere offer.
     fn as_mirror(&self, pod: &Pod) -> Result<serde_json::Value, String> {
-        if daemon::owner(pod).is_some() {
+        if self.shared.daemon_owner(pod).is_some() {
             // Every machine judges for itself; the pod that stands for all takes no room of its own.
             let mut light = pod.clone();
             for container in light.spec.iter_mut().flat_map(|spec| &mut spec.containers) {
@@ -124,8 +124,8 @@ impl UplinkService {
     async fn pass_on(&self, uid: &str, request: Request<BoxBody>) -> Result<Response<BoxBody>, ServeError> {
         let (mirror, owner) = {
             let state = self.shared.lock();
-            let owner =
-                state.uppers.get(uid).and_then(|pod| daemon::owner(pod)).map(|owner| owner.uid.clone());
+            let upper = state.uppers.get(uid);
+            let owner = upper.and_then(|pod| self.shared.daemon_owner(pod)).map(|owner| owner.uid.clone());
             (state.mirrors.get(uid).cloned(), owner)
         };
         let mirror = match (mirror, owner) {

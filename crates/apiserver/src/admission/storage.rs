@@ -46,7 +46,7 @@ pub async fn update(call: &Call, old: &Value, new: &Value) -> Result<()> {
         return Ok(());
     }
     let why = "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize";
-    Err(Failure::forbidden(call.resource, object::name(old), why))
+    Err(Failure::forbidden(&call.resource, object::name(old), why))
 }
 
 /// As Kubernetes' StorageObjectInUseProtection.

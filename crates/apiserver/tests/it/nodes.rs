@@ -177,10 +177,10 @@ const VOLUMES: &str = "/api/v1/persistentvolumes";
 /// A volume that was made on `node`; whoever made it has taken `kept` off.
 async fn volume(c: &Cluster, name: &str, node: &str, kept: Value) {
     let path = format!("{VOLUMES}/{name}");
-    let labels = json!({"dunlin.io/volume-node": node});
+    let annotations = json!({"dunlin.io/volume-node": node});
     let spec =
         json!({"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"}});
-    c.make(VOLUMES, json!({"metadata": {"name": name, "labels": labels}, "spec": spec})).await;
+    c.make(VOLUMES, json!({"metadata": {"name": name, "annotations": annotations}, "spec": spec})).await;
     let admin = User::in_process("test");
     assert_eq!(code(c, admin, "PATCH", &path, json!({"metadata": {"finalizers": kept}})).await, 200);
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dunlin_api::names::{annotation, label};
 
 use crate::model::{
-    Claim, Cluster, Held, Key, Labels, Node, PersistentVolume, Pod, Quantities, StorageClass,
+    Claim, Cluster, Held, Key, Labels, Node, PersistentVolume, Pod, Quantities, RuntimeClass, StorageClass,
 };
 
 /// How long a refusal of a child cluster holds at first, and at most, in seconds; each further one doubles it.
@@ -118,6 +118,7 @@ pub struct Snapshot {
     placed: HashMap<Arc<str>, (Arc<str>, bool)>,
     namespaces: HashMap<Arc<str>, Labels>,
     storage: Arc<Storage>,
+    runtime_classes: BTreeMap<Arc<str>, Arc<RuntimeClass>>,
     /// What child clusters refused: by node, then by workload.
     refused: HashMap<Arc<str>, HashMap<Arc<str>, Refusal>>,
 }
@@ -150,6 +151,7 @@ impl Snapshot {
                 && old.metadata.labels == node.metadata.labels
                 && old.metadata.annotations.get(annotation::VOLUMES)
                     == node.metadata.annotations.get(annotation::VOLUMES)
+                && old.status.runtime_handlers == node.status.runtime_handlers
                 && old.status.allocatable == node.status.allocatable
         });
         let name = host.name.clone();
@@ -314,6 +316,19 @@ impl Snapshot {
             }
             _ => {}
         }
+    }
+
+    pub fn set_runtime_class(&mut self, class: Arc<RuntimeClass>) {
+        self.runtime_classes.insert(class.metadata.name.clone(), class);
+    }
+
+    pub fn remove_runtime_class(&mut self, name: &str) {
+        self.runtime_classes.remove(name);
+    }
+
+    /// Runtime classes by name.
+    pub fn runtime_classes(&self) -> &BTreeMap<Arc<str>, Arc<RuntimeClass>> {
+        &self.runtime_classes
     }
 
     pub fn set_namespace(&mut self, name: &Arc<str>, labels: Labels) {

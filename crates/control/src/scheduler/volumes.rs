@@ -112,7 +112,7 @@ impl<'a> Volumes<'a> {
         if !self.bound.iter().all(|volume| volumes::reaches(volume, host.node())) {
             return Some(AFFINITY);
         }
-        if is_cluster(host.node()) && !self.bound.iter().all(|volume| is_below(volume, host.node())) {
+        if host.node().is_below() && !self.bound.iter().all(|volume| is_below(volume, host.node())) {
             return Some(ABOVE);
         }
         self.choose(host.node()).is_none().then_some(NOTHING)
@@ -133,9 +133,9 @@ impl<'a> Volumes<'a> {
             }
             let free = self.storage.into_iter().flat_map(|s| s.volumes.values()).filter(taken);
             // What is under way is not changed, and volumes that people made here are none of the cluster below.
-            let only_kept = selected.is_some() || is_cluster(node);
+            let only_kept = selected.is_some() || node.is_below();
             let found = volumes::best(free, claim, Some(node), only_kept)
-                .filter(|volume| !is_cluster(node) || is_below(volume, node));
+                .filter(|volume| !node.is_below() || is_below(volume, node));
             if found.is_none() && !can_make(class, node) {
                 return None;
             }
@@ -149,20 +149,13 @@ impl<'a> Volumes<'a> {
 fn can_make(class: &StorageClass, node: &Node) -> bool {
     let able = match &*class.provisioner {
         storage::NO_PROVISIONER => false,
-        storage::LOCAL_PATH => {
-            is_cluster(node) || node.metadata.annotations.contains_key(annotation::VOLUMES)
-        }
-        _ => !is_cluster(node),
+        storage::LOCAL_PATH => node.is_below() || node.metadata.annotations.contains_key(annotation::VOLUMES),
+        _ => !node.is_below(),
     };
     able && volumes::allows(class, node)
 }
 
-/// Whether the node stands for a cluster, where a claim becomes a claim.
-fn is_cluster(node: &Node) -> bool {
-    node.metadata.labels.contains_key(label::VIRTUAL_NODE)
-}
-
-/// Whether the volume is a claim in the cluster that the node stands for.
+/// Whether the volume is a claim in the cluster that the node is, or is a machine of.
 fn is_below(volume: &PersistentVolume, node: &Node) -> bool {
     let of = volume.metadata.labels.get(label::VOLUME_NODE);
     of.is_some_and(|of| **of == *storage::node_label(&node.metadata.name))

@@ -8,7 +8,7 @@ use dunlin_api::names::annotation;
 use dunlin_api::offer::{self, Answer};
 use dunlin_control::model::{Key, Pod};
 use dunlin_control::scheduler::{self, Policy, WhyNot};
-use dunlin_control::summary::summarise;
+use dunlin_control::summary::{machines, summarise};
 use serde_json::Value;
 
 use super::{Loop, Purpose, pause, seconds, seed};
@@ -92,6 +92,9 @@ impl Loop {
         match request {
             Request::Summary { parent, reply } => {
                 let _ = reply.send(summarise(&self.cluster.snapshot, &parent));
+            }
+            Request::Machines { parent, reply } => {
+                let _ = reply.send(machines(&self.cluster.snapshot, &parent));
             }
             Request::Reserve { pods, seconds, reply } => {
                 let question = Question::new(pods.len(), reply);

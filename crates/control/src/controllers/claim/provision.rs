@@ -88,7 +88,7 @@ fn place(step: &mut Step<'_>) -> Result<(std::sync::Arc<Node>, Value), String> {
         annotate(step, annotation::SELECTED_NODE, Value::Null);
         return Err(format!("node {name} does not exist any more, another one is looked for"));
     };
-    if node.metadata.labels.contains_key(label::VIRTUAL_NODE) {
+    if node.is_below() {
         let handle = format!("{name}/{}", claim.metadata.uid);
         return Ok((node, json!({"csi": {"driver": storage::CLUSTER_DRIVER, "volumeHandle": handle}})));
     }
@@ -145,7 +145,7 @@ fn volume(name: &str, claim: &Claim, class: &StorageClass, node: &Node, source: 
         "metadata": {
             "name": name,
             "labels": {label::VOLUME_NODE: storage::node_label(&node.metadata.name)},
-            "annotations": {annotation::PROVISIONED_BY: storage::LOCAL_PATH},
+            "annotations": {annotation::PROVISIONED_BY: storage::LOCAL_PATH, annotation::VOLUME_NODE: node.metadata.name},
             "finalizers": [finalizer::PV_PROTECTION, storage::LOCAL_PATH],
         },
         "spec": spec,

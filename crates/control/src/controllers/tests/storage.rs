@@ -300,6 +300,9 @@ fn a_made_volume_is_tied_to_its_node() {
     let term = &volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"][0];
     assert_eq!(*term, json!({"key": "kubernetes.io/hostname", "operator": "In", "values": ["host-a"]}));
     assert_eq!(volume["metadata"]["labels"]["dunlin.io/volume-node"], "a");
+    assert_eq!(volume["metadata"]["annotations"]["dunlin.io/volume-node"], "a");
+    let machine = made(json!({"metadata": {"name": "a", "annotations": {"dunlin.io/exposed-by": "site"}}}));
+    assert_eq!(machine["spec"]["csi"]["driver"], "dunlin.io/cluster");
     let below = made(json!({"metadata": {"name": "a", "labels": {"dunlin.io/virtual-node": "cluster"}}}));
     assert_eq!(below["spec"]["csi"], json!({"driver": "dunlin.io/cluster", "volumeHandle": "a/u1"}));
 }
