@@ -13,6 +13,7 @@ mod reach;
 mod restart;
 mod scheduler;
 mod simulate;
+mod storage;
 mod streaming;
 mod support;
 mod tree;
