@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dunlin_api::names::annotation;
 use dunlin_base::task::Task;
 use dunlin_net::{HostPort, NetConfig, Network, Protocol, Relay};
 use dunlin_node::admit::{admit, milli};
 use dunlin_node::fence;
+use dunlin_node::volumes::Policy;
 use dunlin_node::{
     Connection, ContainerRef, ExecOptions, Input, LogOptions, NodeInfo, NodeService, Output, PodBackend,
     PodEvent, PodRef, Recorder, Registration, ServeError, Session, StatusWriter,
@@ -20,7 +20,7 @@ use dunlin_runtime::{
     ContainerId, ExecSpec, Runtime, SandboxId, SandboxStatus, SessionInput, SessionOutput, TerminalSize,
 };
 use futures_util::future::BoxFuture;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use tokio::sync::{mpsc, watch};
@@ -70,6 +70,8 @@ pub(crate) struct Shared {
     pub assigned: watch::Receiver<Option<dunlin_node::Assigned>>,
     /// Closed while nobody knows whether fenced pods run elsewhere by now.
     pub fence: Arc<fence::Gate>,
+    /// The way home of pods in the host's network.
+    pub homes: crate::home::Relays,
     ended: mpsc::Sender<String>,
 }
 
@@ -84,8 +86,11 @@ impl Shared {
         self.allocatable.clone()
     }
     /// Where a pod finds the API.
-    pub fn api_address(&self, host_network: bool) -> (String, u16) {
-        if !host_network && self.config.network {
+    pub fn api_address(&self, pod: &Pod) -> (String, u16) {
+        if let Some(port) = self.homes.port(pod.metadata.uid.as_deref().unwrap_or_default()) {
+            return (std::net::Ipv4Addr::LOCALHOST.to_string(), port);
+        }
+        if spec(pod).host_network != Some(true) && self.config.network {
             return (dunlin_net::network::API_ADDRESS.to_string(), dunlin_net::network::API_PORT);
         }
         let endpoint = self.endpoint.borrow().clone();
@@ -117,6 +122,7 @@ impl Shared {
     }
     /// A pod's worker has nothing more to do.
     pub fn ended(&self, uid: &str) {
+        self.homes.close(uid);
         // The channel holds one end per pod; a full one is emptied by the next listing.
         let _ = self.ended.try_send(uid.to_owned());
     }
@@ -236,6 +242,7 @@ impl Agent {
             allocatable,
             assigned: registration.assigned.clone(),
             fence: Arc::default(),
+            homes: crate::home::Relays::default(),
             ended: ended_tx,
             config,
         });
@@ -268,6 +275,7 @@ impl Agent {
             unknown: None,
         };
         tasks.push(Task::spawn("fence", fence::run(fencing, pods.clone())));
+        tasks.push(dunlin_node::volumes::start(client.clone(), &shared.config.node_name, pods.clone()));
         tasks.push(Task::spawn("pressure", watch_disk(shared.clone(), info_tx.clone())));
         if shared.config.network {
             tasks.push(Task::spawn(
@@ -426,14 +434,25 @@ impl Pods {
         }
     }
 
+    /// Whether a pod here, or what is left of one, uses the PersistentVolume.
+    fn use_volume(&self, name: &str) -> bool {
+        let runs = |worker: &Handle| {
+            let view = worker.view.borrow();
+            let over = crate::plan::finished(&view.pod, &view.record) || view.record.ending;
+            !over || view.record.sandbox != crate::model::Sandbox::None
+        };
+        let workers = lock(&self.workers);
+        let mut running = workers.iter().filter(|(_, worker)| runs(worker)).map(|(uid, _)| uid);
+        running.any(|uid| crate::claims::uses(&self.shared.disk, uid, name))
+    }
+
     /// The pod with this address, if its home is above this node's server.
     fn homed_above(&self, address: &str) -> Option<PodRef> {
         let workers = lock(&self.workers);
         workers.values().find_map(|worker| {
             let view = worker.view.borrow();
-            let annotations = view.pod.metadata.annotations.as_ref();
-            let above = annotations.is_some_and(|all| all.contains_key(annotation::HOME_NAMESPACE));
-            (above && view.record.ip.as_deref() == Some(address)).then(|| PodRef::of(&view.pod))
+            (crate::home::is_above(&view.pod) && view.record.ip.as_deref() == Some(address))
+                .then(|| PodRef::of(&view.pod))
         })
     }
 
@@ -527,6 +546,31 @@ impl fence::Fenced for Pods {
 
     fn opened(&self) {
         lock(&self.workers).values().for_each(|worker| worker.tell(|_| {}));
+    }
+}
+
+impl dunlin_node::volumes::Backing for Pods {
+    fn remove<'a>(
+        &'a self,
+        volume: &'a PersistentVolume,
+        policy: Policy,
+    ) -> BoxFuture<'a, Result<bool, String>> {
+        let name = volume.metadata.name.as_deref().unwrap_or_default();
+        let path = self.shared.disk.volume(name);
+        Box::pin(async move {
+            if self.use_volume(name) {
+                return Ok(false);
+            }
+            if policy == Policy::Retain {
+                return Ok(true);
+            }
+            tracing::info!(volume = name, "removing the directory of a deleted volume");
+            let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(path)).await;
+            match removed.map_err(|e| e.to_string())? {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.to_string()),
+                _ => Ok(true),
+            }
+        })
     }
 }
 

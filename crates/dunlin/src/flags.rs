@@ -205,6 +205,16 @@ pub enum Command {
         #[arg(short, long, default_value = "table", value_name = "json|yaml")]
         output: Output,
     },
+    /// Run the planners on a described world, and tell what they decide, place and send
+    Simulate {
+        /// World file, `-` for standard input
+        file: String,
+        /// Only the world of this name; may be given more than once
+        #[arg(long, value_name = "NAME")]
+        world: Vec<String>,
+        #[arg(short, long, default_value = "table", value_name = "json|yaml")]
+        output: Output,
+    },
     /// End this machine's pods and remove what Dunlin has set up on it
     Reset {
         /// Do it

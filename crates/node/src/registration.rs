@@ -148,7 +148,7 @@ async fn keep(
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(15));
     let mut exists: Option<Node> = None;
     let mut written: Option<NodeInfo> = None;
-    let mut transitions: BTreeMap<String, (String, Timestamp)> = BTreeMap::new();
+    let mut transitions: Transitions = BTreeMap::new();
     let mut retry = true;
     let mut created = false;
     loop {
@@ -284,7 +284,7 @@ async fn write(
     api: &Api<Node>,
     info: &NodeInfo,
     known: Option<&Node>,
-    transitions: &mut BTreeMap<String, (String, Timestamp)>,
+    transitions: &mut Transitions,
 ) -> Result<(), kube::Error> {
     let has = |have: &Option<BTreeMap<String, String>>, want: &BTreeMap<String, String>| {
         want.iter().all(|(k, v)| have.as_ref().and_then(|h| h.get(k)) == Some(v))
@@ -320,9 +320,8 @@ async fn write(
             }
         }
     }
-    let status = status(info, Timestamp::now(), transitions);
-    api.patch_status(&info.name, &PatchParams::default(), &Patch::Strategic(json!({"status": status})))
-        .await?;
+    let patch = patch(info, Timestamp::now(), transitions);
+    api.patch_status(&info.name, &PatchParams::default(), &Patch::Strategic(patch)).await?;
     Ok(())
 }
 
@@ -375,8 +374,15 @@ fn own_taints(known: Option<&Node>, info: &NodeInfo) -> String {
         .join(",")
 }
 
-/// The node's status as a patch.
-fn status(info: &NodeInfo, now: Timestamp, transitions: &mut BTreeMap<String, (String, Timestamp)>) -> Value {
+/// Type of a condition to its status and since when it is so.
+pub type Transitions = BTreeMap<String, (String, Timestamp)>;
+
+/// The strategic merge patch of the node's status; `transitions` is brought up to date.
+pub fn patch(info: &NodeInfo, now: Timestamp, transitions: &mut Transitions) -> Value {
+    json!({"status": status(info, now, transitions)})
+}
+
+fn status(info: &NodeInfo, now: Timestamp, transitions: &mut Transitions) -> Value {
     let pressure = |on: bool, kind: &str, good: &str, bad: &str| {
         let (status, reason, message) = if on {
             ("True", format!("KubeletHas{kind}"), bad.to_owned())

@@ -235,8 +235,8 @@ async fn write(client: &Client, pod: &PodRef, pending: &Pending) -> Outcome {
     outcome
 }
 
-/// The patch: a strategic merge, so that conditions that others own stay.
-fn patch(uid: &str, status: &Value) -> Value {
+/// The patch of a pod's status: a strategic merge, so that conditions that others own stay.
+pub fn patch(uid: &str, status: &Value) -> Value {
     let mut status = status.clone();
     if let Some(fields) = status.as_object_mut() {
         for name in ["reason", "message"] {

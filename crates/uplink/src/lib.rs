@@ -5,11 +5,13 @@
 //! and a deletion happens only because the parent's API has said so. Silence of the parent changes nothing.
 
 mod below;
+mod claims;
 mod copies;
 mod fence;
 mod machines;
 mod namespaces;
 pub mod plan;
+mod priority;
 mod queue;
 mod register;
 mod service;

@@ -1,6 +1,6 @@
 //! One look at one thing: what the parent wants, what is here, and the step from the one to the other.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use dunlin_api::names::{annotation, condition, reason};
@@ -12,12 +12,14 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use tokio::time::Instant;
 
 use crate::below::{gone, mirror_of, only};
+use crate::claims;
 use crate::copies::NotYet;
 use crate::plan::mirror::Expose;
 use crate::plan::references::{self, Kind};
 use crate::plan::{daemon, machine, mirror, place, status};
+use crate::priority;
 use crate::queue::Id;
-use crate::uplink::Shared;
+use crate::uplink::{Machine, Shared};
 
 /// Who writes below.
 const MANAGER: &str = "dunlin-uplink";
@@ -31,6 +33,8 @@ pub enum Error {
     Child(#[source] kube::Error),
     #[error(transparent)]
     Copy(#[from] NotYet),
+    #[error(transparent)]
+    Claim(#[from] claims::Error),
     #[error("an older pod of the name {0} is still ending")]
     Name(String),
 }
@@ -158,7 +162,7 @@ async fn pod(shared: &Shared, uid: &str) -> Result<(), Error> {
                 return Ok(());
             }
             let _names = needs(shared, uid, &upper, &namespace).await?;
-            Ok(())
+            add_ephemeral(shared, &upper, &mirror).await
         }
         // It was here and ended without our doing: it has lost its place.
         None if was_placed(&upper) && matches!(phase(&upper), "Pending" | "Running" | "") => {
@@ -172,15 +176,22 @@ async fn pod(shared: &Shared, uid: &str) -> Result<(), Error> {
 
 async fn create(shared: &Shared, upper: &Arc<Pod>) -> Result<(), Error> {
     let uid = PodRef::of(upper).uid;
-    let spec = upper.spec.clone().unwrap_or_default();
-    if let Some(claim) = references::claim(&spec) {
-        refuse(shared, upper, format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
-        return Ok(());
-    }
     let namespace = namespace(shared, upper).await?;
     let names = needs(shared, &uid, upper, &namespace).await?;
-    let mut object = mirror::mirror(&shared.config.level, upper, &namespace, &names);
     let machine = shared.lock().machine_of(upper).cloned();
+    let claims = match claims(shared, upper, &namespace, machine.as_ref()).await {
+        Err(claims::Error::Above(claim)) => {
+            refuse(shared, upper, claims::Error::Above(claim).to_string());
+            return Ok(());
+        }
+        other => other?,
+    };
+    let names = |kind: Kind, name: &str| match claims.get(name).filter(|_| kind == Kind::Claim) {
+        Some(below) => below.clone(),
+        None => names(kind, name),
+    };
+    let mut object = mirror::mirror(&shared.config.level, upper, &namespace, &names);
+    prioritize(shared, upper, object.spec.as_mut()).await?;
     match machine {
         Some(to) => machine::bind(&mut object, upper, &to.name, to.is_cluster),
         // The machine has left meanwhile; the parent hears of that.
@@ -207,6 +218,33 @@ async fn create(shared: &Shared, upper: &Arc<Pod>) -> Result<(), Error> {
         }
         Err(error) => Err(Error::Child(error)),
     }
+}
+
+async fn prioritize(shared: &Shared, upper: &Pod, spec: Option<&mut PodSpec>) -> Result<(), Error> {
+    if let (Some(upper), Some(spec)) = (&upper.spec, spec) {
+        priority::set(shared, upper, spec, false).await.map_err(Error::Child)?;
+    }
+    Ok(())
+}
+
+/// Ephemeral containers are added to a pod that runs; they cannot be taken away again.
+async fn add_ephemeral(shared: &Shared, upper: &Pod, mirror: &Pod) -> Result<(), Error> {
+    let of =
+        |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.ephemeral_containers.clone()).unwrap_or_default();
+    let (wanted, there) = (of(upper), of(mirror));
+    if wanted.iter().all(|container| there.iter().any(|known| known.name == container.name)) {
+        return Ok(());
+    }
+    let meta = &mirror.metadata;
+    let api: Api<Pod> = Api::namespaced(shared.child.clone(), meta.namespace.as_deref().unwrap_or_default());
+    let patch = Patch::Strategic(
+        serde_json::json!({"metadata": {"uid": meta.uid}, "spec": {"ephemeralContainers": wanted}}),
+    );
+    let name = meta.name.as_deref().unwrap_or_default();
+    api.patch_subresource("ephemeralcontainers", name, &PatchParams::default(), &patch)
+        .await
+        .map(drop)
+        .map_err(Error::Child)
 }
 
 /// A namespace that was just made has no service account yet, and one that ends takes nothing.
@@ -259,6 +297,22 @@ async fn needs(
     Ok(move |kind: Kind, name: &str| {
         names.get(&(kind, name.to_owned())).cloned().unwrap_or_else(|| place::name(kind, name))
     })
+}
+
+/// The claims below that the pod uses, by their names above.
+async fn claims(
+    shared: &Shared,
+    upper: &Pod,
+    namespace: &str,
+    machine: Option<&Machine>,
+) -> Result<BTreeMap<String, String>, claims::Error> {
+    let machine = machine.map(|machine| machine.name.as_str());
+    let mut all = BTreeMap::new();
+    for name in references::claims(upper) {
+        let below = shared.claims.ensure(upper, &name, namespace, machine).await?;
+        all.insert(name, below);
+    }
+    Ok(all)
 }
 
 async fn namespace(shared: &Shared, upper: &Pod) -> Result<String, Error> {
@@ -391,9 +445,8 @@ async fn keep_daemons(
     below: Option<Arc<DaemonSet>>,
 ) -> Result<(), Error> {
     let Some(reference) = daemon::owner(upper) else { return Ok(()) };
-    let spec = upper.spec.clone().unwrap_or_default();
-    if let Some(claim) = references::claim(&spec) {
-        refuse(shared, upper, format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
+    if let Some(claim) = references::claims(upper).first() {
+        refuse(shared, upper, daemon::no_claims(claim));
         return Ok(());
     }
     let namespace = match &below {
@@ -405,6 +458,8 @@ async fn keep_daemons(
     if let Some(below) = &below {
         object.metadata.name.clone_from(&below.metadata.name);
     }
+    let template = object.spec.as_mut().and_then(|set| set.template.spec.as_mut());
+    prioritize(shared, upper, template).await?;
     let api: Api<DaemonSet> = Api::namespaced(shared.child.clone(), &namespace);
     let name = object.metadata.name.clone().unwrap_or_default();
     if below.is_none()

@@ -13,6 +13,8 @@ mod pods;
 mod reach;
 mod restart;
 mod scheduler;
+mod simulate;
+mod storage;
 mod streaming;
 mod support;
 mod tree;

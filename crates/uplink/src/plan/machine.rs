@@ -63,7 +63,7 @@ pub fn info(level: &Level, machine: &Node, left: &Quantities, version: &str) -> 
         taints: taints(machine),
         follows_taints: true,
         capacity: amounts(status.capacity),
-        allocatable: super::super::register::amounts(left),
+        allocatable: super::report::amounts(left),
         runtime_handlers: status
             .runtime_handlers
             .iter()
