@@ -30,6 +30,7 @@ mod service;
 mod storage;
 pub mod syntax;
 mod volumes;
+mod windows;
 
 use serde_json::Value;
 

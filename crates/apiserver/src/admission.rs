@@ -56,6 +56,8 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
 pub async fn update(call: &Call, old: &Value, new: &mut Value, sub: &str) -> Result<()> {
     match (call.resource.group, call.resource.plural, sub) {
         ("", "secrets", "") => secret::encode(new),
+        // A list of tolerations that a client replaces keeps the two that every pod has.
+        ("", "pods", "") => tolerations::create(new, call.server.config.eviction_toleration.as_secs()),
         ("", "services", "") => service::update(call, old, new)?,
         ("", "namespaces", "") => crate::object::carry_top("spec", old, new),
         ("", "nodes", _) | ("", "pods", "status") => node::update(call, old, new)?,

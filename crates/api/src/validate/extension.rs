@@ -92,16 +92,39 @@ fn certificate_request(object: &At, errors: &mut Errors) {
         }
         seen.push(usage.text());
     }
-    let signer = spec.get("signerName");
-    if errors.need(&signer) && signer.text().split('/').count() != 2 {
-        errors.invalid(
-            &signer,
-            "must be a fully qualified domain and path of the form 'example.com/signer-name'",
-        );
-    }
+    signer_name(&spec.get("signerName"), errors);
     let seconds = spec.get("expirationSeconds");
     if seconds.int().is_some_and(|n| n < 600) {
         errors.invalid(&seconds, "may not specify a duration less than 600 seconds (10 minutes)");
+    }
+}
+
+/// `example.com/signer-name`.
+pub(super) fn signer_name(signer: &At, errors: &mut Errors) {
+    let form = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
+    if signer.is_empty() {
+        return errors.required(signer, "");
+    }
+    let (domain, path) = match signer.text().split('/').collect::<Vec<_>>().as_slice() {
+        [domain, path] => (*domain, *path),
+        _ => return errors.invalid(signer, form),
+    };
+    if domain.len() > 253 {
+        errors.push(FieldError::too_long(&signer.path, 253));
+    }
+    signer_part(signer, domain, super::syntax::dns_label, errors);
+    if !domain.contains('.') {
+        let words = "should be a domain with at least two segments separated by dots";
+        errors.invalid_value(signer, domain, words);
+    }
+    signer_part(signer, path, super::syntax::dns_subdomain, errors);
+}
+
+/// The first label of a part of a signer's name that is wrong.
+fn signer_part(signer: &At, part: &str, check: fn(&str) -> super::syntax::Complaints, errors: &mut Errors) {
+    let wrong = part.split('.').map(|label| (label, check(label))).find(|(_, found)| !found.is_empty());
+    for (label, words) in wrong.into_iter().flat_map(|(label, found)| found.into_iter().map(move |w| (label, w))) {
+        errors.invalid_value(signer, part, format!("validating label {}: {words}", crate::status::quote(label)));
     }
 }
 

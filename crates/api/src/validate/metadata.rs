@@ -54,8 +54,8 @@ fn common(gvk: &GroupVersionKind, object: &At, check: fn(&str) -> Complaints, er
     errors.non_negative(&metadata.get("generation"));
     labels(&metadata.get("labels"), errors);
     annotations(&metadata.get("annotations"), errors);
-    finalizers(gvk, &metadata.get("finalizers"), errors);
     owners(&metadata.get("ownerReferences"), errors);
+    finalizers(gvk, &metadata.get("finalizers"), errors);
 }
 
 /// Labels, and other maps that must look like labels.
@@ -86,16 +86,26 @@ pub(super) fn template(metadata: &At, errors: &mut Errors) {
     }
 }
 
+/// Metadata of a claim that is made from a template: labels and annotations only.
+pub(super) fn claim_template(metadata: &At, errors: &mut Errors) {
+    annotations(&metadata.get("annotations"), errors);
+    labels(&metadata.get("labels"), errors);
+    for (name, at) in metadata.value.as_object().into_iter().flatten() {
+        if !at.is_null() && !matches!(name.as_str(), "labels" | "annotations") {
+            errors.forbidden(&metadata.get(name), "cannot be set");
+        }
+    }
+}
+
 fn finalizers(gvk: &GroupVersionKind, list: &At, errors: &mut Errors) {
     const STANDARD: [&str; 3] = [finalizer::NAMESPACE, finalizer::FOREGROUND, finalizer::ORPHAN];
     let built_in = gvk.group.is_empty() || !gvk.group.contains('.') || gvk.group.ends_with(".k8s.io");
     for item in list.items() {
-        let found = syntax::qualified_name(item.text());
+        errors.complaints(&item.at(list.path.clone()), syntax::qualified_name(item.text()));
         let qualified = item.text().contains('/') || STANDARD.contains(&item.text());
-        if found.is_empty() && built_in && !qualified {
+        if built_in && !qualified {
             errors.invalid(&item, "name is neither a standard finalizer name nor is it fully qualified");
         }
-        errors.complaints(&item, found);
     }
     let has = |name: &str| list.items().iter().any(|item| item.text() == name);
     if has(finalizer::FOREGROUND) && has(finalizer::ORPHAN) {
@@ -106,6 +116,7 @@ fn finalizers(gvk: &GroupVersionKind, list: &At, errors: &mut Errors) {
 fn owners(list: &At, errors: &mut Errors) {
     let mut controller: Option<At> = None;
     for owner in list.items() {
+        let owner = owner.at(list.path.clone());
         let version = owner.get("apiVersion");
         if version.is_empty() {
             errors.invalid_value(&version, "", "version must not be empty");

@@ -3,12 +3,13 @@
 use serde_json::Value;
 
 use super::field::{At, Errors, same};
-use super::{FieldError, pod};
+use super::{FieldError, container, pod};
 use crate::quantity::Quantity;
 
 /// Pods are created without ephemeral containers, and those that wait have no node.
 pub(super) fn create_only(pod: &At, errors: &mut Errors) {
     let spec = pod.get("spec");
+    pod::only_pod(&spec, errors);
     let ephemeral = spec.get("ephemeralContainers");
     if !ephemeral.is_empty() {
         errors.forbidden(&ephemeral, "cannot be set on create");
@@ -21,13 +22,21 @@ pub(super) fn create_only(pod: &At, errors: &mut Errors) {
 /// An ordinary update: images, deadlines, more tolerations, gates taken away; nothing else of the spec.
 pub(super) fn change(new: &At, old: &At, errors: &mut Errors) {
     let (new, old) = (new.get("spec"), old.get("spec"));
+    pod::only_pod(&new, errors);
     for list in ["containers", "initContainers"] {
         if new.get(list).items().len() != old.get(list).items().len() {
             errors.forbidden(&new.get(list), "pod updates may not add or remove containers");
             return;
         }
+        // Kubernetes looks at the images a second time here.
+        for container in new.get(list).items() {
+            errors.need(&container.get("image"));
+            container::image_of_pod(&container, errors);
+        }
     }
-    deadline(&new.get("activeDeadlineSeconds"), &old.get("activeDeadlineSeconds"), errors);
+    if !deadline(&new.get("activeDeadlineSeconds"), &old.get("activeDeadlineSeconds"), errors) {
+        return;
+    }
     only_added(&new.get("tolerations"), &old.get("tolerations"), errors);
     let gated = !old.get("schedulingGates").is_empty();
     gates(&new.get("schedulingGates"), &old.get("schedulingGates"), errors);
@@ -88,16 +97,27 @@ fn differences(new: &Value, old: &Value) -> Vec<String> {
         .collect()
 }
 
-fn deadline(new: &At, old: &At, errors: &mut Errors) {
+/// A deadline may come and come nearer; whether anything else is worth looking at.
+fn deadline(new: &At, old: &At, errors: &mut Errors) -> bool {
+    let limit = i64::from(i32::MAX);
     match (new.int(), old.int()) {
-        (Some(new_value), Some(old_value)) if new_value > old_value => {
-            errors.invalid(new, format!("must be less than or equal to previous value {old_value}"));
+        (Some(now), _) if !(0..=limit).contains(&now) => {
+            errors.range(new, 0, limit);
+            return false;
+        }
+        (Some(now), Some(before)) if now > before => {
+            errors.invalid(new, "must be less than or equal to previous value");
+            return false;
         }
         (None, Some(_)) => {
-            errors.invalid_value(new, "", "must not update from a positive integer to nil value");
+            let words = "must not update from a positive integer to nil value";
+            let mut error = FieldError::invalid(&new.path, "", words);
+            error.bad_value = Some(Value::Null);
+            errors.push(error);
         }
         _ => {}
     }
+    true
 }
 
 /// Every toleration that was there must still be; the seconds may change.
@@ -171,12 +191,7 @@ pub(super) fn ephemeral_containers(new: &At, old: &At, errors: &mut Errors) {
         .map(|container| container.get("name").text())
         .collect();
     for container in now.items() {
-        pod::ephemeral(&container, &spec, &context, errors);
-        let name = container.get("name");
-        if names.contains(&name.text()) {
-            errors.duplicate(&name);
-        }
-        names.push(name.text());
+        pod::ephemeral(&container, &spec, &context, &mut names, errors);
     }
     for container in before.items() {
         let name = container.get("name").text();

@@ -60,8 +60,8 @@ pub(super) fn fits_template(selector: &LabelSelector, spec: &At, errors: &mut Er
     }
 }
 
-/// One term of a node selector.
-pub(super) fn node_selector_term(term: &At, errors: &mut Errors) {
+/// One term of a node selector; the values of what is only preferred are not checked.
+pub(super) fn node_selector_term(term: &At, checked: bool, errors: &mut Errors) {
     for expression in term.get("matchExpressions").items() {
         let (operator, values) = (expression.get("operator"), expression.get("values"));
         let count = values.items().len();
@@ -86,6 +86,11 @@ pub(super) fn node_selector_term(term: &At, errors: &mut Errors) {
         }
         let key = expression.get("key");
         errors.complaints_about(&key, key.text(), syntax::qualified_name(key.text()));
+        if checked {
+            for value in values.items() {
+                errors.complaints(&value, syntax::label_value(value.text()));
+            }
+        }
     }
     for field in term.get("matchFields").items() {
         let (key, operator, values) = (field.get("key"), field.get("operator"), field.get("values"));
@@ -116,6 +121,6 @@ pub(super) fn node_selector(selector: &At, errors: &mut Errors) {
         errors.required(&terms, "must have at least one node selector term");
     }
     for term in terms.items() {
-        node_selector_term(&term, errors);
+        node_selector_term(&term, true, errors);
     }
 }

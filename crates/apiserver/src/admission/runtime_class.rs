@@ -10,6 +10,11 @@ use crate::server::Call;
 pub async fn create(call: &Call, pod: &mut Value) -> Result<()> {
     let name = text(pod, &["spec", "runtimeClassName"]).to_owned();
     if name.is_empty() {
+        let overhead = at(pod, &["spec", "overhead"]).and_then(Value::as_object);
+        if overhead.is_some_and(|overhead| !overhead.is_empty()) {
+            let why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead";
+            return Err(Failure::forbidden(call.resource, object::name(pod), why));
+        }
         return Ok(());
     }
     let found = call.server.find(known("node.k8s.io", "runtimeclasses"), "", &name).await?;
