@@ -14,6 +14,7 @@ pub mod gvk;
 pub mod names;
 pub mod offer;
 pub mod patch;
+pub mod pod_security;
 pub mod quantity;
 pub mod schema;
 pub mod selector;

@@ -33,7 +33,8 @@ pub fn defaults(resource: &Resource, value: &mut Value) {
     default_rules::apply(&resource.gvk(), value);
 }
 
-fn causes(errors: Vec<FieldError>) -> Vec<Cause> {
+/// What validation found, as causes of a refusal.
+pub fn causes(errors: Vec<FieldError>) -> Vec<Cause> {
     errors.iter().map(|e| Cause::new(e.kind.reason(), e.field.clone(), e.body())).collect()
 }
 
@@ -41,11 +42,11 @@ pub fn validate_create(resource: &Resource, value: &Value) -> Vec<Cause> {
     causes(validate::validate_create(&resource.gvk(), value))
 }
 
-/// What is wrong with a change. Changes of a status are the business of those that observe.
+/// What is wrong with a change.
 pub fn validate_update(resource: &Resource, new: &Value, old: &Value, sub: &str) -> Vec<Cause> {
     match sub {
         "" | "scale" => causes(validate::validate_update(&resource.gvk(), new, old)),
-        _ => Vec::new(),
+        _ => causes(validate::validate_subresource(&resource.gvk(), sub, new, old)),
     }
 }
 

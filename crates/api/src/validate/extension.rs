@@ -1,6 +1,7 @@
 //! Small kinds of several groups: leases, priority classes, runtime classes, certificate requests, custom resource
 //! definitions.
 
+use super::error::Shown;
 use super::field::{At, Errors, same};
 use super::{FieldError, scheduling, syntax};
 
@@ -26,7 +27,9 @@ pub(super) fn kind(kind: &str, object: &At, errors: &mut Errors) {
             let scheduling = object.get("scheduling");
             super::metadata::labels(&scheduling.get("nodeSelector"), errors);
             scheduling::tolerations(&scheduling.get("tolerations"), errors);
-            super::resources::list(&object.path(&["overhead", "podFixed"]), errors);
+            // The name that Kubernetes prints.
+            let overhead = object.path(&["overhead", "podFixed"]);
+            super::resources::list(&overhead.at("overhead.limits".to_owned()), errors);
         }
         "CertificateSigningRequest" => certificate_request(object, errors),
         "CustomResourceDefinition" => custom_resource(object, errors),
@@ -37,11 +40,10 @@ pub(super) fn kind(kind: &str, object: &At, errors: &mut Errors) {
 pub(super) fn change(kind: &str, new: &At, old: &At, errors: &mut Errors) {
     match kind {
         "PriorityClass" => {
-            for name in ["value", "preemptionPolicy"] {
-                if !same(new.get(name).value, old.get(name).value) {
-                    errors.forbidden(&new.get(name), "may not be changed in an update.");
-                }
+            if !same(new.get("value").value, old.get("value").value) {
+                errors.forbidden(&new.get("value"), "may not be changed in an update.");
             }
+            errors.immutable(&new.get("preemptionPolicy"), &old.get("preemptionPolicy"));
         }
         "RuntimeClass" => errors.immutable(&new.get("handler"), &old.get("handler")),
         "CertificateSigningRequest" => errors.immutable(&new.get("spec"), &old.get("spec")),
@@ -66,7 +68,10 @@ fn priority_class(object: &At, errors: &mut Errors) {
         if !known {
             errors.forbidden(
                 &name,
-                "priority class names with 'system-' prefix are reserved for system use only",
+                &format!(
+                    "priority class names with 'system-' prefix are reserved for system use only. error: {} is not a known system priority class",
+                    name.text()
+                ),
             );
         }
     } else if value.int().is_some_and(|n| n > HIGHEST_USER_PRIORITY) {
@@ -75,18 +80,57 @@ fn priority_class(object: &At, errors: &mut Errors) {
             &format!("maximum allowed value of a user defined priority is {HIGHEST_USER_PRIORITY}"),
         );
     }
-    errors.supported(&object.get("preemptionPolicy"), &["Never", "PreemptLowerPriority"]);
+    errors.supported(&object.get("preemptionPolicy"), &["PreemptLowerPriority", "Never"]);
+}
+
+/// What a certificate may be used for.
+const USAGES: &[&str] = &[
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+];
+
+/// The request itself: a PEM block, in base64.
+fn request(at: &At, errors: &mut Errors) {
+    use base64::Engine as _;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(at.text()).unwrap_or_default();
+    if !String::from_utf8_lossy(&bytes).contains("-----BEGIN CERTIFICATE REQUEST-----") {
+        let shown = if at.is_set() { Shown::Value(at.value.clone()) } else { Shown::Null };
+        let error = FieldError::invalid(&at.path, "", "PEM block type must be CERTIFICATE REQUEST");
+        errors.push(FieldError { bad_value: Some(shown), ..error });
+    }
 }
 
 fn certificate_request(object: &At, errors: &mut Errors) {
     let spec = object.get("spec");
-    errors.need(&spec.get("request"));
+    request(&spec.get("request"), errors);
     let usages = spec.get("usages");
     if usages.is_empty() {
         errors.required(&usages, "");
     }
     let mut seen = Vec::new();
     for usage in usages.items() {
+        errors.one_of(&usage, USAGES);
         if seen.contains(&usage.text()) {
             errors.duplicate(&usage);
         }

@@ -102,10 +102,8 @@ pub(super) fn lifecycle(lifecycle: &At, grace: Option<i64>, os: &str, errors: &m
     let signal = lifecycle.get("stopSignal");
     match os {
         _ if !signal.is_set() => {}
-        "" => errors.forbidden(&signal, "may not be set for containers with empty `spec.os.name`"),
         "windows" => errors.one_of(&signal, WINDOWS_SIGNALS),
-        "linux" => errors.one_of(&signal, LINUX_SIGNALS),
-        _ => {}
+        _ => errors.one_of(&signal, LINUX_SIGNALS),
     }
 }
 

@@ -97,15 +97,23 @@ pub(super) fn claim_template(metadata: &At, errors: &mut Errors) {
     }
 }
 
+/// Finalizers that need no domain.
+const STANDARD: [&str; 3] = [finalizer::NAMESPACE, finalizer::FOREGROUND, finalizer::ORPHAN];
+
+/// A finalizer of a built-in kind has a domain, or is known.
+pub(super) fn known_finalizer(item: &At, errors: &mut Errors) {
+    if !item.text().contains('/') && !STANDARD.contains(&item.text()) {
+        errors.invalid(item, "name is neither a standard finalizer name nor is it fully qualified");
+    }
+}
+
 fn finalizers(gvk: &GroupVersionKind, list: &At, errors: &mut Errors) {
-    const STANDARD: [&str; 3] = [finalizer::NAMESPACE, finalizer::FOREGROUND, finalizer::ORPHAN];
     let built_in = gvk.group.is_empty() || !gvk.group.contains('.') || gvk.group.ends_with(".k8s.io");
     for item in list.items() {
         errors.complaints(&item.at(list.path.clone()), syntax::qualified_name(item.text()));
-        let qualified = item.text().contains('/') || STANDARD.contains(&item.text());
-        if built_in && !qualified {
-            errors.invalid(&item, "name is neither a standard finalizer name nor is it fully qualified");
-        }
+    }
+    if built_in {
+        list.items().iter().for_each(|item| known_finalizer(item, errors));
     }
     let has = |name: &str| list.items().iter().any(|item| item.text() == name);
     if has(finalizer::FOREGROUND) && has(finalizer::ORPHAN) {
@@ -151,8 +159,13 @@ fn owners(list: &At, errors: &mut Errors) {
 
 pub(super) fn update(gvk: &GroupVersionKind, new: &At, old: &At, errors: &mut Errors) {
     let Some(check) = name_check(gvk) else { return };
-    common(gvk, new, check, errors);
-    let (new, old) = (new.get("metadata"), old.get("metadata"));
+    let (root, new, old) = (new, new.get("metadata"), old.get("metadata"));
+    // Kubernetes' machinery looks twice at what may change, and each kind once more.
+    for _ in 0..3 {
+        annotations(&new.get("annotations"), errors);
+        labels(&new.get("labels"), errors);
+        owners(&new.get("ownerReferences"), errors);
+    }
     for name in ["name", "namespace"] {
         errors.immutable(&new.get(name), &old.get(name));
     }
@@ -172,7 +185,30 @@ pub(super) fn update(gvk: &GroupVersionKind, new: &At, old: &At, errors: &mut Er
     if old.get("deletionTimestamp").is_set() {
         late_finalizers(&new.get("finalizers"), &old.get("finalizers"), errors);
     }
+    if WHOLE.contains(&(gvk.group.as_str(), gvk.kind.as_str())) {
+        common(gvk, root, check, errors);
+    }
 }
+
+/// Kinds that check all of their metadata again when they change.
+const WHOLE: &[(&str, &str)] = &[
+    ("", "ConfigMap"),
+    ("", "Endpoints"),
+    ("", "Node"),
+    ("", "PersistentVolume"),
+    ("", "PersistentVolumeClaim"),
+    ("", "Pod"),
+    ("", "Secret"),
+    ("", "ServiceAccount"),
+    ("discovery.k8s.io", "EndpointSlice"),
+    ("networking.k8s.io", "IngressClass"),
+    ("rbac.authorization.k8s.io", "ClusterRole"),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
+    ("rbac.authorization.k8s.io", "Role"),
+    ("rbac.authorization.k8s.io", "RoleBinding"),
+    ("storage.k8s.io", "CSINode"),
+    ("storage.k8s.io", "VolumeAttachment"),
+];
 
 fn late_finalizers(new: &At, old: &At, errors: &mut Errors) {
     let before: Vec<&Value> = old.items().iter().map(|item| item.value).collect();

@@ -21,7 +21,7 @@ pub(super) fn spec(spec: &At, errors: &mut Errors) {
     let context = Context { volumes, ..context(spec) };
     containers(spec, &context, errors);
     resources::pod(spec, &context.resource_claims, errors);
-    host_ports(spec, errors);
+    host_ports(spec, spec.path == "spec", errors);
     errors.need_supported(&spec.get("restartPolicy"), &["Always", "OnFailure", "Never"]);
     let policies = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     errors.need_supported(&spec.get("dnsPolicy"), policies);
@@ -152,14 +152,15 @@ fn resource_claims(list: &At, errors: &mut Errors) {
 }
 
 /// In the network of its host, a container's ports are the host's.
-fn host_ports(spec: &At, errors: &mut Errors) {
+fn host_ports(spec: &At, whole: bool, errors: &mut Errors) {
     if !spec.get("hostNetwork").is_true() {
         return;
     }
     for container in spec.get("containers").items() {
         for port in container.get("ports").items() {
             let host = port.get("hostPort").int().unwrap_or_default();
-            if Some(host) != port.get("containerPort").int() {
+            // What a template leaves out, its pods get.
+            if (whole || host != 0) && Some(host) != port.get("containerPort").int() {
                 let words = "must match `containerPort` when `hostNetwork` is true";
                 errors.invalid_value(&port.get("hostPort"), host, words);
             }

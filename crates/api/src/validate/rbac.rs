@@ -79,7 +79,9 @@ fn binding(object: &At, namespaced: bool, errors: &mut Errors) {
                 if !group.is_empty() {
                     errors.push(FieldError::not_supported(&group.path, group.text(), &[""]));
                 }
-                errors.need(&subject.get("namespace"));
+                if !namespaced {
+                    errors.need(&subject.get("namespace"));
+                }
             }
             "User" | "Group" => {
                 if group.text() != GROUP {

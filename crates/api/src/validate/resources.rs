@@ -45,7 +45,8 @@ fn qualified(key: &str, at: &At, errors: &mut Errors) -> bool {
     right
 }
 
-fn name(key: &str, at: &At, errors: &mut Errors) {
+/// The name of a resource of a container.
+pub(super) fn name(key: &str, at: &At, errors: &mut Errors) {
     let right = qualified(key, at, errors);
     if !key.contains('/') {
         if right && !standard_anywhere(key) {

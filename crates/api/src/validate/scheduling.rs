@@ -1,5 +1,6 @@
 //! Where a pod may run: tolerations, affinity, spreading.
 
+use super::error::Shown;
 use super::field::{At, Errors};
 use super::{FieldError, selectors, syntax};
 
@@ -58,7 +59,19 @@ pub(super) fn taints(list: &At, errors: &mut Errors) {
         errors.need_supported(&item.get("effect"), EFFECTS);
         let pair = (item.get("key").text(), item.get("effect").text());
         if seen.contains(&pair) {
-            errors.push(FieldError::duplicate(&item.path, item.value.clone()));
+            // As Kubernetes prints its own form of a taint.
+            let shown = format!(
+                r#"{{"Key":{},"Value":{},"Effect":{},"TimeAdded":null}}"#,
+                crate::status::quote(pair.0),
+                crate::status::quote(item.get("value").text()),
+                crate::status::quote(pair.1)
+            );
+            let error = FieldError::duplicate(&item.path, "");
+            errors.push(FieldError {
+                bad_value: Some(Shown::Text(shown)),
+                detail: "taints must be unique by key and effect pair".into(),
+                ..error
+            });
         }
         seen.push(pair);
     }
@@ -107,6 +120,7 @@ fn label_keys(term: &At, errors: &mut Errors) {
         let keys = term.get(name);
         if !keys.is_empty() && !selector.is_set() {
             errors.forbidden(&keys, "must not be specified when labelSelector is not set");
+            continue;
         }
         for key in keys.items() {
             errors.complaints(&key, syntax::qualified_name(key.text()));

@@ -86,7 +86,7 @@ pub(super) fn pod(spec: &At, errors: &mut Errors) {
     windows::options(&context.get("windowsOptions"), errors);
     app_armor(&context.get("appArmorProfile"), errors);
     among("supplementalGroupsPolicy", &["Merge", "Strict"], errors);
-    among("seLinuxChangePolicy", &["MountOption", "Recursive"], errors);
+    among("seLinuxChangePolicy", &["Recursive"], errors);
 }
 
 fn sysctls(list: &At, errors: &mut Errors) {

@@ -1,8 +1,8 @@
 //! Selectors inside objects: `LabelSelector`, node selectors, and whether a selector fits a template.
 
 use super::field::{At, Errors};
-use super::metadata;
-use super::syntax;
+use super::error::Shown;
+use super::{FieldError, metadata, syntax};
 use crate::selector::LabelSelector;
 
 const NEED_VALUES: &str = "must be specified when `operator` is 'In' or 'NotIn'";
@@ -34,8 +34,9 @@ pub(super) fn label_selector(selector: &At, errors: &mut Errors) {
     }
 }
 
-/// The selector of a workload: it must be there, must not be empty, and must select the pods of the template.
-pub(super) fn workload(spec: &At, kind: &str, errors: &mut Errors) {
+/// The selector of a workload: it must be there, must not be empty, and must select the pods of the template. Says whether it
+/// could be read; `words` are for one that cannot be.
+pub(super) fn workload(spec: &At, kind: &str, words: &str, errors: &mut Errors) -> bool {
     let selector = spec.get("selector");
     if !selector.is_set() {
         errors.required(&selector, "");
@@ -45,19 +46,32 @@ pub(super) fn workload(spec: &At, kind: &str, errors: &mut Errors) {
             errors.invalid(&selector, format!("empty selector is invalid for {kind}"));
         }
     }
+    let labels = spec.path(&["template", "metadata", "labels"]);
     match LabelSelector::from_value(selector.value) {
+        // No selector is one that selects nothing.
+        Ok(_) if !selector.is_set() => unfit(&labels, errors),
         Ok(parsed) => fits_template(&parsed, spec, errors),
-        Err(_) => errors.invalid(&selector, "invalid label selector"),
+        Err(_) => {
+            errors.invalid(&selector, words);
+            return false;
+        }
     }
+    true
 }
 
 /// The labels of `spec.template` must be selected.
 pub(super) fn fits_template(selector: &LabelSelector, spec: &At, errors: &mut Errors) {
     let labels = spec.path(&["template", "metadata", "labels"]);
     if !selector.is_everything() && !selector.matches(labels.value) {
-        let shown = if labels.is_set() { labels.value.clone() } else { serde_json::json!({}) };
-        errors.invalid_value(&labels, shown, "`selector` does not match template `labels`");
+        unfit(&labels, errors);
     }
+}
+
+/// The selector does not select these labels.
+pub(super) fn unfit(labels: &At, errors: &mut Errors) {
+    let words = "`selector` does not match template `labels`";
+    let shown = if labels.is_set() { Shown::Value(labels.value.clone()) } else { Shown::Null };
+    errors.push(FieldError { bad_value: Some(shown), ..FieldError::invalid(&labels.path, "", words) });
 }
 
 /// One term of a node selector; the values of what is only preferred are not checked.

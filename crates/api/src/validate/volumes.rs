@@ -1,7 +1,7 @@
 //! Volumes of a pod, and paths inside volumes.
 
 mod projected;
-mod sources;
+pub(super) mod sources;
 
 use super::container::{FILE_FIELDS, field_ref, resource_field_ref};
 use super::field::{At, Errors};

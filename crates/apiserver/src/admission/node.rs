@@ -6,7 +6,7 @@
 
 use dunlin_api::names::label;
 use dunlin_api::names::user::GROUP_CLUSTERS;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::auth::node::node_of;
 use crate::failure::{Failure, Result};
@@ -70,6 +70,17 @@ pub fn update(call: &Call, old: &Value, new: &Value) -> Result<()> {
         return refuse(format!("node {node:?} is not allowed to change its owners"));
     }
     labels(call, node, old, new)
+}
+
+/// A new node is not ready before it says so, so no pod comes to it yet.
+pub fn taint(node: &mut Value) {
+    let key = "node.kubernetes.io/not-ready";
+    let taints = object::map(node, "spec").entry("taints").or_insert_with(|| json!([]));
+    if let Some(taints) = taints.as_array_mut()
+        && !taints.iter().any(|taint| text(taint, &["key"]) == key && text(taint, &["effect"]) == "NoSchedule")
+    {
+        taints.push(json!({"key": key, "effect": "NoSchedule"}));
+    }
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -36,9 +36,12 @@ pub async fn create(call: &Call, pod: &mut Value) -> Result<()> {
         at(&class, &["scheduling", "nodeSelector"]).and_then(Value::as_object).cloned().unwrap_or_default();
     for (key, value) in &selector {
         if at(pod, &["spec", "nodeSelector", key]).is_some_and(|own| own != value) {
-            return Err(refuse(
-                "conflict: runtimeClass.scheduling.nodeSelector and the pod's nodeSelector differ",
-            ));
+            let own = text(pod, &["spec", "nodeSelector", key]);
+            let wanted = value.as_str().unwrap_or_default();
+            let why = format!(
+                "conflict: runtimeClass.scheduling.nodeSelector[{key}] = {wanted}; pod.spec.nodeSelector[{key}] = {own}"
+            );
+            return Err(Failure::forbidden(call.resource, object::name(pod), &why));
         }
     }
     let spec = map(pod, "spec");

@@ -425,6 +425,7 @@ pub static BUILTIN: &[Resource] = &[
     },
     Resource {
         short: &["pc"],
+        generation: true,
         ..cluster(
             "scheduling.k8s.io",
             "v1",

@@ -6,7 +6,7 @@ use super::super::syntax;
 use super::{descending, host_path};
 
 /// Checks the source `kind` of a volume.
-pub(in super::super) fn source(kind: &str, source: &At, errors: &mut Errors) {
+pub(in crate::validate) fn source(kind: &str, source: &At, errors: &mut Errors) {
     let needed: &[&str] = match kind {
         "gitRepo" => &["repository"],
         "nfs" => &["server", "path"],
