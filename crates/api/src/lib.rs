@@ -22,3 +22,4 @@ pub mod status;
 pub mod stream;
 pub mod token;
 pub mod validate;
+pub mod warnings;

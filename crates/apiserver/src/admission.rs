@@ -61,6 +61,7 @@ pub async fn update(call: &Call, old: &Value, new: &mut Value, sub: &str) -> Res
     let mut admitted = Admitted::default();
     match (call.resource.group, call.resource.plural, sub) {
         ("", "secrets", "") => secret::encode(new),
+        ("", "persistentvolumes", "status") => storage::update(old, new),
         ("apps", "daemonsets", "") => daemon_set::update(old, new),
         // A list of tolerations that a client replaces keeps the two that every pod has.
         ("", "pods", "") => tolerations::create(new, call.server.config.eviction_toleration.as_secs()),
@@ -78,6 +79,9 @@ pub async fn update(call: &Call, old: &Value, new: &mut Value, sub: &str) -> Res
 
 /// Judges a valid object before it is stored: nothing is changed any more. `old` is what it replaces.
 pub async fn judge(call: &mut Call, old: Option<&Value>, new: &Value, sub: &str) -> Result<()> {
+    if sub.is_empty() {
+        call.warnings.extend(dunlin_api::warnings::of(&call.resource.gvk(), new));
+    }
     match (call.resource.group, call.resource.plural, sub) {
         ("", "pods", "" | "ephemeralcontainers") | ("" | "apps" | "batch", _, "") => {
             if let (true, Some(old)) = (call.resource.is("", "namespaces"), old) {

@@ -1,7 +1,7 @@
 //! Deployments, replica sets, daemon sets, stateful sets, controller revisions.
 
 use super::field::{At, Errors, same};
-use super::{FieldError, metadata, pod, resources, selectors, syntax};
+use super::{FieldError, metadata, pod, resources, selectors, storage, syntax};
 use crate::selector::LabelSelector;
 
 pub(super) fn kind(kind: &str, object: &At, errors: &mut Errors) {
@@ -18,10 +18,10 @@ pub(super) fn kind(kind: &str, object: &At, errors: &mut Errors) {
         "DaemonSet" => daemon_set(&spec, errors),
         "StatefulSet" => stateful_set(&spec, None, errors),
         "ControllerRevision" => {
+            errors.non_negative(&object.get("revision"));
             if !object.get("data").is_set() {
                 errors.required(&object.get("data"), "data is mandatory");
             }
-            errors.non_negative(&object.get("revision"));
         }
         _ => {}
     }
@@ -241,6 +241,11 @@ fn stateful_set(spec: &At, old: Option<&At>, errors: &mut Errors) {
         let field = spec.path(&["persistentVolumeClaimRetentionPolicy", name]);
         errors.supported(&field, &["Retain", "Delete"]);
     }
+    if old.is_none() {
+        for claim in spec.get("volumeClaimTemplates").items() {
+            storage::claim_spec(&claim.get("spec"), errors);
+        }
+    }
     errors.non_negative(&spec.get("replicas"));
     errors.non_negative(&spec.get("minReadySeconds"));
     errors.non_negative(&spec.path(&["ordinals", "start"]));
@@ -252,7 +257,7 @@ fn stateful_set(spec: &At, old: Option<&At>, errors: &mut Errors) {
     if selectors::workload(spec, "statefulset", "", errors) {
         let mut with_claims = with_claim_volumes(&spec.value["template"], &claims);
         // These two the controller sets for each pod.
-        if let Some(pod) = with_claims["template"]["spec"].as_object_mut() {
+        if let Some(pod) = with_claims.pointer_mut("/template/spec").and_then(|spec| spec.as_object_mut()) {
             pod.remove("subdomain");
             pod.remove("hostname");
         }

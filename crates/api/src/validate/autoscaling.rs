@@ -15,8 +15,8 @@ pub(super) fn kind(gvk: &GroupVersionKind, object: &At, errors: &mut Errors) {
 
 fn autoscaler(spec: &At, errors: &mut Errors) {
     let (low, high) = (spec.get("minReplicas"), spec.get("maxReplicas"));
-    if low.int().is_some_and(|n| n < 0) {
-        errors.invalid(&low, "must be greater than or equal to 0");
+    if low.int().is_some_and(|n| n < 1) {
+        errors.invalid(&low, "must be greater than or equal to 1");
     }
     let most = high.int().unwrap_or_default();
     match most {

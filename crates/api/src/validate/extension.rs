@@ -26,7 +26,9 @@ pub(super) fn kind(kind: &str, object: &At, errors: &mut Errors) {
             errors.need_form(&object.get("handler"), syntax::dns_label);
             let scheduling = object.get("scheduling");
             super::metadata::labels(&scheduling.get("nodeSelector"), errors);
-            scheduling::tolerations(&scheduling.get("tolerations"), errors);
+            let tolerations = scheduling.get("tolerations");
+            scheduling::tolerations(&tolerations, errors);
+            repeated(&tolerations, errors);
             // The name that Kubernetes prints.
             let overhead = object.path(&["overhead", "podFixed"]);
             super::resources::list(&overhead.at("overhead.limits".to_owned()), errors);
@@ -58,6 +60,27 @@ pub(super) fn change(kind: &str, new: &At, old: &At, errors: &mut Errors) {
             }
         }
         _ => {}
+    }
+}
+
+/// A toleration is there once. Kubernetes prints its own form of it.
+fn repeated(list: &At, errors: &mut Errors) {
+    let all = list.items();
+    for (index, item) in all.iter().enumerate() {
+        if all[..index].iter().any(|before| same(before.value, item.value)) {
+            let text = |name: &str| crate::status::quote(item.get(name).text());
+            let seconds = item.get("tolerationSeconds");
+            let shown = format!(
+                r#"{{"Key":{},"Operator":{},"Value":{},"Effect":{},"TolerationSeconds":{}}}"#,
+                text("key"),
+                text("operator"),
+                text("value"),
+                text("effect"),
+                seconds.value
+            );
+            let error = FieldError::duplicate(&item.path, "");
+            errors.push(FieldError { bad_value: Some(Shown::Text(shown)), ..error });
+        }
     }
 }
 

@@ -130,20 +130,20 @@ fn bounds(item: &At, key: &str, pod: bool, errors: &mut Errors) {
         let hidden = pod && list.starts_with("default");
         Quantity::from_value(at(list).value).ok().filter(|_| !hidden)
     };
-    // Where Kubernetes reports a default above the maximum, it shows the maximum.
-    for (low, high, low_words, high_words, show_high) in [
-        ("min", "max", "min value", "max value", false),
-        ("min", "defaultRequest", "min value", "default request value", false),
-        ("defaultRequest", "max", "default request value", "max value", false),
-        ("defaultRequest", "default", "default request value", "default limit value", false),
-        ("min", "default", "min value", "default value", false),
-        ("default", "max", "default value", "max value", true),
+    // A default that does not fit is reported where it stands, with the bound that it breaks.
+    for (low, high, low_words, high_words, place) in [
+        ("min", "max", "min value", "max value", "min"),
+        ("min", "defaultRequest", "min value", "default request value", "defaultRequest"),
+        ("defaultRequest", "max", "default request value", "max value", "defaultRequest"),
+        ("defaultRequest", "default", "default request value", "default limit value", "defaultRequest"),
+        ("min", "default", "min value", "default value", "default"),
+        ("default", "max", "default value", "max value", "default"),
     ] {
         let (Some(a), Some(b)) = (amount(low), amount(high)) else { continue };
         if a > b {
-            let shown = if show_high { b } else { a };
+            let shown = if low == "default" { b } else { a };
             let words = format!("{low_words} {a} is greater than {high_words} {b}");
-            errors.invalid_value(&at(low), shown.to_string(), words);
+            errors.invalid_value(&at(place), shown.to_string(), words);
         }
     }
     let Some(ratio) = amount("maxLimitRequestRatio") else { return };

@@ -15,6 +15,8 @@ const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 fn name_check(gvk: &GroupVersionKind) -> Option<fn(&str) -> Complaints> {
     Some(match (gvk.group.as_str(), gvk.kind.as_str()) {
         ("", "Namespace" | "Service") => syntax::dns_label,
+        // Kubernetes does not look at this one's name, but that it can be a part of a path.
+        ("policy", "PodDisruptionBudget") => syntax::path_segment,
         // Names with colons, slashes written as colons, or a dot at the end (`v1.`).
         ("rbac.authorization.k8s.io" | "apiregistration.k8s.io", _)
         | ("certificates.k8s.io", "ClusterTrustBundle") => syntax::path_segment,
@@ -162,8 +164,8 @@ pub(super) fn update(gvk: &GroupVersionKind, new: &At, old: &At, errors: &mut Er
     let (root, new, old) = (new, new.get("metadata"), old.get("metadata"));
     // Kubernetes' machinery looks twice at what may change, and each kind once more.
     for _ in 0..3 {
-        annotations(&new.get("annotations"), errors);
         labels(&new.get("labels"), errors);
+        annotations(&new.get("annotations"), errors);
         owners(&new.get("ownerReferences"), errors);
     }
     for name in ["name", "namespace"] {

@@ -193,11 +193,11 @@ fn ingress(spec: &At, errors: &mut Errors) {
         }
         for path in paths.items() {
             let (text, kind) = (path.get("path"), path.get("pathType"));
-            if kind.is_empty() {
+            if !kind.is_set() {
                 errors.required(&kind, "pathType must be specified");
-            } else {
-                errors.supported(&kind, &["Exact", "ImplementationSpecific", "Prefix"]);
+                continue;
             }
+            errors.one_of(&kind, &["Exact", "ImplementationSpecific", "Prefix"]);
             let absolute = text.text().starts_with('/');
             let exact = matches!(kind.text(), "Exact" | "Prefix");
             if !absolute && (exact || (kind.text() == "ImplementationSpecific" && !text.is_empty())) {

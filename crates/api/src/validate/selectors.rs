@@ -34,6 +34,16 @@ pub(super) fn label_selector(selector: &At, errors: &mut Errors) {
     }
 }
 
+/// A selector as Kubernetes prints it: labels first.
+pub(super) fn shown(selector: &At) -> Shown {
+    let part = |name: &str| {
+        let field = selector.get(name);
+        (!field.is_empty()).then(|| format!("{}:{}", crate::status::quote(name), field.value))
+    };
+    let parts: Vec<String> = ["matchLabels", "matchExpressions"].iter().filter_map(|name| part(name)).collect();
+    Shown::Text(format!("{{{}}}", parts.join(",")))
+}
+
 /// The selector of a workload: it must be there, must not be empty, and must select the pods of the template. Says whether it
 /// could be read; `words` are for one that cannot be.
 pub(super) fn workload(spec: &At, kind: &str, words: &str, errors: &mut Errors) -> bool {
@@ -52,7 +62,8 @@ pub(super) fn workload(spec: &At, kind: &str, words: &str, errors: &mut Errors) 
         Ok(_) if !selector.is_set() => unfit(&labels, errors),
         Ok(parsed) => fits_template(&parsed, spec, errors),
         Err(_) => {
-            errors.invalid(&selector, words);
+            let error = FieldError::invalid(&selector.path, "", words);
+            errors.push(FieldError { bad_value: Some(shown(&selector)), ..error });
             return false;
         }
     }

@@ -214,10 +214,14 @@ pub(super) fn volume(spec: &At, errors: &mut Errors) {
         if !matches!(key, "storage") && resources::standard_anywhere(key) {
             continue;
         }
-        if let Some(size) = resources::quantity(&at, errors)
-            && size <= Quantity::ZERO
-        {
-            errors.invalid_value(&at, size.to_string(), "must be greater than zero");
+        if let Some(size) = resources::quantity(&at, errors) {
+            if size.is_negative() {
+                let error = FieldError::invalid(&at.path, "", "must be a valid resource quantity");
+                errors.push(FieldError { bad_value: Some(Shown::Text(size.to_string())), ..error });
+            }
+            if size <= Quantity::ZERO {
+                errors.invalid_value(&at, size.to_string(), "must be greater than zero");
+            }
         }
     }
     let reclaim = spec.get("persistentVolumeReclaimPolicy");
@@ -277,7 +281,6 @@ fn csi_source(source: &At, errors: &mut Errors) {
         "controllerExpandSecretRef",
         "nodePublishSecretRef",
         "nodeExpandSecretRef",
-        "nodeStageSecretRef",
     ] {
         let secret = source.get(name);
         if secret.is_set() {

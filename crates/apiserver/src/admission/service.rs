@@ -146,13 +146,14 @@ pub fn create(call: &Call, service: &mut Value) -> Result<Taken> {
 
 fn take(call: &Call, service: &mut Value, taken: &mut Taken) -> Result<()> {
     let addresses = &call.server.addresses;
+    one_list(service);
     let mut state = addresses.state.lock().unwrap_or_else(PoisonError::into_inner);
     if text(service, &["spec", "type"]) != "ExternalName" {
         families(call, service)?;
         take_address(call, addresses, &mut state.0, service, taken)?;
     }
     if has_ports(service) {
-        take_ports(&mut state.1, service, taken).map_err(|wrong| refused(call, service, wrong))?;
+        take_ports(&mut state.1, service, taken, call.dry_run()).map_err(|wrong| refused(call, service, wrong))?;
     }
     if is_checked(service) && object::int(service, &["spec", "healthCheckNodePort"]) == 0 {
         let at = state.1.take(0, PORTS.end - PORTS.start);
@@ -163,14 +164,16 @@ fn take(call: &Call, service: &mut Value, taken: &mut Taken) -> Result<()> {
     Ok(())
 }
 
+/// The older field for one address says what the newer list holds.
+fn one_list(service: &mut Value) {
+    let one = text(service, &["spec", "clusterIP"]).to_owned();
+    if !one.is_empty() && list(service, &["spec", "clusterIPs"]).is_empty() {
+        map(service, "spec").insert("clusterIPs".into(), json!([one]));
+    }
+}
+
 /// Settles policy and families; refuses what this cluster, which has IPv4 only, does not offer.
 fn families(call: &Call, service: &mut Value) -> Result<()> {
-    if list(service, &["spec", "clusterIPs"]).is_empty() {
-        let one = text(service, &["spec", "clusterIP"]).to_owned();
-        if !one.is_empty() {
-            map(service, "spec").insert("clusterIPs".into(), json!([one]));
-        }
-    }
     let headless = text(service, &["spec", "clusterIP"]) == "None";
     let selector = at(service, &["spec", "selector"]).and_then(Value::as_object);
     // Who lists his endpoints himself may list both families.
@@ -274,7 +277,8 @@ fn refused(call: &Call, service: &Value, (index, port, why): Wrong) -> Failure {
     Failure::invalid(call.resource, object::name(service), &[Cause::value(&field, &json!(port), why)])
 }
 
-fn take_ports(bits: &mut Bits, service: &mut Value, taken: &mut Taken) -> Result<(), Wrong> {
+/// `dry`: nothing is kept, and as in Kubernetes a number outside of the range passes.
+fn take_ports(bits: &mut Bits, service: &mut Value, taken: &mut Taken, dry: bool) -> Result<(), Wrong> {
     let Some(all) = service.get_mut("spec").and_then(|s| s.get_mut("ports")).and_then(Value::as_array_mut)
     else {
         return Ok(());
@@ -290,7 +294,11 @@ fn take_ports(bits: &mut Bits, service: &mut Value, taken: &mut Taken) -> Result
             }
             wanted => {
                 let number = u32::try_from(wanted).ok().filter(|number| PORTS.contains(number));
-                let at = number.ok_or((index, wanted, OUTSIDE))? - PORTS.start;
+                let at = match number {
+                    Some(number) => number - PORTS.start,
+                    None if dry => continue,
+                    None => return Err((index, wanted, OUTSIDE)),
+                };
                 // The same number may serve TCP and UDP of one service.
                 let shared = own.iter().any(|(had, _)| *had == at)
                     && !own.contains(&(at, protocol.clone()));
@@ -437,7 +445,7 @@ pub fn update(call: &Call, old: &Value, new: &mut Value) -> Result<Taken> {
     let mut taken =
         Taken { before: ports(old).map(|port| port - PORTS.start).collect(), ..Taken::default() };
     taken.before.iter().for_each(|port| state.1.set(*port, false));
-    let result = if has_ports(new) { take_ports(&mut state.1, new, &mut taken) } else { Ok(()) };
+    let result = if has_ports(new) { take_ports(&mut state.1, new, &mut taken, call.dry_run()) } else { Ok(()) };
     let checked = is_checked(new) && object::int(new, &["spec", "healthCheckNodePort"]) == 0;
     if checked && let Some(at) = state.1.take(0, PORTS.end - PORTS.start) {
         taken.ports.push(at);

@@ -6,11 +6,25 @@ use crate::failure::Result;
 use crate::object::{self, at, map, text};
 use crate::resources::known;
 use crate::server::Call;
+use crate::time;
 
 const DEFAULT: &str = "storageclass.kubernetes.io/is-default-class";
 
+/// A volume whose phase changes says when.
+pub fn update(old: &Value, new: &mut Value) {
+    if text(old, &["status", "phase"]) != text(new, &["status", "phase"])
+        && at(old, &["status", "lastPhaseTransitionTime"]) == at(new, &["status", "lastPhaseTransitionTime"])
+    {
+        map(new, "status").insert("lastPhaseTransitionTime".into(), json!(time::now()));
+    }
+}
+
 pub async fn create(call: &Call, value: &mut Value) -> Result<()> {
-    map(value, "status").insert("phase".into(), json!("Pending"));
+    let status = map(value, "status");
+    status.insert("phase".into(), json!("Pending"));
+    if call.resource.plural == "persistentvolumes" {
+        status.insert("lastPhaseTransitionTime".into(), json!(time::now()));
+    }
     if call.resource.plural != "persistentvolumeclaims" || at(value, &["spec", "storageClassName"]).is_some()
     {
         return Ok(());
