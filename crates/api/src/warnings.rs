@@ -9,9 +9,6 @@ pub fn of(gvk: &GroupVersionKind, object: &Value) -> Vec<String> {
     let spec = &object["spec"];
     let mut found = Vec::new();
     match (gvk.group.as_str(), gvk.kind.as_str()) {
-        ("", "Endpoints") => {
-            found.push("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned());
-        }
         ("", "Service") => {
             if spec["externalIPs"].as_array().is_some_and(|list| !list.is_empty()) {
                 found.push(

@@ -233,6 +233,10 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
         headers: HeaderMap::new(),
         warnings: Vec::new(),
     };
+    if resource.is("", "endpoints") {
+        let told = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+        call.warnings.push(told.to_owned());
+    }
     if asked.sub.as_deref() == Some("proxy") {
         call.headers = request.headers().clone();
         return subresource::stream(call, request).await;

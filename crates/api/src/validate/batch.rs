@@ -14,16 +14,7 @@ pub(super) fn kind(kind: &str, object: &At, errors: &mut Errors) {
     match kind {
         "Job" => {
             generated_selector(object, errors);
-            job_spec(&spec, errors);
-            let selector = spec.get("selector");
-            if selector.is_set() {
-                selectors::label_selector(&selector, errors);
-            } else {
-                errors.required(&selector, "");
-            }
-            if let Ok(parsed) = LabelSelector::from_value(selector.value) {
-                selectors::fits_template(&parsed, &spec, errors);
-            }
+            job(&spec, errors);
         }
         "CronJob" => cron_job(object, &spec, None, errors),
         _ => {}
@@ -34,7 +25,26 @@ pub(super) fn kind(kind: &str, object: &At, errors: &mut Errors) {
 pub(super) fn changed_kind(kind: &str, new: &At, old: &At, errors: &mut Errors) {
     match kind {
         "CronJob" => cron_job(new, &new.get("spec"), Some(&old.get("spec")), errors),
+        // Kubernetes looks at the specification of a changed job twice.
+        "Job" => {
+            self::kind(kind, new, errors);
+            job(&new.get("spec"), errors);
+        }
         _ => self::kind(kind, new, errors),
+    }
+}
+
+/// The spec of a job with its selector.
+fn job(spec: &At, errors: &mut Errors) {
+    job_spec(spec, errors);
+    let selector = spec.get("selector");
+    if selector.is_set() {
+        selectors::label_selector(&selector, errors);
+    } else {
+        errors.required(&selector, "");
+    }
+    if let Ok(parsed) = LabelSelector::from_value(selector.value) {
+        selectors::fits_template(&parsed, spec, errors);
     }
 }
 

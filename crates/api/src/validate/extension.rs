@@ -24,14 +24,14 @@ pub(super) fn kind(kind: &str, object: &At, errors: &mut Errors) {
         "PriorityClass" => priority_class(object, errors),
         "RuntimeClass" => {
             errors.need_form(&object.get("handler"), syntax::dns_label);
+            // The name that Kubernetes prints.
+            let overhead = object.path(&["overhead", "podFixed"]);
+            super::resources::list(&overhead.at("overhead.limits".to_owned()), errors);
             let scheduling = object.get("scheduling");
             super::metadata::labels(&scheduling.get("nodeSelector"), errors);
             let tolerations = scheduling.get("tolerations");
             scheduling::tolerations(&tolerations, errors);
             repeated(&tolerations, errors);
-            // The name that Kubernetes prints.
-            let overhead = object.path(&["overhead", "podFixed"]);
-            super::resources::list(&overhead.at("overhead.limits".to_owned()), errors);
         }
         "CertificateSigningRequest" => certificate_request(object, errors),
         "CustomResourceDefinition" => custom_resource(object, errors),

@@ -109,12 +109,15 @@ pub(super) fn known_finalizer(item: &At, errors: &mut Errors) {
     }
 }
 
+fn is_built_in(gvk: &GroupVersionKind) -> bool {
+    !gvk.group.contains('.') || gvk.group.ends_with(".k8s.io")
+}
+
 fn finalizers(gvk: &GroupVersionKind, list: &At, errors: &mut Errors) {
-    let built_in = gvk.group.is_empty() || !gvk.group.contains('.') || gvk.group.ends_with(".k8s.io");
     for item in list.items() {
         errors.complaints(&item.at(list.path.clone()), syntax::qualified_name(item.text()));
     }
-    if built_in {
+    if is_built_in(gvk) {
         list.items().iter().for_each(|item| known_finalizer(item, errors));
     }
     let has = |name: &str| list.items().iter().any(|item| item.text() == name);
@@ -167,6 +170,9 @@ pub(super) fn update(gvk: &GroupVersionKind, new: &At, old: &At, errors: &mut Er
         labels(&new.get("labels"), errors);
         annotations(&new.get("annotations"), errors);
         owners(&new.get("ownerReferences"), errors);
+    }
+    if is_built_in(gvk) {
+        new.get("finalizers").items().iter().for_each(|item| known_finalizer(item, errors));
     }
     for name in ["name", "namespace"] {
         errors.immutable(&new.get(name), &old.get(name));

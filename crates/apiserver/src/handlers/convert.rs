@@ -1,6 +1,10 @@
-//! The one kind that is served in two groups: Events, stored as `v1`, also seen as `events.k8s.io/v1`.
+//! Kinds that are served in two forms: Events, stored as `v1`, also seen as `events.k8s.io/v1`; and autoscalers, stored as
+//! `autoscaling/v2`, also seen as `v1`.
 //!
-//! Both forms hold the same facts under different names, so conversion is renaming, and loses nothing.
+//! Both forms of an event hold the same facts under different names, so conversion is renaming; what the older form of an
+//! autoscaler has no fields for goes into annotations. Neither loses anything.
+
+mod autoscaler;
 
 use serde_json::{Map, Value, json};
 
@@ -18,15 +22,31 @@ const NAMES: &[(&str, &str)] = &[
 
 /// Whether stored bytes differ from what this resource shows.
 pub fn needed(resource: &Resource) -> bool {
+    is_event(resource) || is_old_autoscaler(resource)
+}
+
+fn is_event(resource: &Resource) -> bool {
     resource.group == "events.k8s.io"
 }
 
+fn is_old_autoscaler(resource: &Resource) -> bool {
+    (resource.group, resource.version) == ("autoscaling", "v1")
+}
+
 pub fn from_stored(resource: &Resource, value: Value) -> Value {
-    if needed(resource) { rename(value, "events.k8s.io/v1", NAMES.iter().copied()) } else { value }
+    match resource {
+        resource if is_event(resource) => rename(value, "events.k8s.io/v1", NAMES.iter().copied()),
+        resource if is_old_autoscaler(resource) => autoscaler::to_v1(value),
+        _ => value,
+    }
 }
 
 pub fn to_stored(resource: &Resource, value: Value) -> Value {
-    if needed(resource) { rename(value, "v1", NAMES.iter().map(|(a, b)| (*b, *a))) } else { value }
+    match resource {
+        resource if is_event(resource) => rename(value, "v1", NAMES.iter().map(|(a, b)| (*b, *a))),
+        resource if is_old_autoscaler(resource) => autoscaler::to_v2(value),
+        _ => value,
+    }
 }
 
 fn rename(

@@ -283,6 +283,19 @@ pub static BUILTIN: &[Resource] = &[
         )
     },
     Resource {
+        short: &["hpa"],
+        categories: &["all"],
+        subs: &[sub("status", "autoscaling", "v1", "HorizontalPodAutoscaler", GPU)],
+        ..row(
+            "autoscaling",
+            "v1",
+            "HorizontalPodAutoscaler",
+            "horizontalpodautoscalers",
+            "horizontalpodautoscaler",
+            "horizontalpodautoscalers.autoscaling",
+        )
+    },
+    Resource {
         short: &["cj"],
         categories: &["all"],
         subs: &[sub("status", "batch", "v1", "CronJob", GPU)],
