@@ -40,7 +40,9 @@ pub fn apply(gvk: &GroupVersionKind, object: &mut Value) {
         "autoscaling" => autoscaling::apply(gvk, object),
         "networking.k8s.io" | "discovery.k8s.io" => network::apply(&gvk.kind, object),
         "rbac.authorization.k8s.io" => rbac::apply(&gvk.kind, object),
-        "node.k8s.io" | "storage.k8s.io" | "scheduling.k8s.io" | "resource.k8s.io" => storage::apply(&gvk.kind, object),
+        "node.k8s.io" | "storage.k8s.io" | "scheduling.k8s.io" | "resource.k8s.io" => {
+            storage::apply(&gvk.kind, object)
+        }
         "admissionregistration.k8s.io"
         | "apiextensions.k8s.io"
         | "apiregistration.k8s.io"

@@ -49,7 +49,8 @@ impl Version {
             return Some(Self(None));
         }
         let minor = text.strip_prefix("v1.")?;
-        let canonical = minor == "0" || (!minor.starts_with('0') && minor.bytes().all(|b| b.is_ascii_digit()));
+        let canonical =
+            minor == "0" || (!minor.starts_with('0') && minor.bytes().all(|b| b.is_ascii_digit()));
         canonical.then(|| minor.parse().ok())?.map(|minor| Self(Some(minor)))
     }
 
@@ -156,7 +157,14 @@ mod tests {
         let wrong = json!({"pod-security.kubernetes.io/enforce": "strict"});
         assert_eq!(wanted(&wrong, Mode::Enforce).to_string(), "restricted:latest");
         assert_eq!(wanted(&json!(null), Mode::Enforce).to_string(), "privileged:latest");
-        for (text, fits) in [("latest", true), ("v1.0", true), ("v1.30", true), ("1.30", false), ("v1.03", false), ("v2.0", false)] {
+        for (text, fits) in [
+            ("latest", true),
+            ("v1.0", true),
+            ("v1.30", true),
+            ("1.30", false),
+            ("v1.03", false),
+            ("v2.0", false),
+        ] {
             assert_eq!(Version::parse(text).is_some(), fits, "{text}");
         }
     }

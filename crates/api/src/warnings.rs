@@ -12,12 +12,14 @@ pub fn of(gvk: &GroupVersionKind, object: &Value) -> Vec<String> {
         ("", "Service") => {
             if spec["externalIPs"].as_array().is_some_and(|list| !list.is_empty()) {
                 found.push(
-                    "spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned(),
+                    "spec.externalIPs is deprecated and may no longer be implemented in some clusters"
+                        .to_owned(),
                 );
             }
             if spec["trafficDistribution"] == "PreferClose" {
                 found.push(
-                    r#"spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone""#.to_owned(),
+                    r#"spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone""#
+                        .to_owned(),
                 );
             }
         }

@@ -39,11 +39,21 @@ pub fn causes(errors: Vec<FieldError>) -> Vec<Cause> {
 }
 
 pub fn validate_create(resource: &Resource, value: &Value) -> Vec<Cause> {
+    // An older form is checked as what it becomes.
+    if let Some((gvk, value)) = convert::checked_as(resource, value) {
+        return causes(validate::validate_create(&gvk, &value));
+    }
     causes(validate::validate_create(&resource.gvk(), value))
 }
 
 /// What is wrong with a change.
 pub fn validate_update(resource: &Resource, new: &Value, old: &Value, sub: &str) -> Vec<Cause> {
+    if let (Some((gvk, new)), Some((_, old))) =
+        (convert::checked_as(resource, new), convert::checked_as(resource, old))
+        && sub.is_empty()
+    {
+        return causes(validate::validate_update(&gvk, &new, &old));
+    }
     match sub {
         "" | "scale" => causes(validate::validate_update(&resource.gvk(), new, old)),
         _ => causes(validate::validate_subresource(&resource.gvk(), sub, new, old)),

@@ -255,13 +255,20 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
     let body = read(body, inner.config.limits.body, &parts.method).await?;
     let patient = asked.verb == "watch" || asked.sub.as_deref() == Some("log");
     let answer = dispatch(&mut call, asked.verb, body);
-    let mut reply = if patient {
-        answer.await?
+    let answered = if patient {
+        answer.await
     } else {
-        tokio::time::timeout(inner.config.limits.request, answer).await.map_err(|_| {
-            Failure::new(504, "Timeout", "the server was unable to return a response in the time allotted")
-        })??
+        let late = |_| {
+            Err(Failure::new(
+                504,
+                "Timeout",
+                "the server was unable to return a response in the time allotted",
+            ))
+        };
+        tokio::time::timeout(inner.config.limits.request, answer).await.unwrap_or_else(late)
     };
+    // Who is refused is told all the same what is deprecated.
+    let mut reply = answered.unwrap_or_else(|failure| reply::failure(&failure));
     for warning in &call.warnings {
         reply::warn(&mut reply, warning);
     }

@@ -138,7 +138,10 @@ impl<'a> Pod<'a> {
         }
         let reason = plural("forbidden AppArmor profile", "forbidden AppArmor profiles", values.len());
         (!who.is_empty()).then(|| {
-            (reason, format!("{} must not set AppArmor profile type to {}", who.join(" and "), quoted(values)))
+            (
+                reason,
+                format!("{} must not set AppArmor profile type to {}", who.join(" and "), quoted(values)),
+            )
         })
     }
 
@@ -173,7 +176,10 @@ impl<'a> Pod<'a> {
         let (names, forbidden) = self.added(&ALLOWED);
         (!names.is_empty()).then(|| {
             let (who, what) = (named(&names), quoted(forbidden));
-            ("non-default capabilities", format!("{who} must not include {what} in securityContext.capabilities.add"))
+            (
+                "non-default capabilities",
+                format!("{who} must not include {what} in securityContext.capabilities.add"),
+            )
         })
     }
 
@@ -235,8 +241,9 @@ impl<'a> Pod<'a> {
 
     fn privileged(&self) -> Found {
         let names = self.those(|container| container["securityContext"]["privileged"] == true);
-        (!names.is_empty())
-            .then(|| ("privileged", format!("{} must not set securityContext.privileged=true", named(&names))))
+        (!names.is_empty()).then(|| {
+            ("privileged", format!("{} must not set securityContext.privileged=true", named(&names)))
+        })
     }
 
     /// `relaxed`: pods with users of their own may see all of `/proc`.
@@ -360,10 +367,13 @@ impl<'a> Pod<'a> {
     fn restricted_capabilities(&self) -> Found {
         let mut details = Vec::new();
         let keeping = self.those(|container| {
-            !list(&container["securityContext"]["capabilities"]["drop"]).iter().any(|dropped| dropped == "ALL")
+            !list(&container["securityContext"]["capabilities"]["drop"])
+                .iter()
+                .any(|dropped| dropped == "ALL")
         });
         if !keeping.is_empty() {
-            details.push(format!(r#"{} must set securityContext.capabilities.drop=["ALL"]"#, named(&keeping)));
+            details
+                .push(format!(r#"{} must set securityContext.capabilities.drop=["ALL"]"#, named(&keeping)));
         }
         let (names, forbidden) = self.added(&["NET_BIND_SERVICE"]);
         if !names.is_empty() {

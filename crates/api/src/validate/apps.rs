@@ -176,7 +176,10 @@ fn daemon_set(spec: &At, errors: &mut Errors) {
             selectors::unfit(&labels, errors);
         }
     }
-    if selector.is_set() && selector.get("matchLabels").is_empty() && selector.get("matchExpressions").is_empty() {
+    if selector.is_set()
+        && selector.get("matchLabels").is_empty()
+        && selector.get("matchExpressions").is_empty()
+    {
         errors.invalid(&selector, "empty selector is invalid for daemonset");
     }
     always(spec, "DaemonSet", errors);

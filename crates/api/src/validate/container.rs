@@ -346,10 +346,8 @@ fn read_only(mount: &At, mode: &At, errors: &mut Errors) {
                 errors.forbidden(mode, "may only be specified when readOnly is true");
             }
             if !matches!(mount.get("mountPropagation").text(), "" | "None") {
-                errors.forbidden(
-                    mode,
-                    "may only be specified when mountPropagation is None or not specified",
-                );
+                errors
+                    .forbidden(mode, "may only be specified when mountPropagation is None or not specified");
             }
         }
         _ => errors.supported(mode, &["Disabled", "Enabled", "IfPossible"]),

@@ -5,7 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::field::{At, Errors, same, same_texts};
 use super::{
-    FieldError, apps, events, limits, pod, pod_annotations, pod_update, resources, scheduling, selectors, service, storage, syntax,
+    FieldError, apps, events, limits, pod, pod_annotations, pod_update, resources, scheduling, selectors,
+    service, storage, syntax,
 };
 use crate::names::{annotation, secret_type};
 use crate::selector::LabelSelector;
@@ -121,7 +122,8 @@ fn pod_networks(list: &At, errors: &mut Errors) {
     if all.len() < 2 {
         return;
     }
-    if let Some((index, bad)) = all.iter().enumerate().find(|(_, cidr)| !syntax::cidr(cidr.text()).is_empty()) {
+    if let Some((index, bad)) = all.iter().enumerate().find(|(_, cidr)| !syntax::cidr(cidr.text()).is_empty())
+    {
         let words = format!(
             "invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR[{index}]: <nil> (invalid CIDR address: {})",
             bad.text()

@@ -107,7 +107,9 @@ impl FieldError {
     /// The value may not change.
     pub fn immutable(field: &str, value: impl Into<Value>) -> Self {
         match value.into() {
-            Value::Null => Self { bad_value: Some(Shown::Null), ..Self::invalid(field, "", "field is immutable") },
+            Value::Null => {
+                Self { bad_value: Some(Shown::Null), ..Self::invalid(field, "", "field is immutable") }
+            }
             value => Self::invalid(field, value, "field is immutable"),
         }
     }

@@ -190,8 +190,14 @@ pub(super) fn signer_name(signer: &At, errors: &mut Errors) {
 /// The first label of a part of a signer's name that is wrong.
 fn signer_part(signer: &At, part: &str, check: fn(&str) -> super::syntax::Complaints, errors: &mut Errors) {
     let wrong = part.split('.').map(|label| (label, check(label))).find(|(_, found)| !found.is_empty());
-    for (label, words) in wrong.into_iter().flat_map(|(label, found)| found.into_iter().map(move |w| (label, w))) {
-        errors.invalid_value(signer, part, format!("validating label {}: {words}", crate::status::quote(label)));
+    for (label, words) in
+        wrong.into_iter().flat_map(|(label, found)| found.into_iter().map(move |w| (label, w)))
+    {
+        errors.invalid_value(
+            signer,
+            part,
+            format!("validating label {}: {words}", crate::status::quote(label)),
+        );
     }
 }
 

@@ -135,7 +135,8 @@ fn success_rule(rule: &At, completions: i64, errors: &mut Errors) {
     let Some(wanted) = count.int() else { return };
     errors.non_negative(&count);
     if wanted > completions {
-        let words = format!("must be less than or equal to {completions} (the number of specified completions)");
+        let words =
+            format!("must be less than or equal to {completions} (the number of specified completions)");
         errors.invalid(&count, words);
     }
     if indexes.is_set() && wanted > total {
@@ -151,9 +152,9 @@ fn count_indexes(text: &str, completions: i64) -> Result<i64, String> {
     let (mut total, mut last) = (0, None);
     for part in text.split(',').filter(|_| !text.is_empty()) {
         let number = |text: &str| {
-            let index: i64 = text
-                .parse()
-                .map_err(|_| format!("cannot convert string to integer for index: {}", crate::status::quote(text)))?;
+            let index: i64 = text.parse().map_err(|_| {
+                format!("cannot convert string to integer for index: {}", crate::status::quote(text))
+            })?;
             if index >= completions {
                 return Err(format!("too large index: {}", crate::status::quote(text)));
             }

@@ -1,7 +1,7 @@
 //! Endpoint slices, ingresses, network policies.
 
-use super::field::{At, Errors};
 use super::error::Shown;
+use super::field::{At, Errors};
 use super::{FieldError, selectors, syntax};
 
 /// More than this one slice does not hold.
@@ -128,9 +128,10 @@ pub(super) fn special_address(at: &At, ip: std::net::IpAddr, errors: &mut Errors
 
 /// Zones and nodes that should use an endpoint.
 fn hints(endpoint: &At, errors: &mut Errors) {
-    for (list, check) in
-        [("forZones", syntax::label_value as fn(&str) -> syntax::Complaints), ("forNodes", syntax::dns_subdomain)]
-    {
+    for (list, check) in [
+        ("forZones", syntax::label_value as fn(&str) -> syntax::Complaints),
+        ("forNodes", syntax::dns_subdomain),
+    ] {
         let list = endpoint.path(&["hints", list]);
         let count = list.items().len();
         if count > 8 {
@@ -176,7 +177,8 @@ fn slice_ports(object: &At, errors: &mut Errors) {
 fn ingress(spec: &At, errors: &mut Errors) {
     let (rules, backend) = (spec.get("rules"), spec.get("defaultBackend"));
     if rules.is_empty() && !backend.is_set() {
-        let error = FieldError::invalid(&spec.path, "", "either `defaultBackend` or `rules` must be specified");
+        let error =
+            FieldError::invalid(&spec.path, "", "either `defaultBackend` or `rules` must be specified");
         // In Kubernetes' own form, an empty specification is none.
         let shown = if spec.is_empty() { Shown::Null } else { Shown::Value(spec.value.clone()) };
         errors.push(FieldError { bad_value: Some(shown), ..error });
@@ -265,9 +267,7 @@ fn ingress_backend(backend: &At, errors: &mut Errors) {
                 (true, 0) => errors.required(backend, "port name or number is required"),
                 (false, 0) => errors.complaints(&name, syntax::port_name(name.text())),
                 (true, n) => errors.complaints(&number, syntax::port_number(n)),
-                (false, _) => {
-                    errors.invalid_value(backend, "", "cannot set both port name & port number")
-                }
+                (false, _) => errors.invalid_value(backend, "", "cannot set both port name & port number"),
             }
         }
     }

@@ -97,10 +97,9 @@ fn containers(spec: &At, context: &Context, errors: &mut Errors) {
             container::ending(&at, errors);
             for (index, policy) in at.get("resizePolicy").items().iter().enumerate() {
                 if policy.get("restartPolicy").text() == "RestartContainer" {
-                    let policy = policy.get("restartPolicy").at(format!(
-                        "{}.resizePolicy[{index}].restartPolicy",
-                        at.path
-                    ));
+                    let policy = policy
+                        .get("restartPolicy")
+                        .at(format!("{}.resizePolicy[{index}].restartPolicy", at.path));
                     let words = "must not be set to 'RestartContainer' for non-sidecar initContainers";
                     errors.invalid(&policy, words);
                 }

@@ -10,7 +10,10 @@ const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// Every container of a pod.
 fn containers<'a>(spec: &At<'a>) -> Vec<At<'a>> {
-    ["initContainers", "containers", "ephemeralContainers"].iter().flat_map(|list| spec.get(list).items()).collect()
+    ["initContainers", "containers", "ephemeralContainers"]
+        .iter()
+        .flat_map(|list| spec.get(list).items())
+        .collect()
 }
 
 pub(super) fn check(pod: &At, errors: &mut Errors) {
@@ -71,7 +74,8 @@ pub(super) fn agree(pod: &At, errors: &mut Errors) {
     for container in containers(&spec) {
         let own = container.path(&["securityContext", "appArmorProfile"]);
         let whole = spec.path(&["securityContext", "appArmorProfile"]);
-        let profile = At { path: own.path.clone(), value: if own.is_set() { own.value } else { whole.value } };
+        let profile =
+            At { path: own.path.clone(), value: if own.is_set() { own.value } else { whole.value } };
         if let Some(note) = note(&format!("{APP_ARMOR}{}", container.get("name").text())) {
             compare(&profile, note, "apparmor", errors);
         }

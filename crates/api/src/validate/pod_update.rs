@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::field::{At, Errors, same};
 use super::error::Shown;
+use super::field::{At, Errors, same};
 use super::{FieldError, container, pod, pod_annotations};
 use crate::quantity::Quantity;
 
@@ -313,7 +313,8 @@ fn addresses(list: &At, shown: &str, errors: &mut Errors) {
     }
     let six = |item: &At| item.get("ip").text().contains(':');
     if all.len() > 2 || six(&all[0]) == six(&all[1]) || all.iter().any(bad) {
-        let values: Vec<Value> = all.iter().map(|item| serde_json::json!({shown: item.get("ip").text()})).collect();
+        let values: Vec<Value> =
+            all.iter().map(|item| serde_json::json!({shown: item.get("ip").text()})).collect();
         errors.invalid_value(list, values, "may specify no more than one IP for each IP family");
     }
 }

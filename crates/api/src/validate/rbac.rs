@@ -39,12 +39,8 @@ pub(super) fn change(kind: &str, new: &At, old: &At, errors: &mut Errors) {
     if matches!(kind, "RoleBinding" | "ClusterRoleBinding") && !same(role.value, old.get("roleRef").value) {
         // As Kubernetes prints its own form of a reference.
         let text = |name: &str| crate::status::quote(role.get(name).text());
-        let shown = format!(
-            r#"{{"APIGroup":{},"Kind":{},"Name":{}}}"#,
-            text("apiGroup"),
-            text("kind"),
-            text("name")
-        );
+        let shown =
+            format!(r#"{{"APIGroup":{},"Kind":{},"Name":{}}}"#, text("apiGroup"), text("kind"), text("name"));
         let error = FieldError::invalid(&role.path, "", "cannot change roleRef");
         errors.push(FieldError { bad_value: Some(Shown::Text(shown)), ..error });
     }

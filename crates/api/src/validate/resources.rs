@@ -96,7 +96,9 @@ fn extended(name: &str) -> bool {
 
 /// The page size in `hugepages-2Mi` divides the amount.
 fn huge_pages(key: &str, found: &Quantity, at: &At, errors: &mut Errors) {
-    let Some(size) = key.strip_prefix("hugepages-").and_then(|text| text.parse::<Quantity>().ok()) else { return };
+    let Some(size) = key.strip_prefix("hugepages-").and_then(|text| text.parse::<Quantity>().ok()) else {
+        return;
+    };
     let (size, bytes) = (size.value(), found.value());
     if size <= 0 || bytes % size != 0 {
         let words = format!("{found} is not positive integer multiple of {key}");

@@ -158,7 +158,9 @@ fn pod_term(term: &At, errors: &mut Errors) {
 }
 
 pub(super) fn spread(list: &At, errors: &mut Errors) {
-    let pair = |item: &At| format!("{{{}, {}}}", item.get("topologyKey").text(), item.get("whenUnsatisfiable").text());
+    let pair = |item: &At| {
+        format!("{{{}, {}}}", item.get("topologyKey").text(), item.get("whenUnsatisfiable").text())
+    };
     for (index, item) in list.items().iter().enumerate() {
         let (skew, unsatisfiable) = (item.get("maxSkew"), item.get("whenUnsatisfiable"));
         if skew.int().unwrap_or_default() <= 0 {

@@ -1,7 +1,7 @@
 //! Selectors inside objects: `LabelSelector`, node selectors, and whether a selector fits a template.
 
-use super::field::{At, Errors};
 use super::error::Shown;
+use super::field::{At, Errors};
 use super::{FieldError, metadata, syntax};
 use crate::selector::LabelSelector;
 
@@ -40,7 +40,8 @@ pub(super) fn shown(selector: &At) -> Shown {
         let field = selector.get(name);
         (!field.is_empty()).then(|| format!("{}:{}", crate::status::quote(name), field.value))
     };
-    let parts: Vec<String> = ["matchLabels", "matchExpressions"].iter().filter_map(|name| part(name)).collect();
+    let parts: Vec<String> =
+        ["matchLabels", "matchExpressions"].iter().filter_map(|name| part(name)).collect();
     Shown::Text(format!("{{{}}}", parts.join(",")))
 }
 

@@ -117,7 +117,8 @@ fn repeated(spec: &At, kind: &str, errors: &mut Errors) {
     }
     for (index, port) in list.iter().enumerate() {
         if before(index, "port") {
-            let shown = serde_json::json!({"port": port.get("port").value, "protocol": port.get("protocol").value});
+            let shown =
+                serde_json::json!({"port": port.get("port").value, "protocol": port.get("protocol").value});
             errors.push(FieldError::duplicate(&port.path, shown));
         }
     }

@@ -2,8 +2,8 @@
 
 mod classes;
 
-use super::field::{At, Errors, same, same_texts};
 use super::error::Shown;
+use super::field::{At, Errors, same, same_texts};
 use super::{FieldError, resources, selectors, syntax, volumes};
 use crate::quantity::Quantity;
 
@@ -20,10 +20,14 @@ pub(super) fn kind(kind: &str, object: &At, errors: &mut Errors) {
             let volume = spec.path(&["source", "persistentVolumeName"]);
             let source = spec.get("source");
             match (volume.is_set(), source.get("inlineVolumeSpec").is_set()) {
-                (false, false) => errors
-                    .required(&source, "must specify exactly one of inlineVolumeSpec and persistentVolumeName"),
-                (true, true) => errors
-                    .forbidden(&source, "must specify exactly one of inlineVolumeSpec and persistentVolumeName"),
+                (false, false) => errors.required(
+                    &source,
+                    "must specify exactly one of inlineVolumeSpec and persistentVolumeName",
+                ),
+                (true, true) => errors.forbidden(
+                    &source,
+                    "must specify exactly one of inlineVolumeSpec and persistentVolumeName",
+                ),
                 (true, false) if volume.is_empty() => {
                     errors.required(&volume, "must specify non empty persistentVolumeName");
                 }
@@ -131,7 +135,8 @@ pub(super) fn claim_spec(spec: &At, errors: &mut Errors) {
         if !reference.get("namespace").is_empty() {
             let words = "may not be specified when dataSourceRef.namespace is specified";
             errors.invalid_value(spec, shown, words);
-        } else if ["apiGroup", "kind", "name"].iter().any(|f| source.get(f).text() != reference.get(f).text()) {
+        } else if ["apiGroup", "kind", "name"].iter().any(|f| source.get(f).text() != reference.get(f).text())
+        {
             errors.invalid_value(spec, shown, "must match dataSourceRef");
         }
     }

@@ -67,7 +67,9 @@ fn user_name(at: &At, errors: &mut Errors) {
 /// Every container of a pod, in the order in which Kubernetes visits them.
 fn containers<'a>(spec: &At<'a>) -> impl Iterator<Item = At<'a>> {
     let spec = spec.clone();
-    ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(move |list| spec.get(list).items())
+    ["initContainers", "containers", "ephemeralContainers"]
+        .into_iter()
+        .flat_map(move |list| spec.get(list).items())
 }
 
 fn host_process_of<'a>(place: &At<'a>) -> At<'a> {
@@ -93,7 +95,8 @@ pub(super) fn host_process(spec: &At, errors: &mut Errors) {
         return;
     }
     if of_host != all {
-        let words = "If pod contains any hostProcess containers then all containers must be HostProcess containers";
+        let words =
+            "If pod contains any hostProcess containers then all containers must be HostProcess containers";
         errors.invalid_value(spec, "", words);
     }
     if !spec.get("hostNetwork").is_true() {
@@ -127,7 +130,8 @@ pub(super) fn system(spec: &At, errors: &mut Errors) {
 fn windows(spec: &At, errors: &mut Errors) {
     let words = "cannot be set for a windows pod";
     let forbid = |at: &At, errors: &mut Errors| {
-        let unset = at.value == &serde_json::Value::Bool(false) && matches!(at.path.rsplit('.').next(), Some("hostPID" | "hostIPC"));
+        let unset = at.value == &serde_json::Value::Bool(false)
+            && matches!(at.path.rsplit('.').next(), Some("hostPID" | "hostIPC"));
         if at.is_set() && !unset {
             errors.forbidden(at, words);
         }

@@ -77,7 +77,9 @@ pub fn taint(node: &mut Value) {
     let key = "node.kubernetes.io/not-ready";
     let taints = object::map(node, "spec").entry("taints").or_insert_with(|| json!([]));
     if let Some(taints) = taints.as_array_mut()
-        && !taints.iter().any(|taint| text(taint, &["key"]) == key && text(taint, &["effect"]) == "NoSchedule")
+        && !taints
+            .iter()
+            .any(|taint| text(taint, &["key"]) == key && text(taint, &["effect"]) == "NoSchedule")
     {
         taints.push(json!({"key": key, "effect": "NoSchedule"}));
     }

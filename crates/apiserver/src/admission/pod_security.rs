@@ -21,7 +21,8 @@ fn shown(found: &[Violation]) -> String {
 /// Judges a pod, or the template of a workload, that is about to be stored.
 pub async fn judge(call: &mut Call, old: Option<&Value>, new: &Value) -> Result<()> {
     let is_pod = call.resource.is("", "pods");
-    let pod = if is_pod { Some(new) } else { template_path(&call.resource.gvk()).and_then(|path| at(new, path)) };
+    let pod =
+        if is_pod { Some(new) } else { template_path(&call.resource.gvk()).and_then(|path| at(new, path)) };
     let (Some(pod), Some(namespace)) = (pod, call.namespace.clone()) else { return Ok(()) };
     if is_pod && old.is_some_and(|old| unchanged(&old["spec"], &new["spec"])) {
         return Ok(());
@@ -69,8 +70,10 @@ pub async fn tightened(call: &mut Call, old: &Value, new: &Value) -> Result<()> 
     let pods = call.server.all(known("", "pods"), Some(&namespace)).await?;
     let mut found: BTreeMap<String, (String, usize)> = BTreeMap::new();
     for pod in pods.iter().take(PODS) {
-        let reasons: Vec<&str> =
-            violations(now, &pod["metadata"], &pod["spec"]).iter().map(|violation| violation.reason).collect();
+        let reasons: Vec<&str> = violations(now, &pod["metadata"], &pod["spec"])
+            .iter()
+            .map(|violation| violation.reason)
+            .collect();
         if reasons.is_empty() {
             continue;
         }
@@ -86,8 +89,9 @@ pub async fn tightened(call: &mut Call, old: &Value, new: &Value) -> Result<()> 
         ));
     }
     if !found.is_empty() {
-        call.warnings
-            .push(format!("existing pods in namespace {namespace:?} violate the new PodSecurity enforce level \"{now}\""));
+        call.warnings.push(format!(
+            "existing pods in namespace {namespace:?} violate the new PodSecurity enforce level \"{now}\""
+        ));
     }
     let mut lines: Vec<String> = found
         .into_iter()

@@ -153,7 +153,8 @@ fn take(call: &Call, service: &mut Value, taken: &mut Taken) -> Result<()> {
         take_address(call, addresses, &mut state.0, service, taken)?;
     }
     if has_ports(service) {
-        take_ports(&mut state.1, service, taken, call.dry_run()).map_err(|wrong| refused(call, service, wrong))?;
+        take_ports(&mut state.1, service, taken, call.dry_run())
+            .map_err(|wrong| refused(call, service, wrong))?;
     }
     if is_checked(service) && object::int(service, &["spec", "healthCheckNodePort"]) == 0 {
         let at = state.1.take(0, PORTS.end - PORTS.start);
@@ -179,7 +180,8 @@ fn families(call: &Call, service: &mut Value) -> Result<()> {
     // Who lists his endpoints himself may list both families.
     let free = headless && selector.is_none_or(serde_json::Map::is_empty);
     let spec = map(service, "spec");
-    spec.entry("ipFamilyPolicy").or_insert_with(|| json!(if free { "RequireDualStack" } else { "SingleStack" }));
+    spec.entry("ipFamilyPolicy")
+        .or_insert_with(|| json!(if free { "RequireDualStack" } else { "SingleStack" }));
     let name = object::name(service).to_owned();
     let found = dunlin_api::validate::validate_service_addresses(service);
     let mut causes: Vec<Cause> = crate::model::causes(found);
@@ -191,7 +193,9 @@ fn families(call: &Call, service: &mut Value) -> Result<()> {
         .iter()
         .filter_map(|family| family.as_str().map(str::to_owned))
         .collect();
-    let words = |what: &str| format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified");
+    let words = |what: &str| {
+        format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified")
+    };
     if policy == "SingleStack" {
         for (several, what) in [
             (list(service, &["spec", "clusterIPs"]).len() == 2, "cluster IPs"),
@@ -300,8 +304,7 @@ fn take_ports(bits: &mut Bits, service: &mut Value, taken: &mut Taken, dry: bool
                     None => return Err((index, wanted, OUTSIDE)),
                 };
                 // The same number may serve TCP and UDP of one service.
-                let shared = own.iter().any(|(had, _)| *had == at)
-                    && !own.contains(&(at, protocol.clone()));
+                let shared = own.iter().any(|(had, _)| *had == at) && !own.contains(&(at, protocol.clone()));
                 if bits.has(at) && !shared {
                     return Err((index, wanted, TAKEN));
                 }
@@ -442,10 +445,10 @@ pub fn update(call: &Call, old: &Value, new: &mut Value) -> Result<Taken> {
         return Ok(Taken::default());
     }
     let mut state = addresses.state.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut taken =
-        Taken { before: ports(old).map(|port| port - PORTS.start).collect(), ..Taken::default() };
+    let mut taken = Taken { before: ports(old).map(|port| port - PORTS.start).collect(), ..Taken::default() };
     taken.before.iter().for_each(|port| state.1.set(*port, false));
-    let result = if has_ports(new) { take_ports(&mut state.1, new, &mut taken, call.dry_run()) } else { Ok(()) };
+    let result =
+        if has_ports(new) { take_ports(&mut state.1, new, &mut taken, call.dry_run()) } else { Ok(()) };
     let checked = is_checked(new) && object::int(new, &["spec", "healthCheckNodePort"]) == 0;
     if checked && let Some(at) = state.1.take(0, PORTS.end - PORTS.start) {
         taken.ports.push(at);

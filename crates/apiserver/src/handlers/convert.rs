@@ -6,6 +6,7 @@
 
 mod autoscaler;
 
+use dunlin_api::gvk::GroupVersionKind;
 use serde_json::{Map, Value, json};
 
 use crate::resources::Resource;
@@ -44,9 +45,18 @@ pub fn from_stored(resource: &Resource, value: Value) -> Value {
 pub fn to_stored(resource: &Resource, value: Value) -> Value {
     match resource {
         resource if is_event(resource) => rename(value, "v1", NAMES.iter().map(|(a, b)| (*b, *a))),
-        resource if is_old_autoscaler(resource) => autoscaler::to_v2(value),
+        resource if is_old_autoscaler(resource) => {
+            let mut value = autoscaler::to_v2(value);
+            dunlin_api::defaults::apply(&autoscaler::newest(), &mut value);
+            value
+        }
         _ => value,
     }
+}
+
+/// The form in which an object of an older form is checked, if it is one.
+pub fn checked_as(resource: &Resource, value: &Value) -> Option<(GroupVersionKind, Value)> {
+    is_old_autoscaler(resource).then(|| (autoscaler::newest(), autoscaler::to_v2(value.clone())))
 }
 
 fn rename(

@@ -130,7 +130,8 @@ pub fn isolate(resource: &Resource, sub: &str, old: &Value, new: &mut Value) {
             keep_all_but_status(resource, old, new);
             // The class of a pod is settled when it is made; a node need not repeat it.
             let class = text(old, &["status", "qosClass"]).to_owned();
-            if resource.stored == "pods" && text(new, &["status", "qosClass"]).is_empty() && !class.is_empty() {
+            if resource.stored == "pods" && text(new, &["status", "qosClass"]).is_empty() && !class.is_empty()
+            {
                 object::map(new, "status").insert("qosClass".into(), json!(class));
             }
         }

@@ -130,7 +130,8 @@ fn iscsi(source: &At, errors: &mut Errors) {
         errors.invalid(&target, words);
     }
     errors.range(&source.get("lun"), 0, 255);
-    let authenticated = ["chapAuthDiscovery", "chapAuthSession"].iter().any(|name| source.get(name).is_true());
+    let authenticated =
+        ["chapAuthDiscovery", "chapAuthSession"].iter().any(|name| source.get(name).is_true());
     if authenticated && !source.get("secretRef").is_set() {
         errors.required(&source.get("secretRef"), "");
     }
@@ -203,10 +204,7 @@ fn azure_disk(source: &At, errors: &mut Errors) {
             "/subscriptions/",
             "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}",
         ),
-        _ => (
-            "https://",
-            "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd",
-        ),
+        _ => ("https://", "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd"),
     };
     if !uri.text().starts_with(start) {
         errors.push(FieldError::not_supported(&uri.path, uri.text(), &[form]));

@@ -1,6 +1,5 @@
 //! Horizontal pod autoscalers as `autoscaling/v1`: one target for the CPU, all else in annotations.
 
-use dunlin_api::defaults;
 use dunlin_api::gvk::GroupVersionKind;
 use serde_json::{Map, Value, json};
 
@@ -13,67 +12,97 @@ const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
 
 /// Each type of metric: its field, its fields in `v2` by path and their names in `v1`, in the order of the latter.
 const FIELDS: &[(&str, &[(&[&str], &str)])] = &[
-    ("object", &[
-        (&["describedObject"], "target"),
-        (&["metric", "name"], "metricName"),
-        (&["target", "value"], "targetValue"),
-        (&["metric", "selector"], "selector"),
-        (&["target", "averageValue"], "averageValue"),
-    ]),
-    ("pods", &[
-        (&["metric", "name"], "metricName"),
-        (&["target", "averageValue"], "targetAverageValue"),
-        (&["metric", "selector"], "selector"),
-    ]),
-    ("resource", &[
-        (&["name"], "name"),
-        (&["target", "averageUtilization"], "targetAverageUtilization"),
-        (&["target", "averageValue"], "targetAverageValue"),
-    ]),
-    ("containerResource", &[
-        (&["name"], "name"),
-        (&["target", "averageUtilization"], "targetAverageUtilization"),
-        (&["target", "averageValue"], "targetAverageValue"),
-        (&["container"], "container"),
-    ]),
-    ("external", &[
-        (&["metric", "name"], "metricName"),
-        (&["metric", "selector"], "metricSelector"),
-        (&["target", "value"], "targetValue"),
-        (&["target", "averageValue"], "targetAverageValue"),
-    ]),
+    (
+        "object",
+        &[
+            (&["describedObject"], "target"),
+            (&["metric", "name"], "metricName"),
+            (&["target", "value"], "targetValue"),
+            (&["metric", "selector"], "selector"),
+            (&["target", "averageValue"], "averageValue"),
+        ],
+    ),
+    (
+        "pods",
+        &[
+            (&["metric", "name"], "metricName"),
+            (&["target", "averageValue"], "targetAverageValue"),
+            (&["metric", "selector"], "selector"),
+        ],
+    ),
+    (
+        "resource",
+        &[
+            (&["name"], "name"),
+            (&["target", "averageUtilization"], "targetAverageUtilization"),
+            (&["target", "averageValue"], "targetAverageValue"),
+        ],
+    ),
+    (
+        "containerResource",
+        &[
+            (&["name"], "name"),
+            (&["target", "averageUtilization"], "targetAverageUtilization"),
+            (&["target", "averageValue"], "targetAverageValue"),
+            (&["container"], "container"),
+        ],
+    ),
+    (
+        "external",
+        &[
+            (&["metric", "name"], "metricName"),
+            (&["metric", "selector"], "metricSelector"),
+            (&["target", "value"], "targetValue"),
+            (&["target", "averageValue"], "targetAverageValue"),
+        ],
+    ),
 ];
 /// The same for what was measured.
 const MEASURED: &[(&str, &[(&[&str], &str)])] = &[
-    ("object", &[
-        (&["describedObject"], "target"),
-        (&["metric", "name"], "metricName"),
-        (&["current", "value"], "currentValue"),
-        (&["metric", "selector"], "selector"),
-        (&["current", "averageValue"], "averageValue"),
-    ]),
-    ("pods", &[
-        (&["metric", "name"], "metricName"),
-        (&["current", "averageValue"], "currentAverageValue"),
-        (&["metric", "selector"], "selector"),
-    ]),
-    ("resource", &[
-        (&["name"], "name"),
-        (&["current", "averageUtilization"], "currentAverageUtilization"),
-        (&["current", "averageValue"], "currentAverageValue"),
-    ]),
-    ("containerResource", &[
-        (&["name"], "name"),
-        (&["current", "averageUtilization"], "currentAverageUtilization"),
-        (&["current", "averageValue"], "currentAverageValue"),
-        (&["container"], "container"),
-    ]),
-    ("external", &[
-        (&["metric", "name"], "metricName"),
-        (&["metric", "selector"], "metricSelector"),
-        (&["current", "value"], "currentValue"),
-        (&["current", "averageValue"], "currentAverageValue"),
-    ]),
+    (
+        "object",
+        &[
+            (&["describedObject"], "target"),
+            (&["metric", "name"], "metricName"),
+            (&["current", "value"], "currentValue"),
+            (&["metric", "selector"], "selector"),
+            (&["current", "averageValue"], "averageValue"),
+        ],
+    ),
+    (
+        "pods",
+        &[
+            (&["metric", "name"], "metricName"),
+            (&["current", "averageValue"], "currentAverageValue"),
+            (&["metric", "selector"], "selector"),
+        ],
+    ),
+    (
+        "resource",
+        &[
+            (&["name"], "name"),
+            (&["current", "averageUtilization"], "currentAverageUtilization"),
+            (&["current", "averageValue"], "currentAverageValue"),
+        ],
+    ),
+    (
+        "containerResource",
+        &[
+            (&["name"], "name"),
+            (&["current", "averageUtilization"], "currentAverageUtilization"),
+            (&["current", "averageValue"], "currentAverageValue"),
+            (&["container"], "container"),
+        ],
+    ),
+    (
+        "external",
+        &[
+            (&["metric", "name"], "metricName"),
+            (&["metric", "selector"], "metricSelector"),
+            (&["current", "value"], "currentValue"),
+            (&["current", "averageValue"], "currentAverageValue"),
+        ],
+    ),
 ];
 
 type Table = &'static [(&'static str, &'static [(&'static [&'static str], &'static str)])];
@@ -191,7 +220,13 @@ pub(super) fn to_v2(mut value: Value) -> Value {
     let (current, conditions) = (taken(&mut value, CURRENT), taken(&mut value, CONDITIONS));
     let behavior = taken(&mut value, BEHAVIOR);
     let list = |value: Option<Value>, table: Table| -> Vec<Value> {
-        value.as_ref().and_then(Value::as_array).into_iter().flatten().map(|metric| newer(metric, table)).collect()
+        value
+            .as_ref()
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .map(|metric| newer(metric, table))
+            .collect()
     };
     let spec = map(&mut value, "spec");
     let mut metrics = list(metrics, FIELDS);
@@ -208,12 +243,22 @@ pub(super) fn to_v2(mut value: Value) -> Value {
     let status = map(&mut value, "status");
     status.remove("currentCPUUtilizationPercentage");
     let current = list(current, MEASURED);
-    status.insert("currentMetrics".into(), if current.is_empty() { Value::Null } else { Value::Array(current) });
+    status.insert(
+        "currentMetrics".into(),
+        if current.is_empty() { Value::Null } else { Value::Array(current) },
+    );
     if let Some(conditions) = conditions {
         status.insert("conditions".into(), conditions);
     }
-    defaults::apply(&GroupVersionKind::new("autoscaling", "v2", "HorizontalPodAutoscaler"), &mut value);
+    if status.get("currentReplicas") == Some(&json!(0)) {
+        status.remove("currentReplicas");
+    }
     value
+}
+
+/// The form that is stored.
+pub(super) fn newest() -> GroupVersionKind {
+    GroupVersionKind::new("autoscaling", "v2", "HorizontalPodAutoscaler")
 }
 
 #[cfg(test)]
@@ -234,7 +279,7 @@ mod tests {
                     {"type": "External", "external": {"metric": {"name": "q", "selector": {"matchLabels": {"a": "b"}}},
                         "target": {"type": "Value", "value": "30"}}},
                     {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}]},
-            "status": {"desiredReplicas": 1, "currentReplicas": 0, "currentMetrics": [
+            "status": {"desiredReplicas": 1, "currentMetrics": [
                 {"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": 9, "averageValue": "3m"}}}],
                 "conditions": [{"type": "AbleToScale", "status": "True", "lastTransitionTime": null}]},
         });
