@@ -25,6 +25,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("agent", 4),
     ("uplink", 4),
     ("app", 5),
+    ("simulate", 5),
     ("dunlin", 6),
     ("testkit", 7),
     ("fuzz-targets", 7),

@@ -11,6 +11,7 @@ mod batch;
 mod container;
 mod core;
 mod cron;
+mod definition;
 mod dunlin;
 pub mod error;
 mod events;

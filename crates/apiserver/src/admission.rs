@@ -5,6 +5,7 @@
 
 pub mod certificate;
 pub mod daemon_set;
+pub mod definition;
 pub mod job;
 pub mod namespace;
 pub mod node;
@@ -35,7 +36,7 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
     namespace::create(call, value).await?;
     node::create(call, value)?;
     let mut admitted = Admitted::default();
-    match (call.resource.group, call.resource.plural) {
+    match (&*call.resource.group, &*call.resource.plural) {
         ("", "pods") => {
             service_account::create(call, value).await?;
             tolerations::create(value, call.server.config.eviction_toleration.as_secs());
@@ -49,6 +50,7 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
         ("batch", "jobs") => job::create(value),
         ("apps", "daemonsets") => daemon_set::create(value),
         ("", "nodes") => node::taint(value),
+        ("apiextensions.k8s.io", "customresourcedefinitions") => definition::create(value),
         ("certificates.k8s.io", "certificatesigningrequests") => certificate::create(call, value),
         ("rbac.authorization.k8s.io", _) => escalation::check(call, value).await?,
         _ => {}
@@ -59,7 +61,7 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
 /// Rules for changed objects; `sub` is the subresource through which the change comes.
 pub async fn update(call: &Call, old: &Value, new: &mut Value, sub: &str) -> Result<Admitted> {
     let mut admitted = Admitted::default();
-    match (call.resource.group, call.resource.plural, sub) {
+    match (&*call.resource.group, &*call.resource.plural, sub) {
         ("", "secrets", "") => secret::encode(new),
         ("", "persistentvolumes", "status") => storage::update(old, new),
         ("apps", "daemonsets", "") => daemon_set::update(old, new),
@@ -68,6 +70,7 @@ pub async fn update(call: &Call, old: &Value, new: &mut Value, sub: &str) -> Res
         ("", "services", "") => admitted.taken = service::update(call, old, new)?,
         ("", "namespaces", "") => crate::object::carry_top("spec", old, new),
         ("", "nodes", _) | ("", "pods", "status") => node::update(call, old, new)?,
+        ("apiextensions.k8s.io", "customresourcedefinitions", _) => definition::update(new),
         ("certificates.k8s.io", "certificatesigningrequests", "") => {
             crate::object::carry_top("spec", old, new)
         }
@@ -82,7 +85,7 @@ pub async fn judge(call: &mut Call, old: Option<&Value>, new: &Value, sub: &str)
     if sub.is_empty() {
         call.warnings.extend(dunlin_api::warnings::of(&call.resource.gvk(), new));
     }
-    match (call.resource.group, call.resource.plural, sub) {
+    match (&*call.resource.group, &*call.resource.plural, sub) {
         ("", "pods", "" | "ephemeralcontainers") | ("" | "apps" | "batch", _, "") => {
             if let (true, Some(old)) = (call.resource.is("", "namespaces"), old) {
                 return pod_security::tightened(call, old, new).await;

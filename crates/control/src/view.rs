@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::model::{
     Cluster, ConfigMap, ControllerRevision, DaemonSet, Deployment, EndpointSlice, Job, Lease, Migration,
-    Namespace, Node, Pod, ReplicaSet, Service, ServiceAccount,
+    Namespace, Node, Pod, ReplicaSet, RuntimeClass, Service, ServiceAccount,
 };
 use crate::resource::Resources;
 use crate::settings::Settings;
@@ -39,6 +39,7 @@ pub struct View {
     pub config_maps: Table<ConfigMap>,
     /// Those in `kube-node-lease`.
     pub leases: Table<Lease>,
+    pub runtime_classes: Table<RuntimeClass>,
     /// What child clusters say of themselves, by the name of the node that stands for each.
     pub clusters: Table<Cluster>,
     /// Metadata of all objects of all resources, the typed ones among them; not Events and Leases.
@@ -64,6 +65,7 @@ impl View {
             + self.service_accounts.visited()
             + self.config_maps.visited()
             + self.leases.visited()
+            + self.runtime_classes.visited()
             + self.clusters.visited()
             + self.objects.visited()
     }

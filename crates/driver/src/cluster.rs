@@ -74,6 +74,7 @@ impl Cluster {
             ("configmaps", _) => view.config_maps.keys(),
             ("leases.coordination.k8s.io", _) => view.leases.keys(),
             ("clusters.dunlin.io", _) => view.clusters.keys(),
+            ("runtimeclasses.node.k8s.io", _) => view.runtime_classes.keys(),
             _ => Vec::new(),
         }
     }
@@ -106,6 +107,7 @@ impl Cluster {
             Any::ConfigMap(o) => view.config_maps.upsert(o.clone()).map(Any::ConfigMap),
             Any::Lease(o) => view.leases.upsert(o.clone()).map(Any::Lease),
             Any::Cluster(o) => view.clusters.upsert(o.clone()).map(Any::Cluster),
+            Any::RuntimeClass(o) => view.runtime_classes.upsert(o.clone()).map(Any::RuntimeClass),
             Any::Other(_) => None,
         };
         self.follow(old.as_ref(), &object, now);
@@ -141,6 +143,10 @@ impl Cluster {
             Any::Cluster(o) => {
                 let changed = self.snapshot.set_child(o.clone());
                 changed.then(|| self.pending.wake());
+            }
+            Any::RuntimeClass(o) => {
+                self.snapshot.set_runtime_class(o.clone());
+                self.pending.wake();
             }
             Any::Namespace(o) => self.snapshot.set_namespace(&o.metadata.name, o.metadata.labels.clone()),
             Any::Lease(lease) => {
@@ -180,6 +186,7 @@ impl Cluster {
             "configmaps" => remove(&mut view.config_maps, key, Any::ConfigMap),
             "leases.coordination.k8s.io" => remove(&mut view.leases, key, Any::Lease),
             "clusters.dunlin.io" => remove(&mut view.clusters, key, Any::Cluster),
+            "runtimeclasses.node.k8s.io" => remove(&mut view.runtime_classes, key, Any::RuntimeClass),
             _ => None,
         }?;
         match &old {
@@ -192,6 +199,7 @@ impl Cluster {
             Any::Node(node) => self.snapshot.remove_node(&node.metadata.name),
             Any::Namespace(o) => self.snapshot.remove_namespace(&o.metadata.name),
             Any::Cluster(o) => self.snapshot.remove_child(&o.metadata.name),
+            Any::RuntimeClass(o) => self.snapshot.remove_runtime_class(&o.metadata.name),
             Any::Lease(lease) => {
                 view.heard.remove(&lease.metadata.name);
             }

@@ -110,7 +110,7 @@ pub fn concerned(view: &View, step: &Step, ids: &mut Vec<Id>) {
             Any::Lease(_) => ids.push((NODE_LIFECYCLE, Key::new("nodes", "", key.name))),
             // What may match below decides where daemons go.
             Any::Cluster(_) => ids.extend(view.daemon_sets.keys().into_iter().map(|set| (DAEMON_SET, set))),
-            Any::Other(_) => {}
+            Any::RuntimeClass(_) | Any::Other(_) => {}
         }
     }
 }

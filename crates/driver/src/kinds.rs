@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dunlin_control::model::{
     Cluster, ConfigMap, ControllerRevision, DaemonSet, Deployment, EndpointSlice, Held, Job, Key, Lease,
-    Meta, Migration, Namespace, Node, Object, Pod, ReplicaSet, Service, ServiceAccount,
+    Meta, Migration, Namespace, Node, Object, Pod, ReplicaSet, RuntimeClass, Service, ServiceAccount,
 };
 use dunlin_control::resource::{Resource, Resources};
 use serde::Deserialize;
@@ -30,6 +30,7 @@ pub enum Any {
     ConfigMap(Arc<ConfigMap>),
     Lease(Arc<Lease>),
     Cluster(Arc<Cluster>),
+    RuntimeClass(Arc<RuntimeClass>),
     /// An object of which only metadata is known.
     Other(Arc<Object>),
 }
@@ -52,6 +53,7 @@ impl Any {
             Self::ConfigMap(o) => &o.metadata,
             Self::Lease(o) => &o.metadata,
             Self::Cluster(o) => &o.metadata,
+            Self::RuntimeClass(o) => &o.metadata,
             Self::Other(o) => &o.metadata,
         }
     }
@@ -73,6 +75,7 @@ impl Any {
             Self::ConfigMap(o) => o.key(),
             Self::Lease(o) => o.key(),
             Self::Cluster(o) => o.key(),
+            Self::RuntimeClass(o) => o.key(),
             Self::Other(o) => o.key(),
         }
     }
@@ -111,7 +114,7 @@ impl Watched {
 
 /// The typed informers.
 pub fn typed(resources: &Resources) -> Vec<Watched> {
-    let kinds: [(&str, &'static str, &'static str, Parse, ParsePage); 15] = [
+    let kinds: [(&str, &'static str, &'static str, Parse, ParsePage); 16] = [
         ("pods", "", "", |_, t| from(t, Any::Pod), |_, t| list(t, Any::Pod)),
         ("nodes", "", "", |_, t| from(t, Any::Node), |_, t| list(t, Any::Node)),
         ("replicasets.apps", "", "", |_, t| from(t, Any::ReplicaSet), |_, t| list(t, Any::ReplicaSet)),
@@ -142,6 +145,13 @@ pub fn typed(resources: &Resources) -> Vec<Watched> {
             "metadata.name=kube-root-ca.crt",
             |_, t| from(t, Any::ConfigMap),
             |_, t| list(t, Any::ConfigMap),
+        ),
+        (
+            "runtimeclasses.node.k8s.io",
+            "",
+            "",
+            |_, t| from(t, Any::RuntimeClass),
+            |_, t| list(t, Any::RuntimeClass),
         ),
         ("clusters.dunlin.io", "", "", |_, t| from(t, Any::Cluster), |_, t| list(t, Any::Cluster)),
         (
@@ -181,6 +191,7 @@ pub fn needs_metadata(name: &str) -> bool {
         "namespaces",
         "serviceaccounts",
         "clusters.dunlin.io",
+        "runtimeclasses.node.k8s.io",
     ];
     const NEVER: &[&str] = &["events", "events.events.k8s.io", "leases.coordination.k8s.io"];
     !HELD.contains(&name) && !NEVER.contains(&name)

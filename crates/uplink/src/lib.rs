@@ -6,8 +6,11 @@
 
 mod below;
 mod copies;
+mod fence;
+mod machines;
 mod namespaces;
 pub mod plan;
+mod priority;
 mod queue;
 mod register;
 mod service;
@@ -15,6 +18,6 @@ mod tokens;
 mod uplink;
 mod work;
 
-pub use plan::mirror::Level;
+pub use plan::mirror::{Expose, Level};
 pub use service::{Dial, UplinkService};
-pub use uplink::{Config, Uplink, UplinkHandle};
+pub use uplink::{Config, Contact, Uplink, UplinkHandle, Upper};

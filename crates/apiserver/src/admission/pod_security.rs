@@ -36,7 +36,7 @@ pub async fn judge(call: &mut Call, old: Option<&Value>, new: &Value) -> Result<
         let found = violations(standard, &pod["metadata"], &pod["spec"]);
         if !found.is_empty() {
             let why = format!("violates PodSecurity \"{standard}\": {}", shown(&found));
-            return Err(Failure::forbidden(call.resource, object::name(new), &why));
+            return Err(Failure::forbidden(&call.resource, object::name(new), &why));
         }
     }
     let standard = wanted(labels, Mode::Warn);

@@ -13,17 +13,17 @@ pub async fn create(call: &Call, pod: &mut Value) -> Result<()> {
         let overhead = at(pod, &["spec", "overhead"]).and_then(Value::as_object);
         if overhead.is_some_and(|overhead| !overhead.is_empty()) {
             let why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead";
-            return Err(Failure::forbidden(call.resource, object::name(pod), why));
+            return Err(Failure::forbidden(&call.resource, object::name(pod), why));
         }
         return Ok(());
     }
     let found = call.server.find(known("node.k8s.io", "runtimeclasses"), "", &name).await?;
     let class = found.map(|s| s.value).ok_or_else(|| {
         let why = format!("pod rejected: RuntimeClass {name:?} not found");
-        Failure::forbidden(call.resource, object::name(pod), &why)
+        Failure::forbidden(&call.resource, object::name(pod), &why)
     })?;
     let refuse =
-        |why: &str| Failure::forbidden(call.resource, object::name(pod), &format!("pod rejected: {why}"));
+        |why: &str| Failure::forbidden(&call.resource, object::name(pod), &format!("pod rejected: {why}"));
     if let Some(overhead) = at(&class, &["overhead", "podFixed"]) {
         match at(pod, &["spec", "overhead"]) {
             Some(own) if own != overhead => {
@@ -41,7 +41,7 @@ pub async fn create(call: &Call, pod: &mut Value) -> Result<()> {
             let why = format!(
                 "conflict: runtimeClass.scheduling.nodeSelector[{key}] = {wanted}; pod.spec.nodeSelector[{key}] = {own}"
             );
-            return Err(Failure::forbidden(call.resource, object::name(pod), &why));
+            return Err(Failure::forbidden(&call.resource, object::name(pod), &why));
         }
     }
     let spec = map(pod, "spec");

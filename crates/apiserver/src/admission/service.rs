@@ -186,7 +186,7 @@ fn families(call: &Call, service: &mut Value) -> Result<()> {
     let found = dunlin_api::validate::validate_service_addresses(service);
     let mut causes: Vec<Cause> = crate::model::causes(found);
     if !causes.is_empty() {
-        return Err(Failure::invalid(call.resource, &name, &causes));
+        return Err(Failure::invalid(&call.resource, &name, &causes));
     }
     let policy = text(service, &["spec", "ipFamilyPolicy"]).to_owned();
     let families: Vec<String> = list(service, &["spec", "ipFamilies"])
@@ -223,7 +223,7 @@ fn families(call: &Call, service: &mut Value) -> Result<()> {
         }
         map(service, "spec").insert("ipFamilies".into(), json!(["IPv4"]));
     }
-    if causes.is_empty() { Ok(()) } else { Err(Failure::invalid(call.resource, &name, &causes)) }
+    if causes.is_empty() { Ok(()) } else { Err(Failure::invalid(&call.resource, &name, &causes)) }
 }
 
 fn take_address(
@@ -238,7 +238,7 @@ fn take_address(
     let invalid = |why: &str, service: &Value| {
         let why = format!("failed to allocate IP {wanted}: {why}");
         let cause = Cause::value("spec.clusterIPs", &json!([wanted]), &why);
-        Failure::invalid(call.resource, object::name(service), &[cause])
+        Failure::invalid(&call.resource, object::name(service), &[cause])
     };
     let ip = match wanted.as_str() {
         "None" => wanted,
@@ -278,7 +278,7 @@ const OUTSIDE: &str = "provided port is not in the valid range. The range of val
 
 fn refused(call: &Call, service: &Value, (index, port, why): Wrong) -> Failure {
     let field = format!("spec.ports[{index}].nodePort");
-    Failure::invalid(call.resource, object::name(service), &[Cause::value(&field, &json!(port), why)])
+    Failure::invalid(&call.resource, object::name(service), &[Cause::value(&field, &json!(port), why)])
 }
 
 /// `dry`: nothing is kept, and as in Kubernetes a number outside of the range passes.
@@ -437,7 +437,7 @@ pub fn update(call: &Call, old: &Value, new: &mut Value) -> Result<Taken> {
     }
     let found = dunlin_api::validate::validate_service_addresses(new);
     if !found.is_empty() {
-        return Err(Failure::invalid(call.resource, call.name(), &crate::model::causes(found)));
+        return Err(Failure::invalid(&call.resource, call.name(), &crate::model::causes(found)));
     }
     // Checked before anything is taken, so that a refused change keeps what it had.
     let moved = at(new, &["spec", "clusterIPs"]) != at(old, &["spec", "clusterIPs"]);

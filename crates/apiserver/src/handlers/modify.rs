@@ -23,13 +23,13 @@ where
     F: FnMut(&mut Call, &Value) -> Result<Value> + Send,
 {
     for _ in 0..ATTEMPTS {
-        let stored = call.server.read(call.resource, call.ns(), call.name()).await?;
+        let stored = call.server.read(&call.resource, call.ns(), call.name()).await?;
         let new = change(call, &stored.value)?;
         if let Some(bytes) = commit(call, stored, new, track).await? {
             return Ok(bytes);
         }
     }
-    Err(Failure::modified(call.resource, call.name()))
+    Err(Failure::modified(&call.resource, call.name()))
 }
 
 /// Checks and writes one changed state. `None` means that somebody else was faster.
@@ -39,7 +39,7 @@ pub async fn commit(
     mut new: Value,
     track: bool,
 ) -> Result<Option<Bytes>> {
-    let resource = call.resource;
+    let resource = &call.resource.clone();
     let sub = call.sub.clone().unwrap_or_default();
     let old = stored.value;
     prepare::same_object(call, &old, &mut new)?;
@@ -66,7 +66,7 @@ enum Stored {
 }
 
 async fn store(call: &mut Call, entry: &Entry, old: &Value, mut new: Value, track: bool) -> Result<Stored> {
-    let resource = call.resource;
+    let resource = &call.resource.clone();
     let sub = call.sub.clone().unwrap_or_default();
     let causes = model::validate_update(resource, &new, old, &sub);
     if !causes.is_empty() {
@@ -82,13 +82,16 @@ async fn store(call: &mut Call, entry: &Entry, old: &Value, mut new: Value, trac
     }
     prepare::generation(resource, old, &mut new);
     if call.dry_run() {
-        let bytes = serde_json::to_vec(&convert::to_stored(resource, new)).unwrap_or_default();
+        let bytes =
+            serde_json::to_vec(&convert::stored(&call.server, resource, new).await?).unwrap_or_default();
         return Ok(Stored::Shown(Bytes::from(bytes)));
     }
-    let written = if is_over(&new) {
+    let kept = new.clone();
+    let over = is_over(&new);
+    let new = convert::stored(&call.server, resource, new).await?;
+    let written = if over {
         call.server.remove(resource, entry, new).await
     } else {
-        let kept = new.clone();
         let saved = call.server.save(resource, Expect::Revision(entry.revision), new).await;
         if saved.is_ok() {
             admission::changed(call, old, &kept);

@@ -17,7 +17,7 @@ use crate::time;
 pub async fn evict(call: &mut Call, body: Bytes) -> Result<Reply> {
     let mut value = decode::syntax(call, &body)?;
     decode::kind("policy", "v1", "Eviction", &mut value)?;
-    let pod = call.server.read(call.resource, call.ns(), call.name()).await?.value;
+    let pod = call.server.read(&call.resource, call.ns(), call.name()).await?.value;
     let mut options = Options { dry_run: call.dry_run(), ..Options::default() };
     if let Some(given) = value.get("deleteOptions") {
         options.merge(given);
@@ -27,7 +27,7 @@ pub async fn evict(call: &mut Call, body: Bytes) -> Result<Reply> {
     if !over {
         spend(call, &pod, options.dry_run).await?;
     }
-    delete::remove(&call.server, call.resource, call.ns(), call.name(), &options).await?;
+    delete::remove(&call.server, &call.resource, call.ns(), call.name(), &options).await?;
     reply::value_in(201, &success(None), call.form)
 }
 
