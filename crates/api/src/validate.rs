@@ -40,7 +40,7 @@ use serde_json::Value;
 
 use crate::gvk::GroupVersionKind;
 
-pub use error::{ErrorKind, FieldError};
+pub use error::{ErrorKind, FieldError, Shown};
 use field::{At, Errors};
 
 /// Everything that is wrong with a new object.
@@ -57,6 +57,9 @@ pub fn validate_create(gvk: &GroupVersionKind, object: &Value) -> Vec<FieldError
     }
     if is(gvk, "networking.k8s.io", "Ingress") {
         network::ingress_create(&root, &mut errors);
+    }
+    if is(gvk, "apiextensions.k8s.io", "CustomResourceDefinition") {
+        definition::create_only(&root, &mut errors);
     }
     errors.into_vec()
 }

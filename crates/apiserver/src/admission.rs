@@ -63,13 +63,19 @@ pub async fn update(call: &Call, old: &Value, new: &mut Value, sub: &str) -> Res
     let mut admitted = Admitted::default();
     match (&*call.resource.group, &*call.resource.plural, sub) {
         ("", "secrets", "") => secret::encode(new),
-        ("", "persistentvolumes", "status") => storage::update(old, new),
+        ("", "persistentvolumes", "status") => {
+            node::update(call, old, new)?;
+            storage::phase(old, new);
+        }
         ("apps", "daemonsets", "") => daemon_set::update(old, new),
         // A list of tolerations that a client replaces keeps the two that every pod has.
         ("", "pods", "") => tolerations::create(new, call.server.config.eviction_toleration.as_secs()),
         ("", "services", "") => admitted.taken = service::update(call, old, new)?,
+        ("", "persistentvolumeclaims", "") => storage::update(call, old, new).await?,
         ("", "namespaces", "") => crate::object::carry_top("spec", old, new),
-        ("", "nodes", _) | ("", "pods", "status") => node::update(call, old, new)?,
+        ("", "nodes", _) | ("", "pods", "status") | ("", "persistentvolumes", _) => {
+            node::update(call, old, new)?
+        }
         ("apiextensions.k8s.io", "customresourcedefinitions", _) => definition::update(new),
         ("certificates.k8s.io", "certificatesigningrequests", "") => {
             crate::object::carry_top("spec", old, new)

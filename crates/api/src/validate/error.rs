@@ -104,6 +104,11 @@ impl FieldError {
         Self::new(ErrorKind::Invalid, field, Some(value.into()), detail)
     }
 
+    /// The same error, which shows the value as this text.
+    pub fn showing(self, text: impl Into<String>) -> Self {
+        Self { bad_value: Some(Shown::Text(text.into())), ..self }
+    }
+
     /// The value may not change.
     pub fn immutable(field: &str, value: impl Into<Value>) -> Self {
         match value.into() {

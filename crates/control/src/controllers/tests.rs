@@ -1,6 +1,7 @@
 //! Plans as data: a view goes in, the writes come out.
 
 mod moves;
+mod storage;
 
 use serde_json::{Value, json};
 

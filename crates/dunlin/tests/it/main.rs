@@ -1,6 +1,7 @@
 //! The outside-in suite: the built program on machines of its own, driven by kubectl as a user would.
 
 mod bad_input;
+mod crd;
 mod deep;
 mod exposed;
 #[cfg(target_arch = "x86_64")]
@@ -13,6 +14,7 @@ mod reach;
 mod restart;
 mod scheduler;
 mod simulate;
+mod storage;
 mod streaming;
 mod support;
 mod tree;
