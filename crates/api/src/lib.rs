@@ -7,6 +7,7 @@
 //! This crate must not do I/O, read a clock, log, or know how objects are stored or sent.
 
 pub mod apply;
+pub mod cron;
 pub mod decode;
 pub mod defaults;
 pub mod duration;

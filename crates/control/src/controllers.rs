@@ -4,6 +4,7 @@
 //! read. Siblings look alike: `plan(view, key, now, seed) -> (Plan, Report)`.
 
 pub mod common;
+pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
 pub mod endpointslice;
@@ -16,7 +17,9 @@ pub mod nodeipam;
 pub mod nodelifecycle;
 pub mod podgc;
 pub mod replicaset;
+pub mod revisions;
 pub mod serviceaccount;
+pub mod statefulset;
 pub mod succession;
 
 #[cfg(test)]

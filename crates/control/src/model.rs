@@ -24,9 +24,10 @@ pub use pod::{
 };
 pub use quantities::Quantities;
 pub use workload::{
-    ControllerRevision, DaemonSet, DaemonSetSpec, DaemonSetStatus, Deployment, DeploymentSpec,
-    DeploymentStatus, Job, JobSpec, JobStatus, ReplicaSet, ReplicaSetSpec, ReplicaSetStatus, RollingUpdate,
-    Strategy,
+    ClaimRetention, ControllerRevision, CronJob, CronJobSpec, CronJobStatus, DaemonSet, DaemonSetSpec,
+    DaemonSetStatus, Deployment, DeploymentSpec, DeploymentStatus, Job, JobSpec, JobStatus, ObjectReference,
+    Ordinals, ReplicaSet, ReplicaSetSpec, ReplicaSetStatus, RollingUpdate, StatefulSet, StatefulSetSpec,
+    StatefulSetStatus, Strategy,
 };
 
 pub(crate) use base::projection;

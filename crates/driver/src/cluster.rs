@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use dunlin_control::model::{Held, Key, Object};
 use dunlin_control::scheduler::{Queue, Snapshot, is_pending};
-use dunlin_control::view::{Table, View};
+use dunlin_control::view::View;
 
 use crate::informer::{Change, News};
-use crate::kinds::Any;
+use crate::kinds::{self, Any};
 
 /// All that the driver knows of the cluster.
 #[derive(Debug, Default)]
@@ -56,25 +56,9 @@ impl Cluster {
     }
 
     fn known(&self, resource: &str, metadata_only: bool) -> Vec<Key> {
-        let view = &self.view;
-        match (resource, metadata_only) {
-            (_, true) => view.objects.of_resource(resource),
-            ("pods", _) => view.pods.keys(),
-            ("nodes", _) => view.nodes.keys(),
-            ("replicasets.apps", _) => view.replica_sets.keys(),
-            ("deployments.apps", _) => view.deployments.keys(),
-            ("daemonsets.apps", _) => view.daemon_sets.keys(),
-            ("jobs.batch", _) => view.jobs.keys(),
-            ("migrations.dunlin.io", _) => view.migrations.keys(),
-            ("controllerrevisions.apps", _) => view.controller_revisions.keys(),
-            ("services", _) => view.services.keys(),
-            ("endpointslices.discovery.k8s.io", _) => view.endpoint_slices.keys(),
-            ("namespaces", _) => view.namespaces.keys(),
-            ("serviceaccounts", _) => view.service_accounts.keys(),
-            ("configmaps", _) => view.config_maps.keys(),
-            ("leases.coordination.k8s.io", _) => view.leases.keys(),
-            ("clusters.dunlin.io", _) => view.clusters.keys(),
-            _ => Vec::new(),
+        match metadata_only {
+            true => self.view.objects.of_resource(resource),
+            false => kinds::keys(&self.view, resource),
         }
     }
 
@@ -88,26 +72,7 @@ impl Cluster {
                 return Step { old: other.map(Any::Other), new: Some(object) };
             }
         }
-        let old = match &object {
-            Any::Pod(o) => view.pods.upsert(o.clone()).map(Any::Pod),
-            Any::Node(o) => view.nodes.upsert(o.clone()).map(Any::Node),
-            Any::ReplicaSet(o) => view.replica_sets.upsert(o.clone()).map(Any::ReplicaSet),
-            Any::Deployment(o) => view.deployments.upsert(o.clone()).map(Any::Deployment),
-            Any::DaemonSet(o) => view.daemon_sets.upsert(o.clone()).map(Any::DaemonSet),
-            Any::Job(o) => view.jobs.upsert(o.clone()).map(Any::Job),
-            Any::Migration(o) => view.migrations.upsert(o.clone()).map(Any::Migration),
-            Any::ControllerRevision(o) => {
-                view.controller_revisions.upsert(o.clone()).map(Any::ControllerRevision)
-            }
-            Any::Service(o) => view.services.upsert(o.clone()).map(Any::Service),
-            Any::EndpointSlice(o) => view.endpoint_slices.upsert(o.clone()).map(Any::EndpointSlice),
-            Any::Namespace(o) => view.namespaces.upsert(o.clone()).map(Any::Namespace),
-            Any::ServiceAccount(o) => view.service_accounts.upsert(o.clone()).map(Any::ServiceAccount),
-            Any::ConfigMap(o) => view.config_maps.upsert(o.clone()).map(Any::ConfigMap),
-            Any::Lease(o) => view.leases.upsert(o.clone()).map(Any::Lease),
-            Any::Cluster(o) => view.clusters.upsert(o.clone()).map(Any::Cluster),
-            Any::Other(_) => None,
-        };
+        let old = kinds::upsert(view, &object);
         self.follow(old.as_ref(), &object, now);
         Step { old, new: Some(object) }
     }
@@ -162,26 +127,7 @@ impl Cluster {
         if &*key.resource != "configmaps" {
             view.objects.remove(key);
         }
-        let old = match &*key.resource {
-            "pods" => remove(&mut view.pods, key, Any::Pod),
-            "nodes" => remove(&mut view.nodes, key, Any::Node),
-            "replicasets.apps" => remove(&mut view.replica_sets, key, Any::ReplicaSet),
-            "deployments.apps" => remove(&mut view.deployments, key, Any::Deployment),
-            "daemonsets.apps" => remove(&mut view.daemon_sets, key, Any::DaemonSet),
-            "jobs.batch" => remove(&mut view.jobs, key, Any::Job),
-            "migrations.dunlin.io" => remove(&mut view.migrations, key, Any::Migration),
-            "controllerrevisions.apps" => {
-                remove(&mut view.controller_revisions, key, Any::ControllerRevision)
-            }
-            "services" => remove(&mut view.services, key, Any::Service),
-            "endpointslices.discovery.k8s.io" => remove(&mut view.endpoint_slices, key, Any::EndpointSlice),
-            "namespaces" => remove(&mut view.namespaces, key, Any::Namespace),
-            "serviceaccounts" => remove(&mut view.service_accounts, key, Any::ServiceAccount),
-            "configmaps" => remove(&mut view.config_maps, key, Any::ConfigMap),
-            "leases.coordination.k8s.io" => remove(&mut view.leases, key, Any::Lease),
-            "clusters.dunlin.io" => remove(&mut view.clusters, key, Any::Cluster),
-            _ => None,
-        }?;
+        let old = kinds::remove(view, key)?;
         match &old {
             Any::Pod(pod) => {
                 self.pending.remove(key);
@@ -199,8 +145,4 @@ impl Cluster {
         }
         Some(Step { old: Some(old), new: None })
     }
-}
-
-fn remove<T: Held>(table: &mut Table<T>, key: &Key, make: fn(Arc<T>) -> Any) -> Option<Any> {
-    table.remove(&key.namespace, &key.name).map(make)
 }

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use dunlin_control::controllers::{
-    self as control, PlanFn, daemonset, deployment, endpointslice, gc, job, migration, namespace, nodeipam,
-    nodelifecycle, podgc, replicaset, serviceaccount,
+    self as control, PlanFn, cronjob, daemonset, deployment, endpointslice, gc, job, migration, namespace,
+    nodeipam, nodelifecycle, podgc, replicaset, serviceaccount, statefulset,
 };
 use dunlin_control::labels;
-use dunlin_control::model::{Held, Key, Meta, Migration, Node, Pod};
+use dunlin_control::model::{Held, Key, Meta, Migration, Node, Pod, StatefulSet};
 use dunlin_control::view::View;
 
 use crate::cluster::Step;
@@ -29,9 +29,11 @@ pub const NODE_IPAM: usize = 8;
 pub const SERVICE_ACCOUNT: usize = 9;
 pub const POD_GC: usize = 10;
 pub const MIGRATION: usize = 11;
+pub const STATEFUL_SET: usize = 12;
+pub const CRON_JOB: usize = 13;
 
 /// Name and decision of each controller, by its number.
-pub const TABLE: [(&str, PlanFn); 12] = [
+pub const TABLE: [(&str, PlanFn); 14] = [
     ("deployment", deployment::plan as control::PlanFn),
     ("replicaset", replicaset::plan),
     ("daemonset", daemonset::plan),
@@ -44,6 +46,8 @@ pub const TABLE: [(&str, PlanFn); 12] = [
     ("serviceaccount", serviceaccount::plan),
     ("podgc", podgc::plan),
     ("migration", migration::plan),
+    ("statefulset", statefulset::plan),
+    ("cronjob", cronjob::plan),
 ];
 
 /// Whether the controller walks the graph of all objects, and so has to wait until all of them are known.
@@ -79,9 +83,15 @@ pub fn concerned(view: &View, step: &Step, ids: &mut Vec<Id>) {
             }
             Any::Deployment(_) => ids.push((DEPLOYMENT, key)),
             Any::DaemonSet(_) => ids.push((DAEMON_SET, key)),
-            Any::Job(_) => ids.push((JOB, key)),
+            Any::StatefulSet(_) => ids.push((STATEFUL_SET, key)),
+            Any::CronJob(_) => ids.push((CRON_JOB, key)),
+            Any::Job(_) => {
+                ids.push((JOB, key));
+                controlled(object.metadata(), "CronJob", "cronjobs.batch", CRON_JOB, ids);
+            }
             Any::ControllerRevision(_) => {
                 controlled(object.metadata(), "DaemonSet", "daemonsets.apps", DAEMON_SET, ids);
+                controlled(object.metadata(), "StatefulSet", "statefulsets.apps", STATEFUL_SET, ids);
             }
             Any::Migration(moving) => {
                 ids.push((MIGRATION, key));
@@ -112,7 +122,19 @@ pub fn concerned(view: &View, step: &Step, ids: &mut Vec<Id>) {
             Any::Cluster(_) => ids.extend(view.daemon_sets.keys().into_iter().map(|set| (DAEMON_SET, set))),
             Any::Other(_) => {}
         }
+        if &*object.key().resource == "persistentvolumeclaims" {
+            of_claim(view, object.metadata(), ids);
+        }
     }
+}
+
+/// A pod of a StatefulSet is made when its claims are there, `VOLUME-SET-N` each.
+fn of_claim(view: &View, meta: &Meta, ids: &mut Vec<Id>) {
+    let sets = view.stateful_sets.in_namespace(&meta.namespace);
+    let names = |set: &StatefulSet| {
+        meta.name.rsplit_once('-').is_some_and(|(front, _)| front.ends_with(&*set.metadata.name))
+    };
+    ids.extend(sets.iter().filter(|set| names(set)).map(|set| (STATEFUL_SET, set.key())));
 }
 
 /// Garbage collection and the end of namespaces.
@@ -126,9 +148,13 @@ fn graph(view: &View, step: &Step, ids: &mut Vec<Id>) {
     }
     if ends {
         ids.extend(view.objects.dependents(&meta.uid).iter().map(|dependent| (GC, dependent.key())));
-        let owners = meta.owner_references.iter().filter_map(|owner| view.objects.by_uid(&owner.uid));
-        ids.extend(owners.filter(|owner| owner.metadata.is_deleting()).map(|owner| (GC, owner.key())));
     }
+    // An owner that is going waits until its dependents are gone, or have let go of it.
+    let before = step.old.as_ref().map_or(meta, |old| old.metadata());
+    let lets_go = |uid: &Arc<str>| ends || meta.owner_references.iter().all(|owner| owner.uid != *uid);
+    let left = before.owner_references.iter().filter(|owner| lets_go(&owner.uid));
+    let owners = left.filter_map(|owner| view.objects.by_uid(&owner.uid));
+    ids.extend(owners.filter(|owner| owner.metadata.is_deleting()).map(|owner| (GC, owner.key())));
     // An object replaced by one of the same name is gone as well.
     if let Some(old) = step.old.as_ref().filter(|old| old.metadata().uid != meta.uid) {
         ids.extend(
@@ -146,6 +172,7 @@ fn of_pod(view: &View, step: &Step, pod: &Arc<Pod>, ids: &mut Vec<Id>) {
     let meta = &pod.metadata;
     controlled(meta, "ReplicaSet", "replicasets.apps", REPLICA_SET, ids);
     controlled(meta, "DaemonSet", "daemonsets.apps", DAEMON_SET, ids);
+    controlled(meta, "StatefulSet", "statefulsets.apps", STATEFUL_SET, ids);
     controlled(meta, "Job", "jobs.batch", JOB, ids);
     // A Deployment that recreates waits for its old pods to be gone.
     if let Some(set) = meta.controller().and_then(|owner| view.replica_sets.get(&meta.namespace, &owner.name))
@@ -155,6 +182,7 @@ fn of_pod(view: &View, step: &Step, pod: &Arc<Pod>, ids: &mut Vec<Id>) {
     if meta.controller().is_none() {
         adopters(view.replica_sets.in_namespace(&meta.namespace), meta, REPLICA_SET, ids);
         adopters(view.daemon_sets.in_namespace(&meta.namespace), meta, DAEMON_SET, ids);
+        adopters(view.stateful_sets.in_namespace(&meta.namespace), meta, STATEFUL_SET, ids);
         adopters(view.jobs.in_namespace(&meta.namespace), meta, JOB, ids);
     }
     for service in view.services.in_namespace(&meta.namespace) {
@@ -232,4 +260,4 @@ macro_rules! selects {
         }
     )*};
 }
-selects!(ReplicaSet, Deployment, DaemonSet, Job);
+selects!(ReplicaSet, Deployment, DaemonSet, StatefulSet, Job);

@@ -1,8 +1,8 @@
 //! Jobs and cron jobs.
 
-use super::cron;
 use super::field::{At, Errors, same};
 use super::{FieldError, pod, selectors};
+use crate::cron;
 use crate::selector::LabelSelector;
 
 /// A cron job's jobs are named after it with eleven characters more, and names of jobs end at 63.
@@ -177,13 +177,12 @@ fn cron_job(object: &At, spec: &At, errors: &mut Errors) {
     if errors.need(&schedule) {
         if schedule.text().contains("TZ") {
             errors.invalid(&schedule, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
-        } else if let Some(words) = cron::complaint(schedule.text()) {
+        } else if let Err(words) = cron::Schedule::parse(schedule.text()) {
             errors.invalid(&schedule, words);
         }
     }
     let zone = spec.get("timeZone");
     if zone.is_set() {
-        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'+');
         if zone.text().is_empty() {
             errors.invalid(&zone, "timeZone must be nil or non-empty string");
         } else if zone.text().eq_ignore_ascii_case("local") {
@@ -191,7 +190,7 @@ fn cron_job(object: &At, spec: &At, errors: &mut Errors) {
                 &zone,
                 "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
             );
-        } else if !zone.text().bytes().all(fits) {
+        } else if cron::time_zone(zone.text()).is_none() {
             errors.invalid(&zone, format!("unknown time zone {}", zone.text()));
         }
     }

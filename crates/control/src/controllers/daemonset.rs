@@ -9,13 +9,14 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::common::{self, BURST, int_or_percent};
-use crate::model::{ControllerRevision, DaemonSet, Held, Key, Node, Pod};
-use crate::plan::{Action, Plan, Precondition, Report};
+use super::revisions;
+use crate::model::{DaemonSet, Held, Key, Node, Pod};
+use crate::plan::{Action, Plan, Report};
 use crate::scheduler::filter::{selects, untolerated};
 use crate::view::View;
 
 const COMPONENT: &str = "daemonset-controller";
-const HASH: &str = "controller-revision-hash";
+const HASH: &str = revisions::POD_LABEL;
 /// Taints that describe a node's state do not keep daemons away.
 const TOLERATED: &[(&str, &str)] = &[
     ("node.kubernetes.io/not-ready", "NoExecute"),
@@ -34,7 +35,21 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
     if set.metadata.is_deleting() {
         return (plan, report);
     }
-    let hash = revisions(view, &mut plan, key, &set, &reference);
+    let revisions = revisions::revise(
+        view,
+        &mut plan,
+        &revisions::Owner {
+            key,
+            metadata: &set.metadata,
+            selector: &set.spec.selector,
+            template: &set.spec.template,
+            reference: &reference,
+            collisions: set.status.collision_count.unwrap_or(0),
+            label: HASH,
+        },
+    );
+    revisions::truncate(&mut plan, &revisions, &pods, "", set.spec.revision_history_limit, HASH);
+    let hash = revisions.hash.clone();
     let template = template(&set, &hash);
     let probe = probe(&template, key);
 
@@ -46,7 +61,9 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
     }
     let mut counts = Counts::default();
     let mut outdated: Vec<(Arc<Pod>, bool)> = Vec::new();
-    let mut made = 0;
+    let surges = max_surge(&set, 100) > 0;
+    // Nodes without a pod, nodes whose old pod may be joined by a new one, and how many have both.
+    let (mut to_make, mut to_surge, mut surging) = (Vec::new(), Vec::new(), 0);
     for node in view.nodes.all() {
         let here = by_node.remove(&node.metadata.name).unwrap_or_default();
         let child = view.clusters.get("", &node.metadata.name).cloned();
@@ -68,25 +85,48 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
         }
         counts.desired += 1;
         live.sort_by_key(|pod| (!pod.is_ready(), pod.metadata.creation_timestamp));
+        let is_new = |pod: &Pod| pod.metadata.labels.get(HASH).is_some_and(|h| **h == *hash);
+        let available = |pod: &Pod| pod.is_available(set.spec.min_ready_seconds, now);
         if let Some(pod) = live.first() {
             counts.current += 1;
             counts.ready += i32::from(pod.is_ready());
-            let available = pod.is_available(set.spec.min_ready_seconds, now);
-            counts.available += i32::from(available);
-            if pod.metadata.labels.get(HASH).is_some_and(|h| **h == *hash) {
-                counts.updated += 1;
-            } else {
-                outdated.push((pod.clone(), available));
+            counts.available += i32::from(available(pod));
+            counts.updated += i32::from(is_new(pod));
+            if let Some(at) = pod.available_at(set.spec.min_ready_seconds, now) {
+                plan.again_at(at);
             }
-            for surplus in &live[1..] {
+            let (old, new) = (live.iter().find(|pod| !is_new(pod)), live.iter().find(|pod| is_new(pod)));
+            let kept = |pod: &Arc<Pod>| match surges {
+                true => [old, new].iter().flatten().any(|kept| kept.metadata.uid == pod.metadata.uid),
+                false => pod.metadata.uid == live[0].metadata.uid,
+            };
+            for surplus in live.iter().filter(|pod| !kept(pod)) {
                 plan.push(common::delete(surplus.key(), &surplus.metadata));
             }
-        } else if here.iter().all(|pod| pod.is_finished()) && made < BURST {
+            match (old, new) {
+                (Some(old), _) if !surges && kept(old) => outdated.push((old.clone(), available(old))),
+                // Both are here: the old one goes when the new one is available.
+                (Some(old), Some(new)) if surges && available(new) => delete(&mut plan, key, &set, old),
+                (Some(_), Some(_)) if surges => surging += 1,
+                (Some(old), None) if surges => to_surge.push((node, available(old))),
+                _ => {}
+            }
+        } else if here.iter().all(|pod| pod.is_finished()) {
             // While the predecessor is ending, its place is taken.
-            made += 1;
-            let object = pod_for(&template, key, &set, &reference, &node);
-            plan.push(Action::Create { resource: "pods".into(), namespace: key.namespace.clone(), object });
+            to_make.push(node);
         }
+    }
+    if &*set.spec.update_strategy.kind != "OnDelete" && surges {
+        // Where the old pod is of no use, its successor comes at once.
+        let (well, unwell): (Vec<_>, Vec<_>) = to_surge.into_iter().partition(|(_, available)| *available);
+        let room = max_surge(&set, counts.desired) - surging;
+        let well = well.into_iter().take(usize::try_from(room).unwrap_or(0));
+        to_make.extend(unwell.into_iter().chain(well).map(|(node, _)| node));
+    }
+    let made = to_make.len().min(BURST);
+    for node in to_make.into_iter().take(BURST) {
+        let object = pod_for(&template, key, &set, &reference, &node);
+        plan.push(Action::Create { resource: "pods".into(), namespace: key.namespace.clone(), object });
     }
     // Pods of nodes that are gone.
     for pod in by_node.into_values().flatten().filter(|pod| !pod.metadata.is_deleting()) {
@@ -141,59 +181,19 @@ fn roll(
             }
             room -= 1;
         }
-        plan.push(common::delete(pod.key(), &pod.metadata));
-        let message = format!("Deleted pod: {}", pod.metadata.name);
-        plan.push(common::event(key, &set.metadata, COMPONENT, "SuccessfulDelete", message));
+        delete(plan, key, set, &pod);
     }
 }
 
-/// Sees to it that the current template has its revision, the newest, and gives its hash.
-fn revisions(view: &View, plan: &mut Plan, key: &Key, set: &DaemonSet, reference: &Value) -> String {
-    let data = json!({"spec": {"template": mark_replace(&set.spec.template)}});
-    let hash = common::hash(&set.spec.template, set.status.collision_count.unwrap_or(0));
-    let mut known: Vec<Arc<ControllerRevision>> = view.controller_revisions.of_owner(&set.metadata.uid);
-    known.sort_by_key(|revision| revision.revision);
-    let newest = known.last().map_or(0, |revision| revision.revision);
-    let current = known.iter().find(|revision| *revision.data == data);
-    match current {
-        Some(revision) if revision.revision == newest => {}
-        Some(revision) => plan.push(Action::Patch {
-            target: revision.key(),
-            subresource: None,
-            patch: json!({"revision": newest + 1}),
-            only_if: Precondition::uid(&revision.metadata.uid),
-        }),
-        None => {
-            let mut labels = set.spec.template["metadata"]["labels"].clone();
-            labels[HASH] = json!(hash);
-            plan.push(Action::Create {
-                resource: "controllerrevisions.apps".into(),
-                namespace: key.namespace.clone(),
-                object: json!({
-                    "apiVersion": "apps/v1", "kind": "ControllerRevision",
-                    "metadata": {
-                        "name": format!("{}-{hash}", key.name), "namespace": key.namespace, "labels": labels,
-                        "annotations": set.metadata.annotations.get("kubernetes.io/change-cause")
-                            .map(|cause| json!({"kubernetes.io/change-cause": cause})),
-                        "ownerReferences": [reference],
-                    },
-                    "data": data, "revision": newest + 1,
-                }),
-            });
-        }
-    }
-    let limit = usize::try_from(set.spec.revision_history_limit.unwrap_or(10)).unwrap_or(10);
-    let old = known.iter().filter(|revision| *revision.data != data);
-    let surplus = known.len().saturating_sub(limit + 1);
-    plan.actions.extend(old.take(surplus).map(|revision| common::delete(revision.key(), &revision.metadata)));
-    current.and_then(|revision| revision.metadata.labels.get(HASH).map(|h| h.to_string())).unwrap_or(hash)
+fn delete(plan: &mut Plan, key: &Key, set: &DaemonSet, pod: &Pod) {
+    plan.push(common::delete(pod.key(), &pod.metadata));
+    let message = format!("Deleted pod: {}", pod.metadata.name);
+    plan.push(common::event(key, &set.metadata, COMPONENT, "SuccessfulDelete", message));
 }
 
-/// The template as a revision holds it: a patch that replaces, which is how `kubectl rollout undo` applies it.
-fn mark_replace(template: &Value) -> Value {
-    let mut marked = template.clone();
-    marked["$patch"] = json!("replace");
-    marked
+/// How many nodes may have an old and a new pod at once.
+fn max_surge(set: &DaemonSet, desired: i32) -> i32 {
+    int_or_percent(&set.spec.update_strategy.rolling_update.max_surge, 0, desired, true)
 }
 
 fn template(set: &DaemonSet, hash: &str) -> Value {

@@ -66,14 +66,7 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
     } else if let Some((reason, message)) = failure {
         conditions.set("FailureTarget", true, reason, message, now, false);
         conditions.set("Failed", true, reason, message, now, false);
-        plan.push(Action::Event {
-            target: key.clone(),
-            uid: job.metadata.uid.clone(),
-            warning: true,
-            reason: reason.into(),
-            message: message.to_owned(),
-            component: COMPONENT,
-        });
+        plan.push(common::warning(key, &job.metadata, COMPONENT, reason, message.to_owned()));
         end(&mut plan, &active);
         now_active = 0;
     } else if job.spec.suspend {

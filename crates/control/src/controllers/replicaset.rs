@@ -60,9 +60,8 @@ fn status(plan: &mut Plan, key: &Key, set: &ReplicaSet, pods: &[Arc<Pod>], now: 
     let template_labels = json!({"matchLabels": set.spec.template["metadata"]["labels"]});
     let available = count(&|pod| pod.is_available(set.spec.min_ready_seconds, now));
     let ready = count(&Pod::is_ready);
-    if available < ready {
-        plan.again_at(now + 1);
-    }
+    let soon = pods.iter().filter_map(|pod| pod.available_at(set.spec.min_ready_seconds, now));
+    soon.for_each(|at| plan.again_at(at));
     let mut conditions = Conditions::new(&set.status.conditions);
     // A failure to create is written by whoever executes plans; a full count ends it.
     if pods.len() >= usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0) {

@@ -1,6 +1,9 @@
 //! Plans as data: a view goes in, the writes come out.
 
+mod crons;
+mod daemons;
 mod moves;
+mod stateful;
 
 use serde_json::{Value, json};
 
@@ -71,6 +74,22 @@ fn a_replica_set_makes_what_is_missing_and_deletes_the_unready_first() {
     view.pods.upsert(pod("bad", false, json!({})));
     view.pods.upsert(pod("better", true, json!({})));
     assert_eq!(plan_set(&view), ["patch web status", "delete bad"]);
+}
+
+#[test]
+fn the_cheapest_go_first_and_then_the_crowded() {
+    let mut view = View::default();
+    view.replica_sets.upsert(set(2));
+    let cost = |cost: &str| json!({"metadata": {"annotations": {"controller.kubernetes.io/pod-deletion-cost": cost}}});
+    view.pods.upsert(pod("dear", true, cost("10")));
+    view.pods.upsert(pod("plain", true, json!({})));
+    view.pods.upsert(pod("cheap", true, cost("-1")));
+    assert_eq!(plan_set(&view).last().map(String::as_str), Some("delete cheap"));
+    view.pods.upsert(pod("cheap", true, cost("-1 or so")));
+    view.pods.upsert(pod("cheap", true, json!({"spec": {"nodeName": "b"}})));
+    view.pods.upsert(pod("dear", true, json!({})));
+    // Of two on one node and one alone, one of the two goes.
+    assert_eq!(plan_set(&view).last().map(String::as_str), Some("delete plain"));
 }
 
 #[test]

@@ -268,6 +268,12 @@ impl Pod {
         min_ready == 0 || ready.last_transition_time.is_some_and(|since| since.0 + min_ready <= now)
     }
 
+    /// When the pod becomes available if it stays ready; `None` if it is not ready or has been for long enough.
+    pub fn available_at(&self, min_ready: i64, now: i64) -> Option<i64> {
+        let since = self.condition("Ready").filter(|c| &*c.status == "True")?.last_transition_time?;
+        Some(since.0 + min_ready).filter(|at| *at > now)
+    }
+
     /// Ports that the pod takes on its node.
     pub fn host_ports(&self) -> impl Iterator<Item = &ContainerPort> {
         self.spec.ports.iter().filter(|port| port.host_port != 0)

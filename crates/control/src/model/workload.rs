@@ -100,10 +100,83 @@ projection! {
         pub collision_count: Option<i32>,
     }
 
+    pub struct StatefulSet {
+        pub metadata: Arc<Meta>,
+        pub spec: StatefulSetSpec,
+        pub status: StatefulSetStatus,
+    }
+
+    pub struct StatefulSetSpec {
+        pub replicas: Option<i32>,
+        pub selector: Arc<Value>,
+        pub template: Arc<Value>,
+        pub service_name: Arc<str>,
+        /// Claims that every pod has of its own.
+        pub volume_claim_templates: Vec<Arc<Value>>,
+        pub pod_management_policy: Arc<str>,
+        pub update_strategy: Strategy,
+        pub revision_history_limit: Option<i32>,
+        pub min_ready_seconds: i64,
+        pub persistent_volume_claim_retention_policy: ClaimRetention,
+        pub ordinals: Ordinals,
+    }
+
+    /// `Retain` or `Delete`; empty is `Retain`.
+    pub struct ClaimRetention {
+        pub when_deleted: Arc<str>,
+        pub when_scaled: Arc<str>,
+    }
+
+    pub struct Ordinals {
+        pub start: i64,
+    }
+
+    pub struct StatefulSetStatus {
+        pub observed_generation: i64,
+        pub replicas: i32,
+        pub ready_replicas: i32,
+        pub available_replicas: i32,
+        pub current_replicas: i32,
+        pub updated_replicas: i32,
+        pub current_revision: Arc<str>,
+        pub update_revision: Arc<str>,
+        pub collision_count: Option<i32>,
+    }
+
     pub struct ControllerRevision {
         pub metadata: Arc<Meta>,
         pub data: Arc<Value>,
         pub revision: i64,
+    }
+
+    pub struct CronJob {
+        pub metadata: Arc<Meta>,
+        pub spec: CronJobSpec,
+        pub status: CronJobStatus,
+    }
+
+    pub struct CronJobSpec {
+        pub schedule: Arc<str>,
+        pub time_zone: Option<Arc<str>>,
+        pub starting_deadline_seconds: Option<i64>,
+        pub concurrency_policy: Arc<str>,
+        pub suspend: bool,
+        pub job_template: Arc<Value>,
+        pub successful_jobs_history_limit: Option<i32>,
+        pub failed_jobs_history_limit: Option<i32>,
+    }
+
+    pub struct CronJobStatus {
+        pub active: Vec<ObjectReference>,
+        pub last_schedule_time: Option<Time>,
+        pub last_successful_time: Option<Time>,
+    }
+
+    pub struct ObjectReference {
+        pub kind: Arc<str>,
+        pub namespace: Arc<str>,
+        pub name: Arc<str>,
+        pub uid: Arc<str>,
     }
 
     pub struct Job {
@@ -149,6 +222,16 @@ held! {
     ReplicaSet = "replicasets.apps",
     Deployment = "deployments.apps",
     DaemonSet = "daemonsets.apps",
+    StatefulSet = "statefulsets.apps",
     ControllerRevision = "controllerrevisions.apps",
+    CronJob = "cronjobs.batch",
     Job = "jobs.batch",
+}
+
+impl Job {
+    /// The condition `Complete` or `Failed` of a job that has ended.
+    pub fn finished(&self) -> Option<&Condition> {
+        let ended = |c: &&Condition| matches!(&*c.kind, "Complete" | "Failed") && &*c.status == "True";
+        self.status.conditions.iter().find(ended)
+    }
 }

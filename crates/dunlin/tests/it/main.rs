@@ -3,12 +3,14 @@
 mod bad_input;
 #[cfg(target_arch = "x86_64")]
 mod guest;
+mod jobs;
 mod joining;
 mod kubectl;
 mod machines;
 mod pods;
 mod restart;
 mod scheduler;
+mod stateful;
 mod streaming;
 mod support;
 mod tree;
