@@ -18,6 +18,11 @@ pub const BURST: usize = 500;
 /// What it costs to delete a pod, compared with others of its ReplicaSet. Source: KEP-2255.
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
+/// How many of the pods that one plan makes are told of one by one; a thousand Events would help nobody.
+const TOLD: usize = 25;
+
+const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+
 /// Reason of the condition `dunlin.io/Dangling` on a pod of which two must never run: it still counts as a copy.
 pub const NOT_REPLACED: &str = "NotReplaced";
 
@@ -54,6 +59,38 @@ pub fn pod_from(template: &Value, namespace: &str, owner: &Meta, owner_reference
     metadata.insert("namespace".to_owned(), json!(namespace));
     metadata.insert("ownerReferences".to_owned(), json!([owner_reference]));
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
+}
+
+/// Makes a pod, under a name of its own in place of `generateName`, and tells its owner. `seed` and the number of the
+/// pod in this plan make the name; if it is taken, the write fails and the next plan has another seed.
+pub fn create_pod(
+    plan: &mut Plan,
+    owner: &Key,
+    meta: &Meta,
+    component: &'static str,
+    mut object: Value,
+    (seed, n): (u64, usize),
+) {
+    let prefix = object["metadata"]["generateName"].as_str().unwrap_or_default();
+    let name = format!("{prefix}{}", suffix(seed, n));
+    object["metadata"]["name"] = json!(name);
+    plan.push(Action::Create { resource: Pod::RESOURCE.into(), namespace: owner.namespace.clone(), object });
+    if n < TOLD {
+        plan.push(event(owner, meta, component, "SuccessfulCreate", format!("Created pod: {name}")));
+    }
+}
+
+/// Five letters that make no words, different for each `n` of a seed.
+fn suffix(seed: u64, n: usize) -> String {
+    let count = LETTERS.len() as u64;
+    // A large odd step visits all numbers before it repeats one.
+    let mut number = seed.wrapping_add((n as u64).wrapping_mul(0x9e37_79b9)) % count.pow(5);
+    let mut letters = [b'b'; 5];
+    for letter in &mut letters {
+        *letter = LETTERS[(number % count) as usize];
+        number /= count;
+    }
+    letters.map(char::from).iter().collect()
 }
 
 /// The pods that `owner` controls, those it adopts now, and the patches by which it adopts and lets go.
@@ -296,8 +333,7 @@ pub fn hash(value: &Value, salt: i32) -> String {
     for byte in value.to_string().bytes().chain(salt.to_string().bytes()) {
         state = (state ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     }
-    let letters = b"bcdfghjklmnpqrstvwxz2456789";
-    state.to_string().bytes().map(|digit| char::from(letters[usize::from(digit) % letters.len()])).collect()
+    state.to_string().bytes().map(|digit| char::from(LETTERS[usize::from(digit) % LETTERS.len()])).collect()
 }
 
 /// A number or a percentage of `total`; `up` rounds percentages up.

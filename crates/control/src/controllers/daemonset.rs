@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::common::{self, BURST, int_or_percent};
 use super::revisions;
 use crate::model::{DaemonSet, Held, Key, Node, Pod};
-use crate::plan::{Action, Plan, Report};
+use crate::plan::{Plan, Report};
 use crate::scheduler::filter::{selects, untolerated};
 use crate::view::View;
 
@@ -27,7 +27,7 @@ const TOLERATED: &[(&str, &str)] = &[
     ("node.kubernetes.io/unschedulable", "NoSchedule"),
 ];
 
-pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
+pub fn plan(view: &View, key: &Key, now: i64, seed: u64) -> (Plan, Report) {
     let (mut plan, mut report) = (Plan::default(), Report::default());
     let Some(set) = view.daemon_sets.by_key(key).cloned() else { return (plan, report) };
     let reference = common::owner_reference(&set.metadata, "apps/v1", "DaemonSet");
@@ -124,22 +124,15 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
         to_make.extend(unwell.into_iter().chain(well).map(|(node, _)| node));
     }
     let made = to_make.len().min(BURST);
-    for node in to_make.into_iter().take(BURST) {
+    for (n, node) in to_make.into_iter().take(BURST).enumerate() {
         let object = pod_for(&template, key, &set, &reference, &node);
-        plan.push(Action::Create { resource: "pods".into(), namespace: key.namespace.clone(), object });
+        common::create_pod(&mut plan, key, &set.metadata, COMPONENT, object, (seed, n));
     }
     // Pods of nodes that are gone.
     for pod in by_node.into_values().flatten().filter(|pod| !pod.metadata.is_deleting()) {
         plan.push(common::delete(pod.key(), &pod.metadata));
     }
     if made > 0 {
-        plan.push(common::event(
-            key,
-            &set.metadata,
-            COMPONENT,
-            "SuccessfulCreate",
-            format!("Created {made} pods"),
-        ));
         report.waits(format!("{made} new pods"));
     }
     roll(&mut plan, &mut report, key, &set, &counts, outdated);

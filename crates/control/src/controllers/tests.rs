@@ -2,6 +2,7 @@
 
 mod crons;
 mod daemons;
+mod jobs;
 mod moves;
 mod stateful;
 

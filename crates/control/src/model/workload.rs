@@ -196,6 +196,7 @@ projection! {
         pub ttl_seconds_after_finished: Option<i64>,
         pub suspend: bool,
         pub manual_selector: bool,
+        pub managed_by: Option<Arc<str>>,
         pub pod_replacement_policy: Arc<str>,
         pub pod_failure_policy: Option<Arc<Value>>,
         pub success_policy: Option<Arc<Value>>,
@@ -233,5 +234,10 @@ impl Job {
     pub fn finished(&self) -> Option<&Condition> {
         let ended = |c: &&Condition| matches!(&*c.kind, "Complete" | "Failed") && &*c.status == "True";
         self.status.conditions.iter().find(ended)
+    }
+
+    /// Whether each completion has a number of its own.
+    pub fn is_indexed(&self) -> bool {
+        &*self.spec.completion_mode == "Indexed"
     }
 }
