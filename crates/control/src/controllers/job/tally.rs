@@ -58,6 +58,8 @@ impl Tally {
         tally.uncounted.1 = known.1.iter().filter(|uid| holds(uid)).cloned().collect();
         tally.counted.0 += (known.0.len() - tally.uncounted.0.len()) as i32;
         tally.counted.1 += (known.1.len() - tally.uncounted.1.len()) as i32;
+        let closing =
+            job.status.conditions.iter().any(|c| &*c.kind == "FailureTarget" && &*c.status == "True");
         let last_success =
             pods.iter().filter(|p| &*p.status.phase == "Succeeded").filter_map(|p| ended(p)).max();
         for pod in pods {
@@ -92,7 +94,10 @@ impl Tally {
                     let most = tally.failures.entry(index).or_default();
                     *most = (*most).max(now);
                     let limit = job.spec.backoff_limit_per_index.map(i64::from);
-                    if verdict == Failure::FailIndex || limit.is_some_and(|limit| now.0 > limit) {
+                    // A pod that the job's end has ended says nothing about its index.
+                    let ours = closing && pod.metadata.is_deleting();
+                    let over = verdict == Failure::FailIndex || limit.is_some_and(|limit| now.0 > limit);
+                    if over && !ours {
                         tally.failed_indexes.insert(index);
                     }
                 }
