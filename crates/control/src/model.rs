@@ -24,10 +24,10 @@ pub use pod::{
 };
 pub use quantities::Quantities;
 pub use workload::{
-    ClaimRetention, ControllerRevision, CronJob, CronJobSpec, CronJobStatus, DaemonSet, DaemonSetSpec,
-    DaemonSetStatus, Deployment, DeploymentSpec, DeploymentStatus, Job, JobSpec, JobStatus, ObjectReference,
-    Ordinals, ReplicaSet, ReplicaSetSpec, ReplicaSetStatus, RollingUpdate, StatefulSet, StatefulSetSpec,
-    StatefulSetStatus, Strategy,
+    BudgetSpec, BudgetStatus, ClaimRetention, ControllerRevision, CronJob, CronJobSpec, CronJobStatus,
+    DaemonSet, DaemonSetSpec, DaemonSetStatus, Deployment, DeploymentSpec, DeploymentStatus, Job, JobSpec,
+    JobStatus, ObjectReference, Ordinals, PodDisruptionBudget, ReplicaSet, ReplicaSetSpec, ReplicaSetStatus,
+    RollingUpdate, StatefulSet, StatefulSetSpec, StatefulSetStatus, Strategy,
 };
 
 pub(crate) use base::projection;

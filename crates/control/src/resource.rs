@@ -83,6 +83,7 @@ const BUILT_IN: &[(&str, &str, &str, &str, bool)] = &[
     ("dunlin.io", "v1alpha1", "clusters", "Cluster", false),
     ("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true),
     ("dunlin.io", "v1alpha1", "migrations", "Migration", true),
+    ("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", true),
 ];
 
 /// All resources that are known now, by name.

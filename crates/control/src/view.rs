@@ -29,6 +29,7 @@ macro_rules! for_each_kind {
             StatefulSet: stateful_sets,
             CronJob: cron_jobs,
             Job: jobs,
+            PodDisruptionBudget: budgets,
             ControllerRevision: controller_revisions,
             Migration: migrations,
             Service: services,

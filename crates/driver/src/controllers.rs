@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use dunlin_control::controllers::{
-    self as control, PlanFn, cronjob, daemonset, deployment, endpointslice, gc, job, migration, namespace,
-    nodeipam, nodelifecycle, podgc, replicaset, serviceaccount, statefulset,
+    self as control, PlanFn, cronjob, daemonset, deployment, disruption, endpointslice, gc, job, migration,
+    namespace, nodeipam, nodelifecycle, podgc, replicaset, serviceaccount, statefulset,
 };
 use dunlin_control::labels;
 use dunlin_control::model::{Held, Key, Meta, Migration, Node, Pod, StatefulSet};
@@ -31,9 +31,10 @@ pub const POD_GC: usize = 10;
 pub const MIGRATION: usize = 11;
 pub const STATEFUL_SET: usize = 12;
 pub const CRON_JOB: usize = 13;
+pub const DISRUPTION: usize = 14;
 
 /// Name and decision of each controller, by its number.
-pub const TABLE: [(&str, PlanFn); 14] = [
+pub const TABLE: [(&str, PlanFn); 15] = [
     ("deployment", deployment::plan as control::PlanFn),
     ("replicaset", replicaset::plan),
     ("daemonset", daemonset::plan),
@@ -48,6 +49,7 @@ pub const TABLE: [(&str, PlanFn); 14] = [
     ("migration", migration::plan),
     ("statefulset", statefulset::plan),
     ("cronjob", cronjob::plan),
+    ("disruption", disruption::plan),
 ];
 
 /// Whether the controller walks the graph of all objects, and so has to wait until all of them are known.
@@ -84,6 +86,7 @@ pub fn concerned(view: &View, step: &Step, ids: &mut Vec<Id>) {
             Any::Deployment(_) => ids.push((DEPLOYMENT, key)),
             Any::DaemonSet(_) => ids.push((DAEMON_SET, key)),
             Any::StatefulSet(_) => ids.push((STATEFUL_SET, key)),
+            Any::PodDisruptionBudget(_) => ids.push((DISRUPTION, key)),
             Any::CronJob(_) => ids.push((CRON_JOB, key)),
             Any::Job(_) => {
                 ids.push((JOB, key));
@@ -121,6 +124,11 @@ pub fn concerned(view: &View, step: &Step, ids: &mut Vec<Id>) {
             // What may match below decides where daemons go.
             Any::Cluster(_) => ids.extend(view.daemon_sets.keys().into_iter().map(|set| (DAEMON_SET, set))),
             Any::Other(_) => {}
+        }
+        // How many pods there should be is what budgets in percent count from.
+        if matches!(object, Any::ReplicaSet(_) | Any::Deployment(_) | Any::StatefulSet(_)) {
+            let budgets = view.budgets.in_namespace(&object.metadata().namespace);
+            ids.extend(budgets.iter().map(|budget| (DISRUPTION, budget.key())));
         }
         if &*object.key().resource == "persistentvolumeclaims" {
             of_claim(view, object.metadata(), ids);
@@ -185,6 +193,9 @@ fn of_pod(view: &View, step: &Step, pod: &Arc<Pod>, ids: &mut Vec<Id>) {
         adopters(view.stateful_sets.in_namespace(&meta.namespace), meta, STATEFUL_SET, ids);
         adopters(view.jobs.in_namespace(&meta.namespace), meta, JOB, ids);
     }
+    let budgets = view.budgets.in_namespace(&meta.namespace);
+    let budgets = budgets.iter().filter(|budget| labels::matches(&budget.spec.selector, &meta.labels));
+    ids.extend(budgets.map(|budget| (DISRUPTION, budget.key())));
     for service in view.services.in_namespace(&meta.namespace) {
         let selects = |selector| labels::contains(&meta.labels, selector);
         if service.spec.selector.as_ref().is_some_and(selects) {

@@ -211,6 +211,18 @@ pub fn delete(target: Key, meta: &Meta) -> Action {
     }
 }
 
+/// Says on a pod that somebody else than its owner ends it, which is written before it is deleted. Source: KEP-3329.
+pub fn disrupt(pod: &Pod, reason: &str, message: &str, now: i64) -> Option<Action> {
+    let mut conditions = Conditions::new(&pod.status.conditions);
+    conditions.set("DisruptionTarget", true, reason, message, now, false);
+    conditions.into_changed().map(|list| Action::Patch {
+        target: pod.key(),
+        subresource: Some("status"),
+        patch: json!({"status": {"conditions": list}}),
+        only_if: Precondition::unchanged(&pod.metadata),
+    })
+}
+
 /// A normal event.
 pub fn event(target: &Key, meta: &Meta, component: &'static str, reason: &str, message: String) -> Action {
     Action::Event {

@@ -9,7 +9,7 @@ use crate::plan::{Action, Plan, Precondition, Propagation, Report};
 use crate::view::View;
 
 /// Plans all pods at once; the key says nothing.
-pub fn plan(view: &View, _key: &Key, _now: i64, _seed: u64) -> (Plan, Report) {
+pub fn plan(view: &View, _key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
     let (mut plan, report) = (Plan::default(), Report::default());
     let pods = view.pods.all();
     for pod in &pods {
@@ -26,6 +26,10 @@ pub fn plan(view: &View, _key: &Key, _now: i64, _seed: u64) -> (Plan, Report) {
         }
         let bound = !pod.spec.node_name.is_empty();
         let lost = bound && view.nodes.get("", &pod.spec.node_name).is_none();
+        if lost && !pod.is_finished() {
+            let why = "PodGC: node no longer exists";
+            plan.actions.extend(common::disrupt(pod, "DeletionByPodGC", why, now));
+        }
         let unbound_and_going = !bound && pod.metadata.is_deleting();
         if lost || unbound_and_going {
             plan.push(Action::Delete {

@@ -1,5 +1,6 @@
 //! Plans as data: a view goes in, the writes come out.
 
+mod budgets;
 mod crons;
 mod daemons;
 mod jobs;

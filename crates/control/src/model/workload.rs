@@ -1,5 +1,6 @@
 //! What makes pods: deployments, replica sets, daemon sets and jobs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -149,6 +150,30 @@ projection! {
         pub revision: i64,
     }
 
+    pub struct PodDisruptionBudget {
+        pub metadata: Arc<Meta>,
+        pub spec: BudgetSpec,
+        pub status: BudgetStatus,
+    }
+
+    /// Each a number or a percentage, one of them at most.
+    pub struct BudgetSpec {
+        pub min_available: Value,
+        pub max_unavailable: Value,
+        pub selector: Arc<Value>,
+    }
+
+    pub struct BudgetStatus {
+        pub observed_generation: i64,
+        pub disruptions_allowed: i32,
+        pub current_healthy: i32,
+        pub desired_healthy: i32,
+        pub expected_pods: i32,
+        /// Pods whose eviction was granted and was not seen yet, and when.
+        pub disrupted_pods: BTreeMap<Arc<str>, Time>,
+        pub conditions: Vec<Condition>,
+    }
+
     pub struct CronJob {
         pub metadata: Arc<Meta>,
         pub spec: CronJobSpec,
@@ -225,6 +250,7 @@ held! {
     DaemonSet = "daemonsets.apps",
     StatefulSet = "statefulsets.apps",
     ControllerRevision = "controllerrevisions.apps",
+    PodDisruptionBudget = "poddisruptionbudgets.policy",
     CronJob = "cronjobs.batch",
     Job = "jobs.batch",
 }

@@ -1,6 +1,7 @@
 //! The outside-in suite: the built program on machines of its own, driven by kubectl as a user would.
 
 mod bad_input;
+mod disruption;
 #[cfg(target_arch = "x86_64")]
 mod guest;
 mod jobs;
