@@ -9,6 +9,7 @@ pub mod body;
 pub mod events;
 pub mod follow;
 pub mod logs;
+mod meter;
 pub mod pods;
 pub mod registration;
 pub mod service;
@@ -16,8 +17,8 @@ pub mod status;
 mod streams;
 
 pub use backend::{
-    Connection, ContainerRef, ExecOptions, Input, LogOptions, Output, PodBackend, PodEvent, PodRef,
-    ServeError, Session,
+    Connection, ContainerRef, ExecOptions, Input, LogOptions, Output, PodBackend, PodEvent, PodRef, Readings,
+    ServeError, Session, Usage,
 };
 pub use body::{BoxBody, BoxError};
 pub use events::Recorder;

@@ -5,6 +5,7 @@
 use super::{Resource, Sub};
 
 const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const READ: &[&str] = &["get", "list"];
 const CREATE: &[&str] = &["create"];
 const GET: &[&str] = &["get"];
 const UPDATE: &[&str] = &["update"];
@@ -467,5 +468,13 @@ pub static BUILTIN: &[Resource] = &[
         subs: &[sub("status", "dunlin.io", "v1alpha1", "Migration", GPU)],
         generation: true,
         ..row("dunlin.io", "v1alpha1", "Migration", "migrations", "migration", "migrations.dunlin.io")
+    },
+    Resource {
+        verbs: READ,
+        ..cluster("metrics.k8s.io", "v1beta1", "NodeMetrics", "nodes", "", "nodes.metrics.k8s.io")
+    },
+    Resource {
+        verbs: READ,
+        ..row("metrics.k8s.io", "v1beta1", "PodMetrics", "pods", "", "pods.metrics.k8s.io")
     },
 ];
