@@ -6,9 +6,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use dunlin_api::selector::{FieldSelector, LabelSelector};
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use http::Request;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Result};
@@ -105,20 +105,27 @@ fn chosen(call: &Call, mut all: Vec<Value>) -> Result<Vec<Value>> {
 
 /// The summaries of the nodes that answered.
 async fn ask(server: &Inner, nodes: BTreeSet<String>) -> HashMap<String, Value> {
-    let questions = nodes.into_iter().map(|node| async move {
-        match tokio::time::timeout(PATIENCE, summary(server, &node)).await {
-            Ok(Ok(summary)) => Some((node, summary)),
-            Ok(Err(failure)) => {
-                tracing::debug!(node, message = failure.message, "node not measured");
-                None
-            }
-            Err(_) => {
-                tracing::debug!(node, "node not measured in time");
-                None
-            }
+    let questions: Vec<_> = nodes.into_iter().map(|node| measure(server, node).boxed()).collect();
+    let mut answers = stream::iter(questions).buffer_unordered(AT_ONCE);
+    let mut summaries = HashMap::new();
+    while let Some(answer) = answers.next().await {
+        summaries.extend(answer);
+    }
+    summaries
+}
+
+async fn measure(server: &Inner, node: String) -> Option<(String, Value)> {
+    match tokio::time::timeout(PATIENCE, summary(server, &node)).await {
+        Ok(Ok(summary)) => Some((node, summary)),
+        Ok(Err(failure)) => {
+            tracing::debug!(node, message = failure.message, "node not measured");
+            None
         }
-    });
-    stream::iter(questions).buffer_unordered(AT_ONCE).filter_map(async |found| found).collect().await
+        Err(_) => {
+            tracing::debug!(node, "node not measured in time");
+            None
+        }
+    }
 }
 
 async fn summary(server: &Inner, node: &str) -> Result<Value> {
@@ -128,9 +135,16 @@ async fn summary(server: &Inner, node: &str) -> Result<Value> {
     if !response.status().is_success() {
         return Err(Failure::internal(format!("the node answered {}", response.status())));
     }
-    let body = Limited::new(response.into_body(), LONGEST).collect().await;
-    let body = body.map_err(|e| Failure::internal(format!("reading the node's answer failed: {e}")))?;
-    serde_json::from_slice(&body.to_bytes()).map_err(Failure::internal)
+    let mut frames = response.into_body();
+    let mut body = Vec::new();
+    while let Some(frame) = frames.frame().await {
+        let frame = frame.map_err(|e| Failure::internal(format!("reading the node's answer failed: {e}")))?;
+        body.extend_from_slice(frame.data_ref().map_or(&[], |data| &data[..]));
+        if body.len() > LONGEST {
+            return Err(Failure::internal(format!("the node's answer is longer than {LONGEST} bytes")));
+        }
+    }
+    serde_json::from_slice(&body).map_err(Failure::internal)
 }
 
 /// What both kinds have: of which object, when, over how long.

@@ -3,6 +3,7 @@
 //! A plan reads the view and nothing else, is idempotent, and asks for writes whose preconditions hold it to what was
 //! read. Siblings look alike: `plan(view, key, now, seed) -> (Plan, Report)`.
 
+pub mod autoscaler;
 pub mod common;
 pub mod cronjob;
 pub mod daemonset;

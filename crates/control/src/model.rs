@@ -3,6 +3,7 @@
 //! Fields that no decision reads are not kept; an object is never written back from here. `null` means absent for
 //! every field. Templates and selectors stay JSON, shared by reference.
 
+mod autoscaling;
 mod base;
 mod child;
 mod cluster;
@@ -11,6 +12,9 @@ mod pod;
 mod quantities;
 mod workload;
 
+pub use autoscaling::{
+    AutoscalerSpec, AutoscalerStatus, ContainerMetrics, HorizontalPodAutoscaler, PodMetrics, TargetReference,
+};
 pub use base::{Condition, Held, Key, Labels, Meta, Object, OwnerReference, Time};
 pub use child::{Cluster, ClusterLabel, ClusterPool, ClusterStatus};
 pub use cluster::{

@@ -8,6 +8,7 @@ mod table;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::controllers::autoscaler::History;
 use crate::model::*;
 use crate::resource::Resources;
 use crate::settings::Settings;
@@ -30,6 +31,9 @@ macro_rules! for_each_kind {
             CronJob: cron_jobs,
             Job: jobs,
             PodDisruptionBudget: budgets,
+            HorizontalPodAutoscaler: autoscalers,
+            /// Measured while there are autoscalers.
+            PodMetrics: pod_metrics,
             ControllerRevision: controller_revisions,
             Migration: migrations,
             Service: services,
@@ -58,6 +62,8 @@ macro_rules! view {
             pub objects: Objects,
             /// When each node's Lease was last seen to change, by this machine's clock: clocks of nodes are not trusted.
             pub heard: HashMap<Arc<str>, i64>,
+            /// What each autoscaler remembers.
+            pub histories: HashMap<Key, Arc<History>>,
         }
 
         impl View {

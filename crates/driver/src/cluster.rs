@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use dunlin_control::model::{Held, Key, Object};
+use dunlin_control::model::{ConfigMap, Held, Key, Object, PodMetrics};
 use dunlin_control::scheduler::{Queue, Snapshot, is_pending};
 use dunlin_control::view::View;
 
@@ -64,8 +64,7 @@ impl Cluster {
 
     fn put(&mut self, object: Any, now: i64) -> Step {
         let view = &mut self.view;
-        // Of ConfigMaps the metadata informer sees all, so it alone keeps the graph.
-        if !matches!(object, Any::ConfigMap(_)) {
+        if in_graph(&object.key().resource) {
             let entry = Object { resource: object.key().resource, metadata: object.metadata().clone() };
             let other = view.objects.upsert(entry);
             if matches!(object, Any::Other(_)) {
@@ -124,7 +123,7 @@ impl Cluster {
             let old = view.objects.remove(key)?;
             return Some(Step { old: Some(Any::Other(old)), new: None });
         }
-        if &*key.resource != "configmaps" {
+        if in_graph(&key.resource) {
             view.objects.remove(key);
         }
         let old = kinds::remove(view, key)?;
@@ -136,6 +135,7 @@ impl Cluster {
                 }
             }
             Any::Node(node) => self.snapshot.remove_node(&node.metadata.name),
+            Any::HorizontalPodAutoscaler(_) => drop(view.histories.remove(key)),
             Any::Namespace(o) => self.snapshot.remove_namespace(&o.metadata.name),
             Any::Cluster(o) => self.snapshot.remove_child(&o.metadata.name),
             Any::Lease(lease) => {
@@ -145,4 +145,9 @@ impl Cluster {
         }
         Some(Step { old: Some(old), new: None })
     }
+}
+
+/// Of ConfigMaps the metadata informer sees all, so it alone keeps the graph; measurements are not objects at all.
+fn in_graph(resource: &str) -> bool {
+    ![ConfigMap::RESOURCE, PodMetrics::RESOURCE].contains(&resource)
 }

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use dunlin_control::controllers::{
-    self as control, PlanFn, cronjob, daemonset, deployment, disruption, endpointslice, gc, job, migration,
-    namespace, nodeipam, nodelifecycle, podgc, replicaset, serviceaccount, statefulset,
+    self as control, PlanFn, autoscaler, cronjob, daemonset, deployment, disruption, endpointslice, gc, job,
+    migration, namespace, nodeipam, nodelifecycle, podgc, replicaset, serviceaccount, statefulset,
 };
 use dunlin_control::labels;
 use dunlin_control::model::{Held, Key, Meta, Migration, Node, Pod, StatefulSet};
@@ -32,9 +32,10 @@ pub const MIGRATION: usize = 11;
 pub const STATEFUL_SET: usize = 12;
 pub const CRON_JOB: usize = 13;
 pub const DISRUPTION: usize = 14;
+pub const AUTOSCALER: usize = 15;
 
 /// Name and decision of each controller, by its number.
-pub const TABLE: [(&str, PlanFn); 15] = [
+pub const TABLE: [(&str, PlanFn); 16] = [
     ("deployment", deployment::plan as control::PlanFn),
     ("replicaset", replicaset::plan),
     ("daemonset", daemonset::plan),
@@ -50,6 +51,7 @@ pub const TABLE: [(&str, PlanFn); 15] = [
     ("statefulset", statefulset::plan),
     ("cronjob", cronjob::plan),
     ("disruption", disruption::plan),
+    ("autoscaler", autoscaler::plan),
 ];
 
 /// Whether the controller walks the graph of all objects, and so has to wait until all of them are known.
@@ -87,6 +89,11 @@ pub fn concerned(view: &View, step: &Step, ids: &mut Vec<Id>) {
             Any::DaemonSet(_) => ids.push((DAEMON_SET, key)),
             Any::StatefulSet(_) => ids.push((STATEFUL_SET, key)),
             Any::PodDisruptionBudget(_) => ids.push((DISRUPTION, key)),
+            Any::HorizontalPodAutoscaler(_) => ids.push((AUTOSCALER, key)),
+            Any::PodMetrics(_) => {
+                let all = view.autoscalers.in_namespace(&key.namespace).into_iter();
+                ids.extend(all.map(|scaler| (AUTOSCALER, scaler.key())));
+            }
             Any::CronJob(_) => ids.push((CRON_JOB, key)),
             Any::Job(_) => {
                 ids.push((JOB, key));

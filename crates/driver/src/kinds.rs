@@ -158,7 +158,10 @@ struct ListMeta {
     r#continue: Option<String>,
 }
 
-fn list<T: DeserializeOwned>(text: &str, make: fn(Arc<T>) -> Any) -> Result<Page, serde_json::Error> {
+pub(crate) fn list<T: DeserializeOwned>(
+    text: &str,
+    make: fn(Arc<T>) -> Any,
+) -> Result<Page, serde_json::Error> {
     let list: List<T> = serde_json::from_str(text)?;
     let items = list.items.unwrap_or_default().into_iter().map(|object| make(Arc::new(object))).collect();
     let next = list.metadata.r#continue.filter(|next| !next.is_empty());

@@ -26,7 +26,7 @@ use crate::kinds::{self, Watched};
 use crate::offers::{self, Answered};
 use crate::options::{Options, Scheduler};
 use crate::work::{Id, Work};
-use crate::{discovery, execute};
+use crate::{discovery, execute, usage};
 
 /// Changes that wait for the loop; informers stop reading when it is full, and the server buffers for them.
 const CHANGES: usize = 1024;
@@ -128,6 +128,8 @@ struct Loop {
     batch: Vec<Change>,
     discoveries: mpsc::Receiver<Vec<Resource>>,
     _discovery: Task,
+    /// Asks what pods use, while there are autoscalers.
+    measuring: Option<Task>,
 }
 
 impl Loop {
@@ -173,6 +175,7 @@ impl Loop {
             batch: Vec::new(),
             discoveries,
             _discovery: discovery,
+            measuring: None,
             client,
             resources: resources.clone(),
         };
@@ -263,6 +266,7 @@ impl Loop {
             }
         }
         self.changed.send_modify(|count| *count += 1);
+        self.measure();
         for id in ids {
             if needs_graph(id.0) && !self.graph_known {
                 self.held.insert(id);
@@ -308,6 +312,16 @@ impl Loop {
                     self.cluster.pending.failed(&pod, now, true);
                 }
             }
+        }
+    }
+
+    /// Measures what pods use only while somebody scales by it.
+    fn measure(&mut self) {
+        if self.cluster.view.autoscalers.is_empty() {
+            self.measuring = None;
+        } else if self.measuring.is_none() {
+            let follow = usage::follow(self.client.clone(), self.changes_to.clone());
+            self.measuring = Some(Task::spawn("measuring", follow));
         }
     }
 
@@ -368,9 +382,12 @@ impl Loop {
             let Some(id) = self.work.pop() else { return };
             let (now, at) = (self.now(), seconds());
             let (name, plan) = TABLE[id.0];
-            let (Plan { actions, again_at }, report) = plan(&self.cluster.view, &id.1, at, seed());
+            let (Plan { actions, again_at, history }, report) = plan(&self.cluster.view, &id.1, at, seed());
             if !report.waiting.is_empty() {
                 tracing::debug!(controller = name, key = %id.1, waiting = ?report.waiting, "waiting");
+            }
+            if let Some(history) = history {
+                self.cluster.view.histories.insert(id.1.clone(), history);
             }
             if let Some(again_at) = again_at {
                 self.work.at(id.clone(), now + pause(again_at - at));

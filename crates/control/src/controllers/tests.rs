@@ -5,6 +5,7 @@ mod crons;
 mod daemons;
 mod jobs;
 mod moves;
+mod scalers;
 mod stateful;
 
 use serde_json::{Value, json};

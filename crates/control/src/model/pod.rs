@@ -107,6 +107,8 @@ pub struct PodSpec {
     pub requests: Quantities,
     /// Every container's ports, host ports among them.
     pub ports: Vec<ContainerPort>,
+    /// What each container requests, sidecars among them.
+    pub containers: Vec<(Arc<str>, Quantities)>,
     /// Images of the containers.
     pub images: Vec<Arc<str>>,
     /// Names of the volumes whose content is on a claim: the pod is where they are.
@@ -150,6 +152,7 @@ projection! {
     }
 
     pub struct Container {
+        pub name: Arc<str>,
         pub image: Arc<str>,
         pub restart_policy: Arc<str>,
         pub ports: Vec<ContainerPort>,
@@ -180,6 +183,12 @@ impl From<Raw> for PodSpec {
                 .iter()
                 .chain(&raw.init_containers)
                 .flat_map(|c| c.ports.iter().cloned())
+                .collect(),
+            containers: raw
+                .containers
+                .iter()
+                .chain(raw.init_containers.iter().filter(|c| &*c.restart_policy == "Always"))
+                .map(|c| (c.name.clone(), c.resources.wanted()))
                 .collect(),
             images: raw.containers.iter().map(|c| c.image.clone()).collect(),
             claims: raw

@@ -1,5 +1,6 @@
 //! The outside-in suite: the built program on machines of its own, driven by kubectl as a user would.
 
+mod autoscaling;
 mod bad_input;
 mod disruption;
 #[cfg(target_arch = "x86_64")]
