@@ -16,6 +16,7 @@ pub mod names;
 pub mod offer;
 pub mod patch;
 pub mod quantity;
+pub mod quota;
 pub mod schema;
 pub mod selector;
 pub mod status;

@@ -5,10 +5,12 @@
 
 pub mod certificate;
 pub mod job;
+pub mod limits;
 pub mod namespace;
 pub mod node;
 pub mod pod;
 pub mod priority;
+pub mod quota;
 pub mod runtime_class;
 pub mod secret;
 pub mod service;
@@ -39,6 +41,7 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
             runtime_class::create(call, value).await?;
             tolerations::create(value, call.server.config.eviction_toleration.as_secs());
             priority::create(call, value).await?;
+            limits::create(call, value).await?;
             pod::create(value);
         }
         ("", "secrets") => secret::encode(value),
@@ -48,6 +51,13 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
         ("certificates.k8s.io", "certificatesigningrequests") => certificate::create(call, value),
         ("rbac.authorization.k8s.io", _) => escalation::check(call, value).await?,
         _ => {}
+    }
+    if call.resource.is("", "persistentvolumeclaims") {
+        limits::create(call, value).await?;
+    }
+    if let Err(refused) = quota::create(call, value).await {
+        undo(call, &admitted);
+        return Err(refused);
     }
     Ok(admitted)
 }

@@ -18,6 +18,7 @@ pub mod namespace;
 pub mod nodeipam;
 pub mod nodelifecycle;
 pub mod podgc;
+pub mod quota;
 pub mod replicaset;
 pub mod revisions;
 pub mod serviceaccount;

@@ -10,6 +10,7 @@ mod cluster;
 pub mod migration;
 mod pod;
 mod quantities;
+mod storage;
 mod workload;
 
 pub use autoscaling::{
@@ -19,7 +20,7 @@ pub use base::{Condition, Held, Key, Labels, Meta, Object, OwnerReference, Time}
 pub use child::{Cluster, ClusterLabel, ClusterPool, ClusterStatus};
 pub use cluster::{
     ConfigMap, EndpointSlice, Lease, LeaseSpec, Namespace, NamespaceSpec, NamespaceStatus, Node, NodeAddress,
-    NodeImage, NodeSpec, NodeStatus, Service, ServiceAccount, ServicePort, ServiceSpec, Taint,
+    NodeImage, NodeSpec, NodeStatus, ResourceQuota, Service, ServiceAccount, ServicePort, ServiceSpec, Taint,
 };
 pub use migration::{Migration, MigrationSpec, MigrationStatus};
 pub use pod::{
@@ -27,6 +28,7 @@ pub use pod::{
     TopologySpread,
 };
 pub use quantities::Quantities;
+pub use storage::{Claim, ClaimSpec};
 pub use workload::{
     BudgetSpec, BudgetStatus, ClaimRetention, ControllerRevision, CronJob, CronJobSpec, CronJobStatus,
     DaemonSet, DaemonSetSpec, DaemonSetStatus, Deployment, DeploymentSpec, DeploymentStatus, Job, JobSpec,

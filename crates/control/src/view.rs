@@ -37,6 +37,8 @@ macro_rules! for_each_kind {
             ControllerRevision: controller_revisions,
             Migration: migrations,
             Service: services,
+            ResourceQuota: quotas,
+            Claim: claims,
             EndpointSlice: endpoint_slices,
             Namespace: namespaces,
             ServiceAccount: service_accounts,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use dunlin_control::controllers::{
     self as control, PlanFn, autoscaler, cronjob, daemonset, deployment, disruption, endpointslice, gc, job,
-    migration, namespace, nodeipam, nodelifecycle, podgc, replicaset, serviceaccount, statefulset,
+    migration, namespace, nodeipam, nodelifecycle, podgc, quota, replicaset, serviceaccount, statefulset,
 };
 use dunlin_control::labels;
 use dunlin_control::model::{Held, Key, Meta, Migration, Node, Pod, StatefulSet};
@@ -33,9 +33,10 @@ pub const STATEFUL_SET: usize = 12;
 pub const CRON_JOB: usize = 13;
 pub const DISRUPTION: usize = 14;
 pub const AUTOSCALER: usize = 15;
+pub const QUOTA: usize = 16;
 
 /// Name and decision of each controller, by its number.
-pub const TABLE: [(&str, PlanFn); 16] = [
+pub const TABLE: [(&str, PlanFn); 17] = [
     ("deployment", deployment::plan as control::PlanFn),
     ("replicaset", replicaset::plan),
     ("daemonset", daemonset::plan),
@@ -52,6 +53,7 @@ pub const TABLE: [(&str, PlanFn); 16] = [
     ("cronjob", cronjob::plan),
     ("disruption", disruption::plan),
     ("autoscaler", autoscaler::plan),
+    ("quota", quota::plan),
 ];
 
 /// Whether the controller walks the graph of all objects, and so has to wait until all of them are known.
@@ -59,9 +61,14 @@ pub fn needs_graph(controller: usize) -> bool {
     matches!(controller, GC | NAMESPACE)
 }
 
-/// How long a key may wait for more changes before it is planned, in milliseconds: collecting pods costs all of them.
+/// How long a key may wait for more changes before it is planned, in milliseconds: collecting pods costs all of them, and
+/// a quota that was just charged for an object is counted again when the object has been seen.
 pub fn patience(controller: usize) -> u64 {
-    if controller == POD_GC { 2_000 } else { 0 }
+    match controller {
+        POD_GC => 2_000,
+        QUOTA => 300,
+        _ => 0,
+    }
 }
 
 /// Collects all pods at once, so there is one key.
@@ -72,6 +79,7 @@ fn pod_gc() -> Id {
 /// The keys to plan again after `step`.
 pub fn concerned(view: &View, step: &Step, ids: &mut Vec<Id>) {
     graph(view, step, ids);
+    counted(view, step, ids);
     for object in [&step.old, &step.new].into_iter().flatten() {
         let key = object.key();
         match object {
@@ -130,7 +138,7 @@ pub fn concerned(view: &View, step: &Step, ids: &mut Vec<Id>) {
             Any::Lease(_) => ids.push((NODE_LIFECYCLE, Key::new("nodes", "", key.name))),
             // What may match below decides where daemons go.
             Any::Cluster(_) => ids.extend(view.daemon_sets.keys().into_iter().map(|set| (DAEMON_SET, set))),
-            Any::Other(_) => {}
+            Any::ResourceQuota(_) | Any::Claim(_) | Any::Other(_) => {}
         }
         // How many pods there should be is what budgets in percent count from.
         if matches!(object, Any::ReplicaSet(_) | Any::Deployment(_) | Any::StatefulSet(_)) {
@@ -150,6 +158,16 @@ fn of_claim(view: &View, meta: &Meta, ids: &mut Vec<Id>) {
         meta.name.rsplit_once('-').is_some_and(|(front, _)| front.ends_with(&*set.metadata.name))
     };
     ids.extend(sets.iter().filter(|set| names(set)).map(|set| (STATEFUL_SET, set.key())));
+}
+
+/// The quotas of the namespace in which something came, went, or changed in what it takes.
+fn counted(view: &View, step: &Step, ids: &mut Vec<Id>) {
+    let Some(object) = step.new.as_ref().or(step.old.as_ref()) else { return };
+    let measured = matches!(object, Any::Pod(_) | Any::Service(_) | Any::Claim(_) | Any::ResourceQuota(_));
+    if measured || step.old.is_none() || step.new.is_none() {
+        let quotas = view.quotas.in_namespace(&object.metadata().namespace);
+        ids.extend(quotas.iter().map(|quota| (QUOTA, quota.key())));
+    }
 }
 
 /// Garbage collection and the end of namespaces.

@@ -5,6 +5,7 @@ mod crons;
 mod daemons;
 mod jobs;
 mod moves;
+mod quotas;
 mod scalers;
 mod stateful;
 

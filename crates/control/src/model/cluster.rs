@@ -97,6 +97,13 @@ projection! {
         pub ports: Arc<Value>,
     }
 
+    /// Specification and status stay JSON: amounts and scopes by name.
+    pub struct ResourceQuota {
+        pub metadata: Arc<Meta>,
+        pub spec: Arc<Value>,
+        pub status: Arc<Value>,
+    }
+
     pub struct ServiceAccount {
         pub metadata: Arc<Meta>,
     }
@@ -134,6 +141,7 @@ held! {
     Node = "nodes",
     Namespace = "namespaces",
     Service = "services",
+    ResourceQuota = "resourcequotas",
     EndpointSlice = "endpointslices.discovery.k8s.io",
     ServiceAccount = "serviceaccounts",
     ConfigMap = "configmaps",

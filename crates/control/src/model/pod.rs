@@ -105,6 +105,9 @@ pub struct PodSpec {
     /// What the pod needs on a node, after KEP-753: the larger of all containers together and of each moment of
     /// initialisation, plus the overhead.
     pub requests: Quantities,
+    /// The limits of all containers together, summed up in the same way.
+    pub limits: Quantities,
+    pub priority_class_name: Arc<str>,
     /// Every container's ports, host ports among them.
     pub ports: Vec<ContainerPort>,
     /// What each container requests, sidecars among them.
@@ -121,6 +124,7 @@ projection! {
         pub scheduler_name: Arc<str>,
         pub service_account_name: Arc<str>,
         pub priority: i32,
+        pub priority_class_name: Arc<str>,
         pub preemption_policy: Arc<str>,
         pub node_selector: Labels,
         pub affinity: Option<Arc<Value>>,
@@ -177,7 +181,9 @@ impl Requests {
 impl From<Raw> for PodSpec {
     fn from(raw: Raw) -> Self {
         Self {
-            requests: raw.needed(),
+            requests: raw.needed(Requests::wanted, true),
+            limits: raw.needed(|of| of.limits.clone(), false),
+            priority_class_name: raw.priority_class_name.clone(),
             ports: raw
                 .containers
                 .iter()
@@ -219,16 +225,17 @@ impl From<Raw> for PodSpec {
 }
 
 impl Raw {
-    fn needed(&self) -> Quantities {
+    /// What all containers together have at the most at once; `overhead` says whether what is not named has it, too.
+    fn needed(&self, of: fn(&Requests) -> Quantities, overhead: bool) -> Quantities {
         let mut running = Quantities::default();
         for container in &self.containers {
-            running.add(&container.resources.wanted());
+            running.add(&of(&container.resources));
         }
         // Sidecars stay up beside everything that starts after them.
         let mut sidecars = Quantities::default();
         let mut starting = Quantities::default();
         for container in &self.init_containers {
-            let wanted = container.resources.wanted();
+            let wanted = of(&container.resources);
             if &*container.restart_policy == "Always" {
                 sidecars.add(&wanted);
                 starting.raise_to(&sidecars);
@@ -241,8 +248,10 @@ impl Raw {
         running.add(&sidecars);
         running.raise_to(&starting);
         // Requests of the whole pod replace the sums (KEP-2837).
-        running.0.extend(self.resources.wanted().0);
-        running.add(&self.overhead);
+        running.0.extend(of(&self.resources).0);
+        let mut more = self.overhead.clone();
+        more.0.retain(|name, _| overhead || running.0.contains_key(name));
+        running.add(&more);
         running
     }
 }

@@ -47,7 +47,7 @@ fn top_tells_what_is_used_and_the_size_follows() -> Result<()> {
     let raw = run("get --raw /apis/metrics.k8s.io/v1beta1/namespaces/default/pods")?;
     has(&raw, &["PodMetricsList", "\"window\"", "\"cpu\":\""])?;
 
-    run("autoscale deployment busy --min=1 --max=3 --cpu=50%")?;
+    run("autoscale deployment busy --min=1 --max=3 --cpu-percent=50")?;
     wait::until("more pods", Duration::from_secs(120), || {
         ensure!(
             run("get deployment busy -o jsonpath={.spec.replicas}")? == "3",
