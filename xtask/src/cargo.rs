@@ -44,9 +44,3 @@ pub fn lint() -> Result<()> {
     unsafe { std::env::set_var("RUSTDOCFLAGS", "-D warnings") };
     cargo(&["doc", "--workspace", "--no-deps", "--all-features"])
 }
-
-/// What needs a real Kubernetes. Nothing does yet: the agent joins our own server only.
-pub fn kubernetes_test() -> Result<()> {
-    println!("kubernetes-test: nothing here needs a real Kubernetes yet (docs/limits.md)");
-    Ok(())
-}

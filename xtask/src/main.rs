@@ -4,11 +4,14 @@ mod bench;
 mod cargo;
 mod demo;
 mod fuzz;
+mod kubernetes;
 mod tidy;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str = "usage: cargo xtask tidy | test | lint | demo [--keep] | bench [scheduler] | fuzz [SECONDS] | kubernetes-test";
+const USAGE: &str =
+    "usage: cargo xtask tidy | test | lint | demo [--keep] | bench [scheduler|tree] | fuzz [SECONDS]
+       | kubernetes-test [WORD...]";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -24,7 +27,12 @@ fn main() -> Result<()> {
         ["bench", "scheduler"] => {
             cargo::cargo(&["run", "--release", "-p", "dunlin-control", "--example", "placements"])
         }
-        ["kubernetes-test"] => cargo::kubernetes_test(),
+        ["bench", "tree"] => {
+            let example = dunlin_testkit::program::workspace().join("examples/world-edgeio.yaml");
+            let example = example.to_string_lossy();
+            cargo::cargo(&["run", "--release", "--bin", "dunlin", "--", "simulate", &example])
+        }
+        ["kubernetes-test", words @ ..] => kubernetes::test(words),
         _ => bail!("{USAGE}"),
     }
 }

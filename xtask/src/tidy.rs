@@ -25,9 +25,11 @@ const LAYERS: &[(&str, u8)] = &[
     ("agent", 4),
     ("uplink", 4),
     ("app", 5),
+    ("simulate", 5),
     ("dunlin", 6),
     ("testkit", 7),
     ("fuzz-targets", 7),
+    ("reference", 8),
 ];
 
 /// Crates that must stay free of I/O: what their manifests may name.

@@ -10,6 +10,7 @@ use dunlin_api::names::annotation;
 use dunlin_base::task::Task;
 use dunlin_net::{HostPort, NetConfig, Network, Protocol, Relay};
 use dunlin_node::admit::{admit, milli};
+use dunlin_node::fence;
 use dunlin_node::{
     Connection, ContainerRef, ExecOptions, Input, LogOptions, NodeInfo, NodeService, Output, PodBackend,
     PodEvent, PodRef, Readings, Recorder, Registration, ServeError, Session, StatusWriter, Usage,
@@ -26,7 +27,6 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::AgentConfig;
 use crate::disk::Disk;
-use crate::fence;
 use crate::model::{Record, deleting, spec};
 use crate::plan::Delays;
 use crate::sources::Sources;
@@ -66,7 +66,8 @@ pub(crate) struct Shared {
     pub endpoint: watch::Receiver<String>,
     pub address: String,
     pub allocatable: BTreeMap<String, i128>,
-    pub labels: BTreeMap<String, String>,
+    /// What the API has of this node, once it has told.
+    pub assigned: watch::Receiver<Option<dunlin_node::Assigned>>,
     /// Closed while nobody knows whether fenced pods run elsewhere by now.
     pub fence: Arc<fence::Gate>,
     ended: mpsc::Sender<String>,
@@ -108,7 +109,8 @@ impl Shared {
         let api: kube::Api<RuntimeClass> = kube::Api::all(self.client.clone());
         match tokio::time::timeout(Duration::from_secs(5), api.get(class)).await {
             Ok(Ok(found)) => {
-                found.handler == self.default_runtime() || matches!(found.handler.as_str(), "runc" | "crun")
+                found.handler == self.default_runtime()
+                    || crate::machine::LIKE_OCI.contains(&found.handler.as_str())
             }
             _ => false,
         }
@@ -213,13 +215,13 @@ impl Agent {
         let info = crate::machine::info(&config, &address, &names);
         let allocatable =
             info.allocatable.iter().map(|(k, v)| (k.clone(), milli(&Quantity(v.clone())))).collect();
-        let labels = info.labels.clone();
         let (info_tx, info_rx) = watch::channel(info);
         let (endpoint_tx, endpoint_rx) = watch::channel(endpoint);
         let (network_tx, network_rx) = watch::channel(None);
         let (status, status_task) = StatusWriter::start(client.clone());
         let (recorder, recorder_task) = Recorder::start(client.clone(), &config.node_name);
         let (ended_tx, ended_rx) = mpsc::channel(1024);
+        let registration = Registration::start(client.clone(), info_rx, config.registration.clone());
         let shared = Arc::new(Shared {
             sources: Sources::new(client.clone(), &config.data_dir),
             disk: Disk { data: config.data_dir.clone(), run: config.run_dir.clone() },
@@ -232,7 +234,7 @@ impl Agent {
             endpoint: endpoint_rx.clone(),
             address,
             allocatable,
-            labels,
+            assigned: registration.assigned.clone(),
             fence: Arc::default(),
             ended: ended_tx,
             config,
@@ -251,7 +253,6 @@ impl Agent {
             lock(&pods.workers).insert(uid, handle);
         }
         *lock(&pods.orphans) = orphans;
-        let registration = Registration::start(client.clone(), info_rx, shared.config.registration.clone());
         let mut tasks = vec![status_task, recorder_task];
         tasks.extend(
             shared.runtimes.iter().map(|r| Task::spawn("runtime-events", listen(r.clone(), pods.clone()))),
@@ -263,6 +264,8 @@ impl Agent {
             file: shared.config.run_dir.join("contact"),
             interval: shared.config.contact,
             gate: shared.fence.clone(),
+            // What is fenced waits here after a start of the machine, so nothing runs that would have to be stopped.
+            unknown: None,
         };
         tasks.push(Task::spawn("fence", fence::run(fencing, pods.clone())));
         tasks.push(Task::spawn("pressure", watch_disk(shared.clone(), info_tx.clone())));
@@ -364,7 +367,7 @@ async fn bring_up(
 fn detour(pods: &Arc<Pods>) -> Option<dunlin_net::relay::Detour> {
     let home = pods.shared.config.home.clone()?;
     let pods = pods.clone();
-    Some(Arc::new(move |address| pods.homed_above(&address.to_string()).map(|uid| home(uid))))
+    Some(Arc::new(move |address| pods.homed_above(&address.to_string()).map(|pod| home(pod))))
 }
 
 /// Eight hexadecimal digits of a node's uid.
@@ -423,14 +426,14 @@ impl Pods {
         }
     }
 
-    /// The uid of the pod with this address, if its home is above this node's server.
-    fn homed_above(&self, address: &str) -> Option<String> {
+    /// The pod with this address, if its home is above this node's server.
+    fn homed_above(&self, address: &str) -> Option<PodRef> {
         let workers = lock(&self.workers);
-        workers.iter().find_map(|(uid, worker)| {
+        workers.values().find_map(|worker| {
             let view = worker.view.borrow();
             let annotations = view.pod.metadata.annotations.as_ref();
             let above = annotations.is_some_and(|all| all.contains_key(annotation::HOME_NAMESPACE));
-            (above && view.record.ip.as_deref() == Some(address)).then(|| uid.clone())
+            (above && view.record.ip.as_deref() == Some(address)).then(|| PodRef::of(&view.pod))
         })
     }
 
@@ -463,9 +466,11 @@ impl Pods {
                 .filter(|v| !crate::plan::finished(&v.pod, &v.record))
                 .map(|v| v.pod)
                 .collect();
-            if let Err(refusal) =
-                admit(&pod, others.iter().map(|p| &**p), &self.shared.allocatable, &self.shared.labels)
-            {
+            // Anybody may label a node at any time, so only the API's word counts; before there is one, the scheduler's.
+            let assigned = self.shared.assigned.borrow().clone();
+            let labels = assigned.as_ref().map(|assigned| &assigned.labels);
+            let others = others.iter().map(|pod| &**pod);
+            if let Err(refusal) = admit(&pod, others, &self.shared.allocatable, labels) {
                 self.shared.recorder.warning(&pod_ref, None, "FailedAdmission", refusal.message.clone());
                 record.failed = Some((refusal.reason, refusal.message));
             }

@@ -274,7 +274,7 @@ impl Worker {
         matches!(self.record.sandbox, Sandbox::None | Sandbox::Lost)
             && !self.record.ending
             && !self.shared.fence.is_open()
-            && crate::fence::after(&self.pod).is_some()
+            && dunlin_node::fence::after(&self.pod).is_some()
     }
 
     fn uses_sources(&self) -> bool {

@@ -78,6 +78,19 @@ pub fn decode_owned(gvk: &GroupVersionKind, value: Value) -> Result<Decoded, Err
     Ok(Decoded { value, unknown, duplicate: Vec::new() })
 }
 
+/// Fits the metadata of an object of any kind to its type, and leaves the rest as it is; gives back complaints about
+/// unknown fields of the metadata.
+pub fn metadata(mut value: Value) -> Result<(Value, Vec<String>), Error> {
+    // Any kind whose metadata is of the common type will do.
+    let root = schema().of(&GroupVersionKind::new("", "v1", "Namespace"));
+    let (Some(id), Some(found)) = (root, value.get_mut("metadata").map(Value::take)) else {
+        return Ok((value, Vec::new()));
+    };
+    let (mut fitted, unknown) = convert::convert(Type::Ref(id), serde_json::json!({ "metadata": found }))?;
+    value["metadata"] = fitted["metadata"].take();
+    Ok((value, unknown))
+}
+
 /// Parses a text and fits it to its kind; also finds duplicate fields.
 pub fn decode_slice(gvk: &GroupVersionKind, text: &[u8]) -> Result<Decoded, Error> {
     let (value, duplicate) = parse(text)?;

@@ -64,6 +64,40 @@ pub mod label {
     pub const JOB: &str = "dunlin.io/job";
     /// On a pod: the pods with the same value in one namespace are placed together or not at all (policy `group`).
     pub const GROUP: &str = "dunlin.io/group";
+
+    /// Labels of Kubernetes' own domains that a node may set on itself.
+    const OF_NODES: [&str; 13] = [
+        HOSTNAME,
+        ARCH,
+        OS,
+        "beta.kubernetes.io/arch",
+        "beta.kubernetes.io/os",
+        "beta.kubernetes.io/instance-type",
+        INSTANCE_TYPE,
+        REGION,
+        ZONE,
+        "failure-domain.beta.kubernetes.io/region",
+        "failure-domain.beta.kubernetes.io/zone",
+        "failure-domain.kubernetes.io/region",
+        "failure-domain.kubernetes.io/zone",
+    ];
+    /// And all labels of these domains and of those below them.
+    const DOMAINS_OF_NODES: [&str; 2] = ["node.kubernetes.io", "kubelet.kubernetes.io"];
+
+    /// Whether a node may give itself the label `key`: Kubernetes keeps its own domains, but for these, to its
+    /// administrators. What stands for clusters is not among them.
+    pub fn is_of_nodes(key: &str) -> bool {
+        if matches!(key, VIRTUAL_NODE | CLUSTER) {
+            return false;
+        }
+        let Some((domain, _)) = key.split_once('/') else { return true };
+        let within =
+            |wide: &str| domain.strip_suffix(wide).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        if !within("kubernetes.io") && !within("k8s.io") {
+            return true;
+        }
+        OF_NODES.contains(&key) || DOMAINS_OF_NODES.into_iter().any(within)
+    }
 }
 
 /// Well-known annotations.
@@ -113,6 +147,11 @@ pub mod annotation {
     pub const NEAR: &str = "dunlin.io/near";
     /// On a node: the keys of the labels that it has given itself, so that it can take them back.
     pub const OWN_LABELS: &str = "dunlin.io/own-labels";
+    /// On a node that is a machine of a child cluster: the node that the cluster is here. It gives that node the rights
+    /// of this one; set when the node is made.
+    pub const EXPOSED_BY: &str = "dunlin.io/exposed-by";
+    /// On such a node: the taints that it has from its machine, so that it can take them back.
+    pub const OWN_TAINTS: &str = "dunlin.io/own-taints";
     /// On a node: its position, `LAT,LON` in degrees.
     pub const POSITION: &str = "dunlin.io/position";
     /// On a node: measured round trips to areas in milliseconds, as in `north=3.5,south=40`.
@@ -131,10 +170,14 @@ pub mod condition {
     pub const PLACED: &str = "dunlin.io/Placed";
 }
 
-/// Reasons of failed pods.
+/// Reasons of failed pods, and of conditions.
 pub mod reason {
     /// A child cluster has no place, or no place any more, for a pod that was bound to it.
     pub const CLUSTER_REFUSED: &str = "ClusterRefused";
+    /// The side of the pod that lost contact has stopped it after `dunlin.io/fence-after`.
+    pub const FENCED: &str = "Fenced";
+    /// Of the conditions of a node that is a machine of a child cluster: its own cluster does not hear it.
+    pub const MACHINE_UNREACHABLE: &str = "MachineUnreachable";
 }
 
 /// Well-known taints.
@@ -147,6 +190,14 @@ pub mod taint {
     pub const PID_PRESSURE: &str = "node.kubernetes.io/pid-pressure";
     pub const NETWORK_UNAVAILABLE: &str = "node.kubernetes.io/network-unavailable";
     pub const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+
+    /// A taint of a node as text, as kubectl takes it: `key=value:effect`.
+    pub fn text(taint: &serde_json::Value) -> String {
+        let field = |name: &str| taint[name].as_str().unwrap_or_default();
+        let value = Some(field("value")).filter(|value| !value.is_empty());
+        let value = value.map(|value| format!("={value}")).unwrap_or_default();
+        format!("{}{value}:{}", field("key"), field("effect"))
+    }
 }
 
 /// Well-known finalizers.

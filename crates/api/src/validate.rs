@@ -10,6 +10,7 @@ mod autoscaling;
 mod batch;
 mod container;
 mod core;
+mod definition;
 mod dunlin;
 pub mod error;
 mod extension;

@@ -92,8 +92,8 @@ impl Failure {
         let mut texts: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
         texts.dedup();
         let text = if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) };
-        let kind = match resource.group {
-            "" => resource.kind.to_owned(),
+        let kind = match &*resource.group {
+            "" => resource.kind.to_string(),
             group => format!("{}.{group}", resource.kind),
         };
         let mut failure = Self::new(422, "Invalid", format!("{kind} {name:?} is invalid: {text}"));

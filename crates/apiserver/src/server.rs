@@ -26,7 +26,7 @@ use crate::query::Query;
 use crate::reply::{self, Reply};
 use crate::request::{self, Asked};
 use crate::resources::{self, Resource};
-use crate::{bootstrap, discovery, handlers, subresource, sweep, usage};
+use crate::{bootstrap, custom, discovery, handlers, subresource, sweep, usage};
 
 /// The Kubernetes API as a service. Cloning is cheap; clones share everything.
 #[derive(Clone)]
@@ -41,18 +41,21 @@ pub struct Inner {
     pub metrics: Metrics,
     pub rbac: Rbac,
     pub addresses: Addresses,
+    /// What definitions make us serve.
+    pub custom: custom::Registry,
     /// The revision of the last change of this process that outlives it. A watch that has reached it can go on after a
     /// restart without a new list.
     pub durable: AtomicU64,
     sessions: Mutex<JoinSet<()>>,
     sweeper: OnceLock<Task>,
+    cleaner: OnceLock<Task>,
 }
 
 /// One request to a resource, as handlers see it.
 pub struct Call {
     pub server: Arc<Inner>,
     pub user: User,
-    pub resource: &'static Resource,
+    pub resource: Arc<Resource>,
     /// The namespace of the path; `None` for cluster resources and for lists over all namespaces.
     pub namespace: Option<String>,
     pub name: Option<String>,
@@ -101,6 +104,8 @@ impl ApiServer {
             durable: AtomicU64::new(0),
             sessions: Mutex::new(JoinSet::new()),
             sweeper: OnceLock::new(),
+            cleaner: OnceLock::new(),
+            custom: custom::Registry::default(),
             config,
         };
         Self { inner: Arc::new(inner), user: None }
@@ -120,7 +125,11 @@ impl ApiServer {
     pub async fn bootstrap(&self) -> Result<(), BootstrapError> {
         self.inner.addresses.rebuild(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
         bootstrap::run(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
+        custom::settle(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
         let weak = Arc::downgrade(&self.inner);
+        self.inner
+            .cleaner
+            .get_or_init(|| Task::spawn("definition cleanup", custom::cleanup::run(weak.clone())));
         self.inner.sweeper.get_or_init(|| Task::spawn("event sweep", sweep::run(weak)));
         Ok(())
     }
@@ -180,6 +189,11 @@ where
 }
 
 impl Inner {
+    /// The resource at `/apis/{group}/{version}/{plural}`.
+    pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
+        resources::find(group, version, plural).cloned().or_else(|| self.custom.find(group, version, plural))
+    }
+
     /// Runs a session that outlives its request (an upgraded stream) until it ends or the server is dropped.
     pub fn run<F>(&self, session: F)
     where
@@ -203,7 +217,7 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
         return discovery::answer(inner, request.method(), &path, request.headers(), &query).await;
     }
     let resource =
-        resources::find(&asked.group, &asked.version, &asked.resource).ok_or_else(Failure::no_path)?;
+        inner.resource(&asked.group, &asked.version, &asked.resource).ok_or_else(Failure::no_path)?;
     let sub = match asked.sub.as_deref() {
         Some(name) => Some(resource.sub(name).ok_or_else(Failure::no_path)?),
         None => None,
@@ -221,11 +235,12 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
     if asked.verb == "create" && asked.name.is_some() && sub.is_none() {
         return Err(Failure::method_not_allowed());
     }
+    let namespaced = resource.namespaced;
     let mut call = Call {
         server: inner.clone(),
         user,
         resource,
-        namespace: if resource.namespaced { asked.namespace.clone() } else { None },
+        namespace: if namespaced { asked.namespace.clone() } else { None },
         name: asked.name.clone(),
         sub: asked.sub.clone(),
         query,
@@ -258,6 +273,9 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
             Failure::new(504, "Timeout", "the server was unable to return a response in the time allotted")
         })??
     };
+    if let Some(warning) = call.resource.custom.as_ref().and_then(|c| c.warning.clone()) {
+        call.warnings.push(warning.into());
+    }
     for warning in &call.warnings {
         reply::warn(&mut reply, warning);
     }
@@ -265,6 +283,14 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
 }
 
 async fn dispatch(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
+    let reply = answer(call, verb, body).await?;
+    if call.resource.stored == custom::STORED && !matches!(verb, "get" | "list" | "watch") {
+        custom::settle(&call.server).await?;
+    }
+    Ok(reply)
+}
+
+async fn answer(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
     if call.sub.is_some() {
         return subresource::answer(call, verb, body).await;
     }

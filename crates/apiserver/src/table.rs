@@ -13,6 +13,7 @@ mod pod;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::custom::columns;
 use crate::handlers::emit;
 use crate::object::{self, text};
 use crate::resources::Resource;
@@ -51,7 +52,7 @@ const PLAIN: Printer = Printer {
 };
 
 fn printer(resource: &Resource) -> Printer {
-    match resource.stored {
+    match &*resource.stored {
         "pods" => pod::POD,
         "services" => core::SERVICE,
         "namespaces" => core::NAMESPACE,
@@ -93,7 +94,10 @@ fn printer(resource: &Resource) -> Printer {
 
 /// One row.
 pub fn row(resource: &Resource, value: &Value, include: &str, now: Timestamp) -> Value {
-    let cells = (printer(resource).cells)(value, now);
+    let cells = match &resource.custom {
+        Some(custom) => columns::cells(&custom.columns, value, now),
+        None => (printer(resource).cells)(value, now),
+    };
     let object = match include {
         "None" => Value::Null,
         "Object" => value.clone(),
@@ -106,17 +110,23 @@ pub fn row(resource: &Resource, value: &Value, include: &str, now: Timestamp) ->
 }
 
 /// The whole table.
-pub fn document(resource: &Resource, version: &str, meta: Value, rows: Vec<Value>, columns: bool) -> Value {
-    let definitions: Vec<Value> = if columns {
-        printer(resource)
+pub fn document(
+    resource: &Resource,
+    version: &str,
+    meta: Value,
+    rows: Vec<Value>,
+    with_columns: bool,
+) -> Value {
+    let definitions: Vec<Value> = match &resource.custom {
+        _ if !with_columns => Vec::new(),
+        Some(custom) => columns::definitions(&custom.columns),
+        None => printer(resource)
             .columns
             .iter()
             .map(|(name, kind, format, priority)| {
                 json!({"name": name, "type": kind, "format": format, "description": "", "priority": priority})
             })
-            .collect()
-    } else {
-        Vec::new()
+            .collect(),
     };
     json!({
         "kind": "Table",
@@ -186,7 +196,7 @@ mod tests {
 
     #[test]
     fn every_printer_gives_a_cell_for_each_column() {
-        for resource in crate::resources::BUILTIN {
+        for resource in crate::resources::BUILTIN.iter() {
             let printer = printer(resource);
             let cells = (printer.cells)(&json!({"metadata": {"name": "x"}}), Timestamp::UNIX_EPOCH);
             assert_eq!(cells.len(), printer.columns.len(), "{}", resource.plural);

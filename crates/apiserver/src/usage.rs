@@ -32,7 +32,7 @@ pub async fn answer(call: &mut Call, verb: &str) -> Result<Reply> {
     let pods = call.resource.plural == "pods";
     let mut all = if pods { pods_of(call).await? } else { nodes_of(call).await? };
     if verb == "get" {
-        let one = all.pop().ok_or_else(|| Failure::not_found(call.resource, call.name()))?;
+        let one = all.pop().ok_or_else(|| Failure::not_found(&call.resource, call.name()))?;
         return reply::value_in(200, &one, call.form);
     }
     let kind = format!("{}List", call.resource.kind);

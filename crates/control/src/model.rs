@@ -20,7 +20,8 @@ pub use base::{Condition, Held, Key, Labels, Meta, Object, OwnerReference, Time}
 pub use child::{Cluster, ClusterLabel, ClusterPool, ClusterStatus};
 pub use cluster::{
     ConfigMap, EndpointSlice, Lease, LeaseSpec, Namespace, NamespaceSpec, NamespaceStatus, Node, NodeAddress,
-    NodeImage, NodeSpec, NodeStatus, ResourceQuota, Service, ServiceAccount, ServicePort, ServiceSpec, Taint,
+    NodeImage, NodeRuntimeHandler, NodeSpec, NodeStatus, ResourceQuota, RuntimeClass, RuntimeScheduling,
+    Service, ServiceAccount, ServicePort, ServiceSpec, Taint,
 };
 pub use migration::{Migration, MigrationSpec, MigrationStatus};
 pub use pod::{

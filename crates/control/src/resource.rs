@@ -84,6 +84,7 @@ const BUILT_IN: &[(&str, &str, &str, &str, bool)] = &[
     ("dunlin.io", "v1alpha1", "clusters", "Cluster", false),
     ("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true),
     ("dunlin.io", "v1alpha1", "migrations", "Migration", true),
+    ("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", false),
     ("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", true),
 ];
 

@@ -10,6 +10,7 @@ mod candidates;
 pub mod child;
 pub(crate) mod filter;
 mod index;
+pub mod kept;
 mod policy;
 mod preempt;
 mod queue;

@@ -39,6 +39,7 @@ macro_rules! for_each_kind {
             Service: services,
             ResourceQuota: quotas,
             Claim: claims,
+            RuntimeClass: runtime_classes,
             EndpointSlice: endpoint_slices,
             Namespace: namespaces,
             ServiceAccount: service_accounts,

@@ -106,6 +106,10 @@ impl Cluster {
                 let changed = self.snapshot.set_child(o.clone());
                 changed.then(|| self.pending.wake());
             }
+            Any::RuntimeClass(o) => {
+                self.snapshot.set_runtime_class(o.clone());
+                self.pending.wake();
+            }
             Any::Namespace(o) => self.snapshot.set_namespace(&o.metadata.name, o.metadata.labels.clone()),
             Any::Lease(lease) => {
                 let same = matches!(old, Some(Any::Lease(old)) if old.metadata.resource_version == lease.metadata.resource_version);
@@ -138,6 +142,7 @@ impl Cluster {
             Any::HorizontalPodAutoscaler(_) => drop(view.histories.remove(key)),
             Any::Namespace(o) => self.snapshot.remove_namespace(&o.metadata.name),
             Any::Cluster(o) => self.snapshot.remove_child(&o.metadata.name),
+            Any::RuntimeClass(o) => self.snapshot.remove_runtime_class(&o.metadata.name),
             Any::Lease(lease) => {
                 view.heard.remove(&lease.metadata.name);
             }

@@ -138,7 +138,7 @@ pub fn concerned(view: &View, step: &Step, ids: &mut Vec<Id>) {
             Any::Lease(_) => ids.push((NODE_LIFECYCLE, Key::new("nodes", "", key.name))),
             // What may match below decides where daemons go.
             Any::Cluster(_) => ids.extend(view.daemon_sets.keys().into_iter().map(|set| (DAEMON_SET, set))),
-            Any::ResourceQuota(_) | Any::Claim(_) | Any::Other(_) => {}
+            Any::ResourceQuota(_) | Any::Claim(_) | Any::RuntimeClass(_) | Any::Other(_) => {}
         }
         // How many pods there should be is what budgets in percent count from.
         if matches!(object, Any::ReplicaSet(_) | Any::Deployment(_) | Any::StatefulSet(_)) {

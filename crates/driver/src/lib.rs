@@ -21,5 +21,6 @@ mod usage;
 mod work;
 
 pub use handle::SchedulerHandle;
+pub use offers::KEPT;
 pub use options::{Options, Scheduler};
-pub use run::{Driver, run};
+pub use run::{Driver, TURN, UNDER_WAY, run};

@@ -12,6 +12,7 @@ use dunlin_base::task::Task;
 use dunlin_control::model::Key;
 use dunlin_control::plan::{Action, Plan};
 use dunlin_control::resource::{Resource, Resources};
+use dunlin_control::scheduler::kept::{self, Kept};
 use dunlin_control::scheduler::{self, Policy, group};
 use kube::Client;
 use tokio::sync::{mpsc, watch};
@@ -33,9 +34,9 @@ const CHANGES: usize = 1024;
 /// Changes that are taken in before keys are planned: a burst is planned once.
 const BATCH: usize = 256;
 /// Keys that are planned, and pods that are placed, between two looks at the events.
-const TURN: usize = 32;
+pub const TURN: usize = 32;
 /// Plans, and bindings, that are being executed at the same time; each may have many writes.
-const UNDER_WAY: usize = 64;
+pub const UNDER_WAY: usize = 64;
 /// How long garbage collection waits for all resources to be listed; it asks the server before it collects anyway.
 const GRAPH_PATIENCE: u64 = 30_000;
 
@@ -116,8 +117,8 @@ struct Loop {
     asking_children: JoinSet<Answered>,
     /// Pods about which child clusters will be asked at the end of this turn, by node.
     offers: BTreeMap<Arc<str>, Vec<offers::Asked>>,
-    /// Places kept for pods that a parent offered: by home uid, until when (milliseconds).
-    kept: HashMap<Arc<str>, u64>,
+    /// Places kept for pods that a parent offered.
+    kept: Kept,
     /// When refusals of child clusters are looked at again (milliseconds).
     forgive_at: Option<u64>,
     requested: mpsc::Receiver<Request>,
@@ -165,7 +166,7 @@ impl Loop {
             writing: JoinSet::new(),
             asking_children: JoinSet::new(),
             offers: BTreeMap::new(),
-            kept: HashMap::new(),
+            kept: Kept::default(),
             forgive_at: None,
             requested,
             changed,
@@ -241,7 +242,7 @@ impl Loop {
         let plan = (self.work.is_ready() && self.plans_under_way < UNDER_WAY).then_some(now);
         let place = self.cluster.pending.next_at().filter(|_| self.bindings_under_way < UNDER_WAY);
         let graph = (!self.graph_known).then_some(now + 1_000);
-        let kept = self.kept.values().min().copied();
+        let kept = self.kept.next_at();
         let at = [plan, place, graph, self.work.next_at(), kept, self.forgive_at].into_iter().flatten().min();
         // An hour is as good as never, and no clock overflows.
         self.began + Duration::from_millis(at.unwrap_or(now + 3_600_000))
@@ -433,7 +434,7 @@ impl Loop {
                 continue;
             };
             // A place that was kept for the pod is free for it now.
-            self.give_up(&offering::home_uid(&pod));
+            self.kept.give_up(&mut self.cluster.snapshot, &kept::home_uid(&pod));
             let at = seconds();
             match Policy::of(&pod, self.scheduler.policy) {
                 Ok(Policy::Group) if group::name(&pod).is_some() => self.place_group(key, &pod, at),

@@ -11,6 +11,7 @@ mod image;
 mod node;
 mod request;
 mod wire;
+mod world;
 
 /// A target: takes any bytes, panics when something is wrong.
 pub type Target = fn(&[u8]);
@@ -30,6 +31,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("certificates", identity::certificates),
     ("image_layer", image::layer),
     ("image_archive", image::archive),
+    ("simulate_world", world::file),
 ];
 
 /// Runs the target of this name.

@@ -7,6 +7,7 @@ pub mod admit;
 pub mod backend;
 pub mod body;
 pub mod events;
+pub mod fence;
 pub mod follow;
 pub mod logs;
 mod meter;

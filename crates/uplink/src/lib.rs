@@ -6,6 +6,8 @@
 
 mod below;
 mod copies;
+mod fence;
+mod machines;
 mod namespaces;
 pub mod plan;
 mod queue;
@@ -15,6 +17,6 @@ mod tokens;
 mod uplink;
 mod work;
 
-pub use plan::mirror::Level;
+pub use plan::mirror::{Expose, Level};
 pub use service::{Dial, UplinkService};
-pub use uplink::{Config, Uplink, UplinkHandle};
+pub use uplink::{Config, Contact, Uplink, UplinkHandle, Upper};

@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 
-use crate::plan::{daemon, mirror, place, references};
+use crate::plan::{daemon, offer as offered};
 use crate::uplink::Shared;
 
 /// Calls a node of this cluster; the error is for people.
@@ -65,7 +65,7 @@ impl UplinkService {
         let mut asked = Vec::new();
         for pod in offer.pods {
             let read = serde_json::from_value::<Pod>(pod).map_err(|e| format!("the pod is malformed: {e}"));
-            match read.and_then(|pod| self.as_mirror(&pod)) {
+            match read.and_then(|pod| offered::as_mirror(&self.shared.config.level, &pod)) {
                 Ok(mirror) => {
                     asked.push(mirror);
                     answers.push(None);
@@ -85,35 +85,12 @@ impl UplinkService {
         Ok(response)
     }
 
-    /// The pod as it would be made here; its namespace is not made for a mere offer.
-    fn as_mirror(&self, pod: &Pod) -> Result<serde_json::Value, String> {
-        if let Some(claim) = pod.spec.as_ref().and_then(references::claim) {
-            return Err(format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
-        }
-        if daemon::owner(pod).is_some() {
-            // Every machine judges for itself; the pod that stands for all takes no room of its own.
-            let mut light = pod.clone();
-            for container in light.spec.iter_mut().flat_map(|spec| &mut spec.containers) {
-                container.resources = None;
-            }
-            return self.mirrored(&light);
-        }
-        self.mirrored(pod)
-    }
-
-    fn mirrored(&self, pod: &Pod) -> Result<serde_json::Value, String> {
-        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-        let mirror =
-            mirror::mirror(&self.shared.config.level, pod, &namespace, &|kind, name| place::name(kind, name));
-        serde_json::to_value(&mirror).map_err(|e| e.to_string())
-    }
-
     /// Sends the request on to where the pod's mirror runs.
     async fn pass_on(&self, uid: &str, request: Request<BoxBody>) -> Result<Response<BoxBody>, ServeError> {
         let (mirror, owner) = {
             let state = self.shared.lock();
-            let owner =
-                state.uppers.get(uid).and_then(|pod| daemon::owner(pod)).map(|owner| owner.uid.clone());
+            let upper = state.uppers.get(uid);
+            let owner = upper.and_then(|pod| self.shared.daemon_owner(pod)).map(|owner| owner.uid.clone());
             (state.mirrors.get(uid).cloned(), owner)
         };
         let mirror = match (mirror, owner) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use dunlin_api::names::{annotation, condition};
+use dunlin_api::names::{annotation, condition, reason};
 use dunlin_node::PodRef;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DaemonSet;
@@ -13,8 +13,9 @@ use tokio::time::Instant;
 
 use crate::below::{gone, mirror_of, only};
 use crate::copies::NotYet;
+use crate::plan::mirror::Expose;
 use crate::plan::references::{self, Kind};
-use crate::plan::{daemon, mirror, place, status};
+use crate::plan::{daemon, machine, mirror, place, status};
 use crate::queue::Id;
 use crate::uplink::Shared;
 
@@ -47,7 +48,7 @@ pub async fn look(shared: &Shared, id: &Id) -> Result<(), Error> {
 async fn collect(shared: &Shared) -> Result<(), Error> {
     let (used, owners) = {
         let state = shared.lock();
-        if !state.listed || !state.daemons_known || !state.mirrors_known {
+        if !state.all_listed() || !state.daemons_known || !state.mirrors_known {
             shared.queue.at(Id::Copies, Instant::now() + COLLECT);
             return Ok(());
         }
@@ -63,7 +64,7 @@ async fn collect(shared: &Shared) -> Result<(), Error> {
         };
         let used: BTreeSet<_> = state.uppers.values().flat_map(named).collect();
         let daemons =
-            state.uppers.values().filter_map(|pod| daemon::owner(pod)).map(|owner| owner.uid.clone());
+            state.uppers.values().filter_map(|pod| shared.daemon_owner(pod)).map(|owner| owner.uid.clone());
         let owners: HashSet<String> = state.uppers.keys().cloned().chain(daemons).collect();
         (used, owners)
     };
@@ -79,17 +80,23 @@ async fn release(shared: &Shared, owner: &str) {
 }
 
 async fn pod(shared: &Shared, uid: &str) -> Result<(), Error> {
-    let (upper, mirror, listed, refused) = {
+    let (upper, mirror, listed, refused, fenced) = {
         let state = shared.lock();
         if !state.mirrors_known {
             return Ok(());
         }
         let upper = state.uppers.get(uid).cloned();
-        (upper, state.mirrors.get(uid).cloned(), state.listed, state.refused.contains(uid))
+        (
+            upper,
+            state.mirrors.get(uid).cloned(),
+            state.all_listed(),
+            state.refused.contains(uid),
+            state.fenced.contains(uid),
+        )
     };
     let Some(upper) = upper else {
         // Only the parent's word that a pod is gone ends it.
-        if listed {
+        if listed || fenced {
             if let Some(mirror) = mirror {
                 return end(shared, &mirror, None).await;
             }
@@ -97,7 +104,7 @@ async fn pod(shared: &Shared, uid: &str) -> Result<(), Error> {
         }
         return Ok(());
     };
-    if let Some(owner) = daemon::owner(&upper) {
+    if let Some(owner) = shared.daemon_owner(&upper) {
         shared.queue.push(Id::Daemon(owner.uid.clone()));
         return Ok(());
     }
@@ -115,7 +122,11 @@ async fn pod(shared: &Shared, uid: &str) -> Result<(), Error> {
             }
         };
     }
-    if refused || phase(&upper) == "Failed" && reason(&upper) == dunlin_api::names::reason::CLUSTER_REFUSED {
+    if fenced && !refused && !matches!(phase(&upper), "Succeeded" | "Failed") {
+        let text = "The cluster was out of its parent's reach for longer than dunlin.io/fence-after.";
+        lost(shared, &upper, reason::FENCED, text.to_owned());
+    }
+    if refused || fenced || phase(&upper) == "Failed" && reason_of(&upper) == reason::CLUSTER_REFUSED {
         return match mirror {
             Some(mirror) => end(shared, &mirror, None).await,
             None => {
@@ -168,7 +179,14 @@ async fn create(shared: &Shared, upper: &Arc<Pod>) -> Result<(), Error> {
     }
     let namespace = namespace(shared, upper).await?;
     let names = needs(shared, &uid, upper, &namespace).await?;
-    let object = mirror::mirror(&shared.config.level, upper, &namespace, &names);
+    let mut object = mirror::mirror(&shared.config.level, upper, &namespace, &names);
+    let machine = shared.lock().machine_of(upper).cloned();
+    match machine {
+        Some(to) => machine::bind(&mut object, upper, &to.name, to.is_cluster),
+        // The machine has left meanwhile; the parent hears of that.
+        None if shared.config.level.expose == Expose::Nodes => return Ok(()),
+        None => {}
+    }
     let api: Api<Pod> = Api::namespaced(shared.child.clone(), &namespace);
     match api
         .create(&PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() }, &object)
@@ -176,6 +194,7 @@ async fn create(shared: &Shared, upper: &Arc<Pod>) -> Result<(), Error> {
     {
         Ok(made) => {
             shared.lock().mirrors.entry(uid).or_insert_with(|| Arc::new(made));
+            shared.fence.look();
             Ok(())
         }
         Err(kube::Error::Api(why)) if why.code == 409 && why.reason == "AlreadyExists" => {
@@ -251,7 +270,7 @@ async fn namespace(shared: &Shared, upper: &Pod) -> Result<String, Error> {
 /// Tells the parent what the mirror says.
 fn report(shared: &Shared, upper: &Pod, mirror: &Pod) {
     let reference = PodRef::of(upper);
-    let Some(now) = status::of_mirror(mirror, Timestamp::now()) else { return };
+    let Some(now) = status::of_mirror(mirror, shared.config.level.expose, Timestamp::now()) else { return };
     // The parent judges by itself when it does not hear us; then it has to be told again.
     let is = |pod: Option<&k8s_openapi::api::core::v1::PodStatus>, kind: &str| {
         let conditions = pod.and_then(|status| status.conditions.as_ref());
@@ -266,6 +285,11 @@ fn report(shared: &Shared, upper: &Pod, mirror: &Pod) {
 }
 
 fn refuse(shared: &Shared, upper: &Pod, message: String) {
+    lost(shared, upper, reason::CLUSTER_REFUSED, message);
+}
+
+/// The pod has no place here, any more or at all: it fails above, and its mirror ends.
+fn lost(shared: &Shared, upper: &Pod, reason: &str, message: String) {
     let reference = PodRef::of(upper);
     tracing::info!(
         pod = reference.name,
@@ -274,7 +298,7 @@ fn refuse(shared: &Shared, upper: &Pod, message: String) {
         "a pod of the parent has no place here"
     );
     let new = shared.lock().refused.insert(reference.uid.clone());
-    shared.status.set(&reference, &status::refused(upper, message));
+    shared.status.set(&reference, &status::refused(upper, reason, message));
     if new {
         shared.queue.push(Id::Pod(reference.uid));
     }
@@ -307,7 +331,7 @@ async fn daemons(shared: &Shared, owner: &str) -> Result<(), Error> {
             .collect();
         let current =
             state.daemon_pod(owner).filter(|pod| pod.metadata.deletion_timestamp.is_none()).cloned();
-        (pods, current, state.daemons.get(owner).cloned(), state.listed)
+        (pods, current, state.daemons.get(owner).cloned(), state.all_listed())
     };
     let ending: Vec<&Arc<Pod>> = pods.iter().filter(|p| p.metadata.deletion_timestamp.is_some()).collect();
     if let Some(current) = &current {
@@ -411,7 +435,7 @@ fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 
-fn reason(pod: &Pod) -> &str {
+fn reason_of(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.reason.as_deref()).unwrap_or_default()
 }
 

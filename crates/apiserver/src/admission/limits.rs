@@ -45,10 +45,10 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<()> {
     }
     match complaints.as_slice() {
         [] => Ok(()),
-        [one] => Err(Failure::forbidden(call.resource, object::name(value), one)),
+        [one] => Err(Failure::forbidden(&call.resource, object::name(value), one)),
         all => {
             let why = format!("[{}]", all.join(", "));
-            Err(Failure::forbidden(call.resource, object::name(value), &why))
+            Err(Failure::forbidden(&call.resource, object::name(value), &why))
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::resources::known;
 use crate::server::Call;
 
 pub async fn create(call: &Call, value: &Value) -> Result<()> {
-    if !call.resource.namespaced || matches!(call.resource.plural, "events" | "leases") {
+    if !call.resource.namespaced || matches!(&*call.resource.plural, "events" | "leases") {
         return Ok(());
     }
     let quotas = known("", "resourcequotas");
@@ -28,7 +28,7 @@ pub async fn create(call: &Call, value: &Value) -> Result<()> {
     if names.is_empty() {
         return Ok(());
     }
-    let facts = Facts::read(call.resource.stored, value);
+    let facts = Facts::read(&call.resource.stored, value);
     let wanted = facts.usage();
     for name in names {
         take(call, &name, &facts, &wanted, value).await?;
@@ -47,7 +47,7 @@ async fn take(call: &Call, name: &str, facts: &Facts, wanted: &Amounts, value: &
         if limited.is_empty() || !facts.is_covered(&new["spec"]) {
             return Ok(());
         }
-        let refuse = |why: String| Err(Failure::forbidden(call.resource, object::name(value), &why));
+        let refuse = |why: String| Err(Failure::forbidden(&call.resource, object::name(value), &why));
         if facts.pod.is_some() {
             let unnamed = quota::unnamed(&hard, value);
             if !unnamed.is_empty() {

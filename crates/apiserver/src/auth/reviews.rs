@@ -18,7 +18,7 @@ pub async fn answer(call: &mut Call, body: Bytes) -> Result<Reply> {
     if call.resource.plural == "bindings" {
         return crate::subresource::binding::bind_named(call, value).await;
     }
-    let status = match call.resource.plural {
+    let status = match &*call.resource.plural {
         "tokenreviews" => token(call, &value).await?,
         "selfsubjectreviews" => json!({"userInfo": info(&call.user)}),
         "selfsubjectaccessreviews" => access(call, &call.user, &value).await?,

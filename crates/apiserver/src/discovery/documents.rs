@@ -1,5 +1,7 @@
 //! Discovery documents, made from the table of resources.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::reply::{self, Reply};
@@ -29,9 +31,9 @@ pub fn version() -> Value {
 }
 
 /// The paths at the root.
-pub fn paths() -> Value {
+pub fn paths(all: &[Arc<Resource>]) -> Value {
     let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
-    for (group, versions) in resources::groups().into_iter().filter(|(g, _)| !g.is_empty()) {
+    for (group, versions) in resources::groups(all).into_iter().filter(|(g, _)| !g.is_empty()) {
         paths.push(format!("/apis/{group}"));
         paths.extend(versions.iter().map(|v| format!("/apis/{group}/{v}")));
     }
@@ -50,18 +52,18 @@ pub fn paths() -> Value {
 }
 
 /// `APIGroupList`.
-pub fn groups() -> Value {
-    let all: Vec<Value> = resources::groups()
+pub fn groups(all: &[Arc<Resource>]) -> Value {
+    let groups: Vec<Value> = resources::groups(all)
         .iter()
         .filter(|(g, _)| !g.is_empty())
         .map(|(group, versions)| described(group, versions))
         .collect();
-    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": all})
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// `APIGroup`.
-pub fn group(name: &str) -> Option<Value> {
-    let groups = resources::groups();
+pub fn group(all: &[Arc<Resource>], name: &str) -> Option<Value> {
+    let groups = resources::groups(all);
     let (group, versions) = groups.iter().find(|(g, _)| *g == name && !g.is_empty())?;
     let mut value = described(group, versions);
     value["kind"] = json!("APIGroup");
@@ -79,9 +81,9 @@ fn described(group: &str, versions: &[&str]) -> Value {
 }
 
 /// `APIResourceList`.
-pub fn resources(group: &str, version: &str) -> Option<Value> {
-    let mut all = Vec::new();
-    for row in resources::of(group, version) {
+pub fn resources(all: &[Arc<Resource>], group: &str, version: &str) -> Option<Value> {
+    let mut found = Vec::new();
+    for row in resources::of(all, group, version) {
         let mut value = json!({
             "name": row.plural, "singularName": row.singular, "namespaced": row.namespaced, "kind": row.kind,
             "verbs": row.verbs,
@@ -92,8 +94,8 @@ pub fn resources(group: &str, version: &str) -> Option<Value> {
         if !row.categories.is_empty() {
             value["categories"] = json!(row.categories);
         }
-        all.push(value);
-        for sub in row.subs {
+        found.push(value);
+        for sub in &row.subs {
             let mut value = json!({
                 "name": format!("{}/{}", row.plural, sub.name), "singularName": "", "namespaced": row.namespaced,
                 "kind": sub.kind, "verbs": sub.verbs,
@@ -102,26 +104,26 @@ pub fn resources(group: &str, version: &str) -> Option<Value> {
                 value["group"] = json!(sub.group);
                 value["version"] = json!(sub.version);
             }
-            all.push(value);
+            found.push(value);
         }
     }
-    if all.is_empty() {
+    if found.is_empty() {
         return None;
     }
     let name = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": all}))
+    Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": found}))
 }
 
 /// `APIGroupDiscoveryList`.
-pub fn aggregated(core: bool, version: &str) -> Value {
-    let items: Vec<Value> = resources::groups()
+pub fn aggregated(all: &[Arc<Resource>], core: bool, version: &str) -> Value {
+    let items: Vec<Value> = resources::groups(all)
         .iter()
         .filter(|(g, _)| g.is_empty() == core)
         .map(|(group, versions)| {
             let versions: Vec<Value> = versions
                 .iter()
                 .map(|v| {
-                    let rows: Vec<Value> = resources::of(group, v).map(row).collect();
+                    let rows: Vec<Value> = resources::of(all, group, v).map(|r| row(r)).collect();
                     json!({"version": v, "freshness": "Current", "resources": rows})
                 })
                 .collect();

@@ -54,7 +54,7 @@ fn complain(call: &mut Call, complaints: Vec<String>) -> Result<()> {
     match call.query.get("fieldValidation").unwrap_or("Warn") {
         "Ignore" => {}
         "Strict" => {
-            let resource = call.resource;
+            let resource = &call.resource;
             return Err(Failure::bad_request(format!(
                 "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
                 resource.kind,
@@ -70,9 +70,9 @@ fn complain(call: &mut Call, complaints: Vec<String>) -> Result<()> {
 
 /// An object of the resource, with its kind checked and its fields read by type.
 pub fn object(call: &mut Call, mut value: Value) -> Result<Value> {
-    let resource = call.resource;
-    kind(resource.group, resource.version, resource.kind, &mut value)?;
-    typed(call, resource, value)
+    let resource = call.resource.clone();
+    kind(&resource.group, &resource.version, &resource.kind, &mut value)?;
+    typed(call, &resource, value)
 }
 
 /// Checks `apiVersion` and `kind`, and fills them in when both are missing.

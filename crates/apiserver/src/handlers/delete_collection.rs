@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Result;
 use crate::handlers::delete::{self, Options, Outcome};
-use crate::handlers::{list, storage};
+use crate::handlers::{convert, list, storage};
 use crate::model::Selection;
 use crate::reply::{self, Reply};
 use crate::server::Call;
@@ -17,15 +17,17 @@ pub async fn delete_collection(call: &mut Call, body: Bytes) -> Result<Reply> {
     let mut items: Vec<Value> = Vec::new();
     for entry in &found.entries {
         let (namespace, name) = (&entry.key.namespace, &entry.key.name);
-        match delete::remove(&call.server, call.resource, namespace, name, &options).await {
-            Ok(Outcome::Removed(bytes) | Outcome::Marked(bytes)) => items.push(storage::parse(&bytes)?),
+        match delete::remove(&call.server, &call.resource, namespace, name, &options).await {
+            Ok(Outcome::Removed(bytes) | Outcome::Marked(bytes)) => {
+                items.push(convert::shown(&call.server, &call.resource, storage::parse(&bytes)?).await?)
+            }
             // Somebody else deleted it meanwhile, which is what was wanted.
             Err(failure) if failure.code == 404 => {}
             Err(failure) => return Err(failure),
         }
     }
     let list = json!({
-        "kind": format!("{}List", call.resource.kind),
+        "kind": call.resource.list_kind(),
         "apiVersion": call.resource.api_version(),
         "metadata": {"resourceVersion": call.server.config.store.revision().to_string()},
         "items": items,

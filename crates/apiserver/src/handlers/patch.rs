@@ -31,7 +31,7 @@ pub async fn patch(call: &mut Call, body: Bytes) -> Result<Reply> {
     })
     .await?;
     call.warnings.dedup();
-    emit::stored(call, 200, bytes)
+    emit::stored(call, 200, bytes).await
 }
 
 /// The kind of the patch by its content type, and the patch itself.
@@ -59,9 +59,9 @@ pub fn read(call: &mut Call, body: &Bytes) -> Result<(Kind, Value)> {
 /// The object after the patch.
 pub fn patched(call: &Call, kind: Kind, old: &Value, patch: &Value) -> Result<Value> {
     match kind {
-        Kind::Json => model::json_patch(call.resource, call.name(), old, patch),
+        Kind::Json => model::json_patch(&call.resource, call.name(), old, patch),
         Kind::Merge => model::merge_patch(old, patch),
-        Kind::Strategic => model::strategic_merge(call.resource, old, patch),
+        Kind::Strategic => model::strategic_merge(&call.resource, old, patch),
         Kind::Apply => Err(Failure::internal("apply is not a plain patch")),
     }
 }
@@ -88,20 +88,20 @@ async fn apply(call: &mut Call, config: Value) -> Result<Reply> {
         )));
     }
     let sub = call.sub.clone().unwrap_or_default();
-    if call.server.find(call.resource, call.ns(), call.name()).await?.is_none() && sub.is_empty() {
+    if call.server.find(&call.resource, call.ns(), call.name()).await?.is_none() && sub.is_empty() {
         if !object::uid(&config).is_empty() {
             let why = "Precondition failed: UID in precondition, and the object does not exist";
-            return Err(Failure::conflict(call.resource, call.name(), why));
+            return Err(Failure::conflict(&call.resource, call.name(), why));
         }
-        let new = model::apply(call.resource, None, &config, &manager, force, &sub)?;
+        let new = model::apply(&call.resource, None, &config, &manager, force, &sub)?;
         match create::insert(call, new, false).await {
             Err(failure) if failure.reason == "AlreadyExists" => {}
-            other => return emit::stored(call, 201, other?),
+            other => return emit::stored(call, 201, other?).await,
         }
     }
     let bytes = modify::modify(call, false, move |call, old| {
-        model::apply(call.resource, Some(old), &config, &manager, force, &sub)
+        model::apply(&call.resource, Some(old), &config, &manager, force, &sub)
     })
     .await?;
-    emit::stored(call, 200, bytes)
+    emit::stored(call, 200, bytes).await
 }

@@ -19,7 +19,7 @@ pub fn generated(base: &str) -> String {
 
 /// Settles name and namespace of a new object; tells whether the name was generated.
 pub fn identity(call: &Call, value: &mut Value) -> Result<bool> {
-    let resource = call.resource;
+    let resource = &call.resource;
     namespace(call, value)?;
     let base = text(value, &["metadata", "generateName"]).to_owned();
     if !object::name(value).is_empty() {
@@ -85,7 +85,7 @@ pub fn new_object(resource: &Resource, value: &mut Value) {
 
 /// Checks that a changed object is still the one of the path.
 pub fn same_object(call: &Call, old: &Value, new: &mut Value) -> Result<()> {
-    let resource = call.resource;
+    let resource = &call.resource;
     namespace(call, new)?;
     match object::name(new) {
         "" => {
@@ -158,7 +158,7 @@ fn keep_all_but_status(resource: &Resource, old: &Value, new: &mut Value) {
     for field in fields {
         carry_top(&field, old, new);
     }
-    if matches!(resource.stored, "pods" | "nodes") {
+    if matches!(&*resource.stored, "pods" | "nodes") {
         carry("ownerReferences", old, new);
         carry("finalizers", old, new);
     } else {
@@ -179,11 +179,13 @@ pub fn generation(resource: &Resource, old: &Value, new: &mut Value) {
     if !resource.generation {
         return;
     }
+    // Without a subresource of its own the status of a custom object is like everything else in it.
+    let apart = resource.custom.is_none() || resource.has_status();
     let wanted = |v: &Value| -> Vec<(String, Value)> {
         let Some(map) = v.as_object() else { return Vec::new() };
         let mut fields: Vec<_> = map
             .iter()
-            .filter(|(k, _)| !matches!(k.as_str(), "status" | "metadata"))
+            .filter(|(k, _)| k.as_str() != "metadata" && (k.as_str() != "status" || !apart))
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect();
         fields.sort_by(|a, b| a.0.cmp(&b.0));

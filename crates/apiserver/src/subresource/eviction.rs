@@ -17,7 +17,7 @@ use crate::time;
 pub async fn evict(call: &mut Call, body: Bytes) -> Result<Reply> {
     let mut value = decode::syntax(call, &body)?;
     decode::kind("policy", "v1", "Eviction", &mut value)?;
-    let pod = call.server.read(call.resource, call.ns(), call.name()).await?.value;
+    let pod = call.server.read(&call.resource, call.ns(), call.name()).await?.value;
     let mut options = Options { dry_run: call.dry_run(), ..Options::default() };
     if let Some(given) = value.get("deleteOptions") {
         options.merge(given);
@@ -30,14 +30,14 @@ pub async fn evict(call: &mut Call, body: Bytes) -> Result<Reply> {
             tell(call, &options).await?;
         }
     }
-    delete::remove(&call.server, call.resource, call.ns(), call.name(), &options).await?;
+    delete::remove(&call.server, &call.resource, call.ns(), call.name(), &options).await?;
     reply::value_in(201, &success(None), call.form)
 }
 
 /// Says on the pod that it is evicted, so that its owner can tell an eviction from a failure.
 async fn tell(call: &Call, options: &Options) -> Result<()> {
     for _ in 0..8 {
-        let stored = call.server.read(call.resource, call.ns(), call.name()).await?;
+        let stored = call.server.read(&call.resource, call.ns(), call.name()).await?;
         let mut pod = stored.value;
         if options.uid.as_deref().is_some_and(|uid| uid != object::uid(&pod)) {
             // Another pod of this name: the deletion will refuse it.
@@ -50,13 +50,13 @@ async fn tell(call: &Call, options: &Options) -> Result<()> {
             "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
             "message": "Eviction API: evicting", "lastProbeTime": null, "lastTransitionTime": time::now(),
         }));
-        match call.server.save(call.resource, Expect::Revision(stored.entry.revision), pod).await {
+        match call.server.save(&call.resource, Expect::Revision(stored.entry.revision), pod).await {
             Ok(_) => return Ok(()),
             Err(dunlin_store::Error::Conflict { .. }) => {}
-            Err(error) => return Err(storage::failed(call.resource, call.name(), error)),
+            Err(error) => return Err(storage::failed(&call.resource, call.name(), error)),
         }
     }
-    Err(Failure::modified(call.resource, call.name()))
+    Err(Failure::modified(&call.resource, call.name()))
 }
 
 /// More granted evictions than this that were not carried out mean that nobody looks after the budget.

@@ -16,6 +16,9 @@ use crate::scheduler::filter::{selects, untolerated};
 use crate::view::View;
 
 const COMPONENT: &str = "daemonset-controller";
+/// How long a daemon that ended stays before it is replaced, counted from its making, seconds. A node that refuses what
+/// the controller finds fit for it would else be given another at once, again and again.
+const RETRY: i64 = 5;
 const HASH: &str = revisions::POD_LABEL;
 /// Taints that describe a node's state do not keep daemons away.
 const TOLERATED: &[(&str, &str)] = &[
@@ -72,8 +75,12 @@ pub fn plan(view: &View, key: &Key, now: i64, seed: u64) -> (Plan, Report) {
         let (finished, mut live): (Vec<_>, Vec<_>) = here.iter().cloned().partition(|pod| pod.is_finished());
         live.retain(|pod| !pod.metadata.is_deleting());
         // A daemon that ended is replaced.
+        let made_at = |pod: &Pod| pod.metadata.creation_timestamp.map_or(0, |at| at.0);
         for pod in finished.iter().filter(|pod| !pod.metadata.is_deleting()) {
-            plan.push(common::delete(pod.key(), &pod.metadata));
+            match made_at(pod) + RETRY {
+                at if selected && now < at => plan.again_at(at),
+                _ => plan.push(common::delete(pod.key(), &pod.metadata)),
+            }
         }
         if !eligible {
             counts.misscheduled += i32::from(!live.is_empty());
@@ -111,7 +118,7 @@ pub fn plan(view: &View, key: &Key, now: i64, seed: u64) -> (Plan, Report) {
                 (Some(old), None) if surges => to_surge.push((node, available(old))),
                 _ => {}
             }
-        } else if here.iter().all(|pod| pod.is_finished()) {
+        } else if here.iter().all(|pod| pod.is_finished() && now >= made_at(pod) + RETRY) {
             // While the predecessor is ending, its place is taken.
             to_make.push(node);
         }

@@ -3,7 +3,8 @@
 //! A pod with an identity, a claim or a device of its own is replaced only after its side has stopped it, and only
 //! `dunlin.io/fence-after` makes that side stop it. The server hears a node no earlier than the node hears that it is
 //! heard (the agent counts from the question whose answer showed a renewed Lease), so counting from the last word here is safe; the
-//! grace period, the pod's own time to end, and a margin for clocks that run differently come on top.
+//! grace period, the pod's own time to end, and a margin for clocks that run differently come on top. A node that stands
+//! for a cluster keeps the same bound: its cluster and what lies below share the time (`crates/node/src/fence.rs`).
 
 use dunlin_api::duration;
 use dunlin_api::names::annotation::FENCE_AFTER;

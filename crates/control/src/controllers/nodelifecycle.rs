@@ -25,8 +25,9 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
     let (mut plan, mut report) = (Plan::default(), Report::default());
     let Some(node) = view.nodes.by_key(key).cloned() else { return (plan, report) };
     // Nobody is judged for silence while it was us who could not hear.
-    let since =
-        view.heard.get(&key.name).copied().unwrap_or(view.settings.started_at).max(view.settings.started_at);
+    // A new one has been heard when it was made.
+    let made = node.metadata.creation_timestamp.map_or(0, |at| at.0);
+    let since = view.heard.get(&key.name).copied().unwrap_or(made).max(view.settings.started_at);
     let silent = now >= since + view.settings.node_grace;
     if !silent {
         plan.again_at(since + view.settings.node_grace);
@@ -118,9 +119,10 @@ fn judge(plan: &mut Plan, node: &Node, pod: &Pod, silence: Silence, settings: &S
     }
     let silent = silence.is_lost;
     let silent_at = silence.since + settings.node_grace;
-    // A child cluster does not fence when it loses its parent, so nothing there has stopped for certain.
-    let fences = !node.metadata.labels.contains_key(label::VIRTUAL_NODE);
-    if silent && fences && fence(plan, pod, silence.since, settings, now) {
+    // While a child cluster is heard, it knows which of its own machines are out of reach, and its word on their pods is not
+    // ours to take back.
+    let is_cluster = node.metadata.labels.contains_key(label::VIRTUAL_NODE);
+    if silent && fence(plan, pod, silence.since, settings, now) {
         return;
     }
     let taint = Taint { key: UNREACHABLE.into(), effect: "NoExecute".into(), ..Taint::default() };
@@ -135,7 +137,7 @@ fn judge(plan: &mut Plan, node: &Node, pod: &Pod, silence: Silence, settings: &S
             Some(_) if !common::is_dangling(pod) => dangle(plan, pod, true, now),
             _ => {}
         }
-    } else if common::is_dangling(pod) && node.is_ready() {
+    } else if common::is_dangling(pod) && node.is_ready() && !is_cluster {
         dangle(plan, pod, false, now);
     }
     for taint in node.spec.taints.iter().filter(|t| &*t.effect == "NoExecute") {

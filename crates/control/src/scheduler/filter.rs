@@ -30,6 +30,12 @@ impl<'a> Rules<'a> {
         }
     }
 
+    /// Whether the machine runs the pod's runtime class. Of a class that is not known (any more) the machine knows best.
+    fn runs(&self, node: &Node) -> bool {
+        let class = self.snapshot.runtime_classes().get(&self.pod.spec.runtime_class_name);
+        class.is_none_or(|class| node.runs(class))
+    }
+
     /// Why `host` cannot take the pod; empty if it can.
     pub(super) fn refusals(&self, host: &Host) -> Vec<String> {
         let (pod, node) = (self.pod, host.node());
@@ -44,6 +50,12 @@ impl<'a> Rules<'a> {
         }
         if let Some(why) = self.snapshot.refusal(pod, host.name()) {
             return vec![format!("cluster {} refused: {why}", host.name())];
+        }
+        if host.child().is_none() && !self.runs(node) {
+            return vec![format!(
+                "node(s) didn't run the pod's runtime class {:?}",
+                pod.spec.runtime_class_name
+            )];
         }
         if let Some(child) = host.child() {
             let lacking = child::too_large(pod, child);
@@ -117,8 +129,12 @@ pub(crate) fn selects(pod: &Pod, node: &Node, child: Option<&Cluster>) -> bool {
 /// The path of a pinned machine begins below the cluster that the pod selects, else with a node's name.
 fn is_pinned_to(pod: &Pod, node: &Node) -> bool {
     let Some(machine) = pod.metadata.annotations.get(annotation::MACHINE) else { return true };
-    pod.spec.node_selector.contains_key(label::CLUSTER)
-        || machine.split('/').next() == Some(&*node.metadata.name)
+    let first = machine.split('/').next();
+    match (pod.spec.node_selector.contains_key(label::CLUSTER), node.machine_below()) {
+        (true, None) => true,
+        (true, Some(below)) => first == Some(below),
+        (false, _) => first == Some(&*node.metadata.name),
+    }
 }
 
 /// One term of a node selector: all expressions hold; a term without any chooses nothing.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dunlin_api::names::label;
 
-use crate::model::{Cluster, Labels, Node, Pod, Quantities};
+use crate::model::{Cluster, Labels, Node, Pod, Quantities, RuntimeClass};
 
 /// How long a refusal of a child cluster holds at first, and at most, in seconds; each further one doubles it.
 const REFUSED: (i64, i64) = (5, 300);
@@ -114,6 +114,7 @@ pub struct Snapshot {
     /// Pod uid to the name of its host and whether that is only assumed.
     placed: HashMap<Arc<str>, (Arc<str>, bool)>,
     namespaces: HashMap<Arc<str>, Labels>,
+    runtime_classes: BTreeMap<Arc<str>, Arc<RuntimeClass>>,
     /// What child clusters refused: by node, then by workload.
     refused: HashMap<Arc<str>, HashMap<Arc<str>, Refusal>>,
 }
@@ -144,6 +145,7 @@ impl Snapshot {
             old.spec.taints == node.spec.taints
                 && old.spec.unschedulable == node.spec.unschedulable
                 && old.metadata.labels == node.metadata.labels
+                && old.status.runtime_handlers == node.status.runtime_handlers
                 && old.status.allocatable == node.status.allocatable
         });
         let name = host.name.clone();
@@ -274,6 +276,19 @@ impl Snapshot {
         self.reindex(&node);
         self.drop_empty(&node);
         true
+    }
+
+    pub fn set_runtime_class(&mut self, class: Arc<RuntimeClass>) {
+        self.runtime_classes.insert(class.metadata.name.clone(), class);
+    }
+
+    pub fn remove_runtime_class(&mut self, name: &str) {
+        self.runtime_classes.remove(name);
+    }
+
+    /// Runtime classes by name.
+    pub fn runtime_classes(&self) -> &BTreeMap<Arc<str>, Arc<RuntimeClass>> {
+        &self.runtime_classes
     }
 
     pub fn set_namespace(&mut self, name: &Arc<str>, labels: Labels) {

@@ -2,7 +2,9 @@
 
 mod autoscaling;
 mod bad_input;
+mod deep;
 mod disruption;
+mod exposed;
 #[cfg(target_arch = "x86_64")]
 mod guest;
 mod jobs;
@@ -10,8 +12,10 @@ mod joining;
 mod kubectl;
 mod machines;
 mod pods;
+mod reach;
 mod restart;
 mod scheduler;
+mod simulate;
 mod stateful;
 mod streaming;
 mod support;

@@ -65,7 +65,7 @@ fn shell(name: &str, selector: &str, script: &str) -> String {
     )
 }
 
-fn condition<'a>(pod: &'a Value, kind: &str) -> &'a Value {
+pub fn condition<'a>(pod: &'a Value, kind: &str) -> &'a Value {
     let all = pod["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
     all.iter().find(|c| c["type"] == kind).unwrap_or(&Value::Null)
 }
@@ -194,8 +194,32 @@ fn a_child_refuses_what_it_has_no_machine_for_and_the_next_is_asked() -> Result<
         let placed = pod_when(&kubectl, &format!("p{n}"), running)?;
         ensure!(placed["spec"]["nodeName"] == "two", "{}", placed["spec"]["nodeName"]);
     }
-    // A pinned cluster and a pinned machine.
+    // A runtime class has the room of the machines that run it, and the child's own classes count.
+    let class = |name: &str, handler: &str| {
+        format!(
+            "apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {{name: {name}}}\nhandler: {handler}"
+        )
+    };
     one.kubectl().run(&["uncordon", "one-machine"])?;
+    kubectl.run(&["delete", "pod", "p0", "p1", "p2", "--timeout=30s"])?;
+    for server in [&root, &two] {
+        server.kubectl().apply(&class("plain", "runc"))?;
+        server.kubectl().apply(&class("vm", "microvm"))?;
+    }
+    wait::until("the class in the summary", PATIENCE, || {
+        let pools = kubectl.json(&["cluster", "two"])?["status"]["pools"].to_string();
+        ensure!(pools.contains("plain") && !pools.contains("vm"), "{pools}");
+        Ok(())
+    })?;
+    kubectl.apply(&pod("classy", "  runtimeClassName: plain"))?;
+    let placed = pod_when(&kubectl, "classy", running)?;
+    ensure!(placed["spec"]["nodeName"] == "two", "{}", placed["spec"]["nodeName"]);
+    kubectl.apply(&pod("virtual", "  runtimeClassName: vm"))?;
+    pod_when(&kubectl, "virtual", |pod| {
+        let message = condition(pod, "PodScheduled")["message"].as_str().unwrap_or_default();
+        message.contains("2 cluster(s) without a ready machine that runs the runtime class \"vm\"")
+    })?;
+    // A pinned cluster and a pinned machine.
     let pinned = "  nodeSelector: {dunlin.io/cluster: one}";
     kubectl.apply(&pod("pinned", pinned))?;
     let placed = pod_when(&kubectl, "pinned", running)?;
@@ -305,5 +329,54 @@ fn a_job_moves_from_one_cluster_to_another_and_spreads_over_both() -> Result<()>
         let left = server.kubectl().run(&["get", "pods", "-A", "-l", "app=web", "-o", "name"])?;
         ensure!(left.trim().is_empty(), "{left}");
     }
+    Ok(())
+}
+
+#[test]
+fn an_exclusive_pod_of_a_lost_child_is_given_up_only_when_the_child_has_ended_it() -> Result<()> {
+    let lan = Lan::new()?;
+    let times = "node-grace=3s heartbeat=1s ping=1s ping-timeout=1s silence=4s fence-margin=3s contact=1s \
+                 reconnect-most=1s eviction-toleration=3s";
+    let times: Vec<String> = times.split_whitespace().map(|time| format!("--time={time}")).collect();
+    let with = |more: &[&str]| -> Vec<String> {
+        more.iter().map(|word| (*word).to_owned()).chain(times.iter().cloned()).collect()
+    };
+    let flags = with(&["--name", "root", "--no-agent"]);
+    let root = Dunlin::server(&lan, &flags.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let flags = with(&["--node-name", "site-machine"]);
+    let site = Dunlin::child(&lan, &root, "site", &flags.iter().map(String::as_str).collect::<Vec<_>>())?;
+    root.wait_for_node("site")?;
+    site.import(&ImageBuilder::hello()?, "hello:test")?;
+    let kubectl = root.kubectl();
+    // Pods of a StatefulSet must never run twice; these are made by hand, so that nobody replaces them here.
+    kubectl.apply("apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: db}\nspec:\n  serviceName: db\n  replicas: 0\n  selector: {matchLabels: {app: db}}\n  template:\n    metadata: {labels: {app: db}}\n    spec: {containers: [{name: c, image: 'hello:test'}]}")?;
+    let set = kubectl.json(&["statefulset", "db"])?["metadata"]["uid"].clone();
+    let pod = |name: &str, annotations: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  annotations: {annotations}\n  ownerReferences: [{{apiVersion: apps/v1, kind: StatefulSet, name: db, uid: {set}, controller: true}}]\nspec:\n  terminationGracePeriodSeconds: 1\n  containers: [{{name: main, image: 'hello:test', args: [sleep]}}]"
+        )
+    };
+    kubectl.apply(&pod("fenced", "{dunlin.io/fence-after: 8s}"))?;
+    kubectl.apply(&pod("kept", "{}"))?;
+    for name in ["fenced", "kept"] {
+        pod_when(&kubectl, name, running)?;
+    }
+    ensure!(site.running("hello")? == 2);
+    site.host.cable().cut()?;
+    wait::until("the fenced pod being given up", PATIENCE, || {
+        let pods = kubectl.run(&["get", "pods", "-o", "name"])?;
+        let running = site.running("hello")?;
+        ensure!(!pods.contains("fenced"), "{pods}, and {running} run");
+        Ok(())
+    })?;
+    ensure!(site.running("hello")? == 1, "it was given up while it ran");
+    let kept = pod_when(&kubectl, "kept", |pod| condition(pod, "dunlin.io/Dangling")["status"] == "True")?;
+    ensure!(condition(&kept, "dunlin.io/Dangling")["reason"] == "NotReplaced", "{}", kept["status"]);
+    site.host.cable().mend()?;
+    root.wait_for_node("site")?;
+    pod_when(&kubectl, "kept", |pod| {
+        running(pod) && condition(pod, "dunlin.io/Dangling")["status"] != "True"
+    })?;
+    ensure!(site.running("hello")? == 1);
     Ok(())
 }

@@ -49,7 +49,11 @@ pub fn propose(
     let mut best: Option<(i32, String)> = None;
     let mut failed = None;
     let mut statuses = Vec::new();
-    for metric in &scaler.spec.metrics {
+    // What `autoscaling/v1` leaves out is this.
+    let target = json!({"type": "Utilization", "averageUtilization": 80});
+    let usual = [Arc::new(json!({"type": "Resource", "resource": {"name": "cpu", "target": target}}))];
+    let metrics = if scaler.spec.metrics.is_empty() { &usual[..] } else { &scaler.spec.metrics };
+    for metric in metrics {
         match one(scaler, metric, pods, &known, current, now) {
             Ok((replicas, name, status)) => {
                 statuses.push(status);
@@ -67,12 +71,7 @@ pub fn propose(
             Ok(Proposal { replicas, metric, statuses })
         }
         (_, Some(failure)) => Err(failure),
-        (None, None) => Err(Failure {
-            reason: "InvalidMetricSourceType",
-            message: "the autoscaler names no metric".to_owned(),
-            condition: "the HPA was unable to compute the replica count: the autoscaler names no metric"
-                .to_owned(),
-        }),
+        (None, None) => Err(invalid("the autoscaler names no metric".to_owned())),
     }
 }
 
@@ -155,14 +154,15 @@ fn unserved(metric: &Value, kind: &str) -> Failure {
         "Pods" => ("pods", "FailedGetPodsMetric", "custom.metrics.k8s.io"),
         "Object" => ("object", "FailedGetObjectMetric", "custom.metrics.k8s.io"),
         "External" => ("external", "FailedGetExternalMetric", "external.metrics.k8s.io"),
-        _ => {
-            let text = format!("unknown metric source type {kind:?}");
-            let condition = format!("the HPA was unable to compute the replica count: {text}");
-            return Failure { reason: "InvalidMetricSourceType", message: text, condition };
-        }
+        _ => return invalid(format!("unknown metric source type {kind:?}")),
     };
     let name = metric[source]["metric"]["name"].as_str().unwrap_or_default();
     let message = format!("unable to get metric {name}: this cluster does not serve {api}");
     let condition = format!("the HPA was unable to compute the replica count: {message}");
     Failure { reason, message, condition }
+}
+
+fn invalid(message: String) -> Failure {
+    let condition = format!("the HPA was unable to compute the replica count: {message}");
+    Failure { reason: "InvalidMetricSourceType", message, condition }
 }

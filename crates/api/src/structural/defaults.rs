@@ -1,0 +1,45 @@
+//! Defaulting: a field that is missing gets what the schema says, and so does one that is null where null may not be.
+
+use serde_json::Value;
+
+use super::{Additional, Schema};
+
+/// Fills in what is missing, from the root downwards, so that defaults below a defaulted object are set, too.
+pub fn fill(schema: &Schema, value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, below) in &schema.properties {
+                let Some(default) = &below.default else { continue };
+                let missing = match fields.get(&**name) {
+                    None => true,
+                    Some(found) => found.is_null() && !below.nullable,
+                };
+                if missing {
+                    fields.insert(name.to_string(), (**default).clone());
+                }
+            }
+            if let Additional::Of(below) = &schema.additional
+                && let (Some(default), false) = (&below.default, below.nullable)
+            {
+                let open =
+                    fields.iter_mut().filter(|(name, v)| v.is_null() && schema.property(name).is_none());
+                open.for_each(|(_, v)| *v = (**default).clone());
+            }
+            for (name, value) in fields {
+                if let Some(below) = schema.field(name) {
+                    fill(below, value);
+                }
+            }
+        }
+        Value::Array(items) => {
+            let Some(below) = schema.items.as_deref() else { return };
+            for item in items {
+                if let (Some(default), true, false) = (&below.default, item.is_null(), below.nullable) {
+                    *item = (**default).clone();
+                }
+                fill(below, item);
+            }
+        }
+        _ => {}
+    }
+}

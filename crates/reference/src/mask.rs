@@ -1,0 +1,101 @@
+//! Takes out of an answer what two servers can never agree on: identities, revisions, times and addresses.
+
+use std::sync::LazyLock;
+
+use regex_lite::Regex;
+use serde_json::Value;
+
+struct Rule {
+    pattern: Regex,
+    with: &'static str,
+}
+
+/// In every string, wherever it stands.
+static IN_TEXT: LazyLock<Vec<Rule>> = LazyLock::new(|| {
+    let rule = |pattern, with| Rule { pattern: Regex::new(pattern).expect("a constant pattern"), with };
+    vec![
+        rule("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UID"),
+        rule(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
+        rule(r"\b10\.43\.\d+\.\d+\b", "SERVICE-IP"),
+        rule(r"\b198\.51\.100\.\d+\b", "HOST-IP"),
+    ]
+});
+
+/// The fields whose value says nothing.
+const FIELDS: &[(&str, &str)] = &[
+    ("resourceVersion", "REVISION"),
+    ("nodePort", "NODE-PORT"),
+    ("healthCheckNodePort", "NODE-PORT"),
+    ("continue", "CONTINUE"),
+];
+
+/// Masks `value` in place.
+pub fn mask(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields.iter_mut() {
+                match FIELDS.iter().find(|(masked, _)| masked == name) {
+                    // An empty or zero value means that there is none: that does say something.
+                    Some((_, with)) if !matches!(value, Value::Object(_)) && *value != "" && *value != 0 => {
+                        *value = Value::String((*with).to_owned());
+                    }
+                    _ => mask(value),
+                }
+            }
+            // Prose, which everybody words for himself.
+            if let Some(Value::Array(columns)) = fields.get_mut("columnDefinitions") {
+                columns.iter_mut().filter_map(Value::as_object_mut).for_each(|column| {
+                    column.remove("description");
+                });
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(mask),
+        Value::String(text) => {
+            for rule in IN_TEXT.iter() {
+                if rule.pattern.is_match(text) {
+                    *text = rule.pattern.replace_all(text, rule.with).into_owned();
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A name that was generated: the five characters at its end are masked wherever the name occurs.
+pub fn mask_generated(body: &mut Value) {
+    let generated = body.pointer("/metadata/generateName").and_then(Value::as_str).map(str::to_owned);
+    let name = body.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
+    if let (Some(prefix), Some(name)) = (generated, name)
+        && name.len() == prefix.len() + 5
+        && name.starts_with(&prefix)
+    {
+        body["metadata"]["name"] = Value::String(format!("{prefix}RANDOM"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_agree_is_masked_and_nothing_else() {
+        let mut value = json!({
+            "metadata": {"uid": "3f2b8a52-9d0c-4c58-9c39-cf1f0c2ab8a1", "resourceVersion": "12", "generation": 1},
+            "list": {"resourceVersion": ""},
+            "spec": {"clusterIP": "10.43.7.9", "ports": [{"nodePort": 30123}, {"nodePort": 0}]},
+            "message": "at 2026-01-02T03:04:05Z by 10.0.0.1",
+        });
+        mask(&mut value);
+        assert_eq!(
+            value,
+            json!({
+                "metadata": {"uid": "UID", "resourceVersion": "REVISION", "generation": 1},
+                "list": {"resourceVersion": ""},
+                "spec": {"clusterIP": "SERVICE-IP", "ports": [{"nodePort": "NODE-PORT"}, {"nodePort": 0}]},
+                "message": "at TIME by 10.0.0.1",
+            })
+        );
+    }
+}

@@ -1,0 +1,32 @@
+//! An offered pod as it would be made here.
+
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::Value;
+
+use super::mirror::{self, Expose, Level};
+use super::{daemon, place, references};
+
+/// The mirror that the pod would be; its namespace is not made for a mere offer.
+///
+/// # Errors
+/// The reason why no pod like this one can be mirrored.
+pub fn as_mirror(level: &Level, pod: &Pod) -> Result<Value, String> {
+    if let Some(claim) = pod.spec.as_ref().and_then(references::claim) {
+        return Err(format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
+    }
+    if daemon::owner(pod).is_some() && level.expose == Expose::Cluster {
+        // Every machine judges for itself; the pod that stands for all takes no room of its own.
+        let mut light = pod.clone();
+        for container in light.spec.iter_mut().flat_map(|spec| &mut spec.containers) {
+            container.resources = None;
+        }
+        return mirrored(level, &light);
+    }
+    mirrored(level, pod)
+}
+
+fn mirrored(level: &Level, pod: &Pod) -> Result<Value, String> {
+    let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+    let mirror = mirror::mirror(level, pod, &namespace, &|kind, name| place::name(kind, name));
+    serde_json::to_value(&mirror).map_err(|e| e.to_string())
+}
