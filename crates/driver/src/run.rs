@@ -2,6 +2,7 @@
 
 mod offering;
 mod placing;
+mod refused;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -84,6 +85,8 @@ enum Purpose {
     Explain {
         pod: Key,
     },
+    /// An event alone; nothing depends on it.
+    Tell,
     Ask(Box<placing::Asked>),
     /// A binding that an external scheduler decided.
     BindAsked {
@@ -285,6 +288,7 @@ impl Loop {
             Purpose::Plan(id) => {
                 self.plans_under_way -= 1;
                 report(TABLE[id.0].0, &id.1, &outcome);
+                self.tell_refusal(&id, &outcome);
                 let failed = !outcome.errors.is_empty();
                 self.work.done(id, outcome.awaits, failed, now);
             }
@@ -306,6 +310,7 @@ impl Loop {
                 report("scheduler", &pod, &outcome);
                 self.take_asked_binding(pod, &uid, &outcome);
             }
+            Purpose::Tell => self.bindings_under_way -= 1,
             Purpose::Explain { pod } => {
                 self.bindings_under_way -= 1;
                 report("scheduler", &pod, &outcome);

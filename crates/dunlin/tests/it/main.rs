@@ -12,6 +12,7 @@ mod joining;
 mod kubectl;
 mod machines;
 mod pods;
+mod quota;
 mod reach;
 mod restart;
 mod scheduler;
