@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dunlin_api::names::annotation;
 use dunlin_base::task::Task;
 use dunlin_net::{HostPort, NetConfig, Network, Protocol, Relay};
 use dunlin_node::admit::{admit, milli};
@@ -70,6 +69,8 @@ pub(crate) struct Shared {
     pub assigned: watch::Receiver<Option<dunlin_node::Assigned>>,
     /// Closed while nobody knows whether fenced pods run elsewhere by now.
     pub fence: Arc<fence::Gate>,
+    /// The way home of pods in the host's network.
+    pub homes: crate::home::Relays,
     ended: mpsc::Sender<String>,
 }
 
@@ -84,8 +85,11 @@ impl Shared {
         self.allocatable.clone()
     }
     /// Where a pod finds the API.
-    pub fn api_address(&self, host_network: bool) -> (String, u16) {
-        if !host_network && self.config.network {
+    pub fn api_address(&self, pod: &Pod) -> (String, u16) {
+        if let Some(port) = self.homes.port(pod.metadata.uid.as_deref().unwrap_or_default()) {
+            return (std::net::Ipv4Addr::LOCALHOST.to_string(), port);
+        }
+        if spec(pod).host_network != Some(true) && self.config.network {
             return (dunlin_net::network::API_ADDRESS.to_string(), dunlin_net::network::API_PORT);
         }
         let endpoint = self.endpoint.borrow().clone();
@@ -117,6 +121,7 @@ impl Shared {
     }
     /// A pod's worker has nothing more to do.
     pub fn ended(&self, uid: &str) {
+        self.homes.close(uid);
         // The channel holds one end per pod; a full one is emptied by the next listing.
         let _ = self.ended.try_send(uid.to_owned());
     }
@@ -236,6 +241,7 @@ impl Agent {
             allocatable,
             assigned: registration.assigned.clone(),
             fence: Arc::default(),
+            homes: crate::home::Relays::default(),
             ended: ended_tx,
             config,
         });
@@ -431,9 +437,8 @@ impl Pods {
         let workers = lock(&self.workers);
         workers.values().find_map(|worker| {
             let view = worker.view.borrow();
-            let annotations = view.pod.metadata.annotations.as_ref();
-            let above = annotations.is_some_and(|all| all.contains_key(annotation::HOME_NAMESPACE));
-            (above && view.record.ip.as_deref() == Some(address)).then(|| PodRef::of(&view.pod))
+            (crate::home::is_above(&view.pod) && view.record.ip.as_deref() == Some(address))
+                .then(|| PodRef::of(&view.pod))
         })
     }
 

@@ -367,7 +367,7 @@ async fn environment(
     if container.tty == Some(true) {
         set(&mut env, "TERM".into(), "xterm".into());
     }
-    let (host, port) = shared.api_address(spec(pod).host_network == Some(true));
+    let (host, port) = shared.api_address(pod);
     for (name, value) in crate::env::api(&host, port) {
         set(&mut env, name, value);
     }

@@ -7,6 +7,7 @@ mod agent;
 mod config;
 mod disk;
 mod env;
+mod home;
 mod hooks;
 mod launch;
 pub mod machine;

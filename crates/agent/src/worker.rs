@@ -178,6 +178,14 @@ impl Worker {
             self.record.start_time = Some(Timestamp::now());
             self.shared.disk.save_pod(&self.pod);
         }
+        if let Some(home) = &self.shared.config.home {
+            let endpoint = self.shared.endpoint.clone();
+            self.record.home_port = self
+                .shared
+                .homes
+                .open(&self.pod, self.record.home_port, home, endpoint)
+                .or(self.record.home_port);
+        }
         self.note_deletion();
         let mut sources = self.shared.sources.changes();
         loop {

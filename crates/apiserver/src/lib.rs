@@ -12,6 +12,7 @@ mod custom;
 mod discovery;
 mod failure;
 mod handlers;
+mod handshake;
 mod listen;
 mod metrics;
 mod model;

@@ -21,7 +21,7 @@ use dunlin_base::task::Task;
 use dunlin_pki::{Authority, jwt};
 use dunlin_store::sqlite::SqliteStore;
 use dunlin_tunnel::accept::Tunnels;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use certificates::Certificates;
 use dunlin_uplink::Expose;
@@ -38,6 +38,11 @@ use crate::options::ServerOptions;
 /// Who issues service account tokens; the name Kubernetes clients expect inside a cluster.
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
+/// How many connections the kernel keeps for us until they are taken; it allows no more by itself (`somaxconn`). What
+/// comes beyond that is dropped without a word, and its client tries again after one second, two more, four more. When
+/// a server is back, each of its nodes dials twice within a second, while the server still starts.
+const BACKLOG: u32 = 4096;
+
 /// Runs a server until it is asked to end.
 ///
 /// # Errors
@@ -49,7 +54,7 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
         None => dunlin_driver::Scheduler::default(),
     };
     let layout = Layout::open(&options.data_dir)?;
-    let listener = TcpListener::bind(&options.listen)
+    let listener = listen(&options.listen)
         .await
         .map_err(|source| Error::Listen { address: options.listen.clone(), source })?;
     let address = listener.local_addr().doing("asking for the listener's address")?;
@@ -282,4 +287,23 @@ fn names(listen: SocketAddr, options: &ServerOptions, node_name: &str) -> Vec<St
     names.sort();
     names.dedup();
     names
+}
+
+/// Takes the port on the first of the addresses that can be had.
+async fn listen(address: &str) -> std::io::Result<TcpListener> {
+    let mut last = None;
+    for address in tokio::net::lookup_host(address).await? {
+        let taken = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            // A port whose last connections are still being forgotten is free.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(BACKLOG)
+        };
+        match taken() {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| std::io::Error::other("the name has no address")))
 }

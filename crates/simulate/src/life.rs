@@ -7,6 +7,7 @@ use dunlin_agent::podstatus;
 use dunlin_api::names::reason;
 use dunlin_control::model::Held;
 use dunlin_node::status::patch;
+use dunlin_uplink::plan::mirror::Expose;
 use dunlin_uplink::plan::status;
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -127,7 +128,7 @@ impl Simulation<'_> {
         let Some(parent) = self.above(at, id) else { return };
         let spec = Some(PodSpec { node_name: node, ..PodSpec::default() });
         let mirror = Pod { spec, status: Some(status), ..Pod::default() };
-        let Some(status) = status::of_mirror(&mirror, timestamp(self.now)) else { return };
+        let Some(status) = status::of_mirror(&mirror, Expose::Cluster, timestamp(self.now)) else { return };
         self.pass_up(at, parent, id, status);
     }
 
@@ -184,7 +185,7 @@ impl Simulation<'_> {
         self.pods[id].lost = true;
         self.leave(at, id);
         let upper = Pod { status: Some(pending(vec![scheduled(self.now)])), ..Pod::default() };
-        self.pass_up(at, parent, id, status::refused(&upper, why));
+        self.pass_up(at, parent, id, status::refused(&upper, reason::CLUSTER_REFUSED, why));
     }
 
     /// The controller at home makes a successor.

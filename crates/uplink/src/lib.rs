@@ -10,6 +10,7 @@ mod fence;
 mod machines;
 mod namespaces;
 pub mod plan;
+mod priority;
 mod queue;
 mod register;
 mod service;

@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 
 use crate::plan::{daemon, offer as offered};
+use crate::priority;
 use crate::uplink::Shared;
 
 /// Calls a node of this cluster; the error is for people.
@@ -65,7 +66,11 @@ impl UplinkService {
         let mut asked = Vec::new();
         for pod in offer.pods {
             let read = serde_json::from_value::<Pod>(pod).map_err(|e| format!("the pod is malformed: {e}"));
-            match read.and_then(|pod| offered::as_mirror(&self.shared.config.level, &pod)) {
+            let made = match read {
+                Ok(pod) => self.as_mirror(&pod).await,
+                Err(reason) => Err(reason),
+            };
+            match made {
                 Ok(mirror) => {
                     asked.push(mirror);
                     answers.push(None);
@@ -83,6 +88,16 @@ impl UplinkService {
         let mut response = Response::new(body::full(body));
         response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
         Ok(response)
+    }
+
+    /// The pod as it would be made here, with what its priority class stands for here.
+    async fn as_mirror(&self, pod: &Pod) -> Result<serde_json::Value, String> {
+        let mut mirror = offered::as_mirror(&self.shared.config.level, pod)?;
+        if let (Some(upper), Some(spec)) = (&pod.spec, &mut mirror.spec) {
+            let set = priority::set(&self.shared, upper, spec, true).await;
+            set.map_err(|e| format!("reading its priority class: {}", dunlin_base::error::chain(&e)))?;
+        }
+        serde_json::to_value(&mirror).map_err(|e| e.to_string())
     }
 
     /// Sends the request on to where the pod's mirror runs.
@@ -122,14 +137,29 @@ impl UplinkService {
         if pods.len() == 1 {
             return Ok(pods.remove(0));
         }
-        let names: Vec<&str> = pods.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
-        let count = pods.len();
-        let node = &self.shared.config.level.node;
-        Err(ServeError::bad_request(format!(
-            "the pod stands for {count} pods in cluster {node:?}; ask for one of them there: {}",
-            names.join(", ")
-        )))
+        Err(ServeError::bad_request(several(&self.shared.config.level.node, &pods)))
     }
+}
+
+/// What a person does who asked for a pod that is several.
+fn several(cluster: &str, pods: &[Pod]) -> String {
+    /// Names of so many; a person reads no more.
+    const SHOWN: usize = 20;
+    let of = |pod: &Pod| {
+        let text = |part: &Option<String>| part.clone().unwrap_or_default();
+        let node = pod.spec.as_ref().map(|spec| text(&spec.node_name)).unwrap_or_default();
+        format!("{} (-n {} {})", node, text(&pod.metadata.namespace), text(&pod.metadata.name))
+    };
+    let mut all: Vec<String> = pods.iter().map(of).collect();
+    all.sort();
+    let more = all.len().saturating_sub(SHOWN);
+    all.truncate(SHOWN);
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    format!(
+        "the pod stands for one on each of {} machines of cluster {cluster:?}; ask that cluster for one of them: {}{more}",
+        pods.len(),
+        all.join(", ")
+    )
 }
 
 fn unavailable(message: String) -> ServeError {
@@ -155,6 +185,21 @@ fn below(uri: &http::Uri, mirror: &Pod) -> Result<http::Uri, http::uri::InvalidU
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn several_machines_are_named() {
+        let pod = |n: usize| -> Pod {
+            serde_json::from_value(json!({"metadata": {"name": format!("d-{n:02}"), "namespace": "shop"},
+                "spec": {"nodeName": format!("m{n:02}"), "containers": []}}))
+            .expect("a pod")
+        };
+        let said = several("site", &(0..2).map(pod).collect::<Vec<_>>());
+        assert!(said.ends_with("2 machines of cluster \"site\"; ask that cluster for one of them: m00 (-n shop d-00), m01 (-n shop d-01)"), "{said}");
+        assert!(
+            several("site", &(0..23).map(pod).collect::<Vec<_>>())
+                .ends_with("m19 (-n shop d-19), and 3 more")
+        );
+    }
 
     #[test]
     fn the_question_is_the_same_below() {

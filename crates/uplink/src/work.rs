@@ -16,6 +16,7 @@ use crate::copies::NotYet;
 use crate::plan::mirror::Expose;
 use crate::plan::references::{self, Kind};
 use crate::plan::{daemon, machine, mirror, place, status};
+use crate::priority;
 use crate::queue::Id;
 use crate::uplink::Shared;
 
@@ -158,7 +159,7 @@ async fn pod(shared: &Shared, uid: &str) -> Result<(), Error> {
                 return Ok(());
             }
             let _names = needs(shared, uid, &upper, &namespace).await?;
-            Ok(())
+            add_ephemeral(shared, &upper, &mirror).await
         }
         // It was here and ended without our doing: it has lost its place.
         None if was_placed(&upper) && matches!(phase(&upper), "Pending" | "Running" | "") => {
@@ -180,6 +181,7 @@ async fn create(shared: &Shared, upper: &Arc<Pod>) -> Result<(), Error> {
     let namespace = namespace(shared, upper).await?;
     let names = needs(shared, &uid, upper, &namespace).await?;
     let mut object = mirror::mirror(&shared.config.level, upper, &namespace, &names);
+    prioritize(shared, upper, object.spec.as_mut()).await?;
     let machine = shared.lock().machine_of(upper).cloned();
     match machine {
         Some(to) => machine::bind(&mut object, upper, &to.name, to.is_cluster),
@@ -207,6 +209,33 @@ async fn create(shared: &Shared, upper: &Arc<Pod>) -> Result<(), Error> {
         }
         Err(error) => Err(Error::Child(error)),
     }
+}
+
+async fn prioritize(shared: &Shared, upper: &Pod, spec: Option<&mut PodSpec>) -> Result<(), Error> {
+    if let (Some(upper), Some(spec)) = (&upper.spec, spec) {
+        priority::set(shared, upper, spec, false).await.map_err(Error::Child)?;
+    }
+    Ok(())
+}
+
+/// Ephemeral containers are added to a pod that runs; they cannot be taken away again.
+async fn add_ephemeral(shared: &Shared, upper: &Pod, mirror: &Pod) -> Result<(), Error> {
+    let of =
+        |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.ephemeral_containers.clone()).unwrap_or_default();
+    let (wanted, there) = (of(upper), of(mirror));
+    if wanted.iter().all(|container| there.iter().any(|known| known.name == container.name)) {
+        return Ok(());
+    }
+    let meta = &mirror.metadata;
+    let api: Api<Pod> = Api::namespaced(shared.child.clone(), meta.namespace.as_deref().unwrap_or_default());
+    let patch = Patch::Strategic(
+        serde_json::json!({"metadata": {"uid": meta.uid}, "spec": {"ephemeralContainers": wanted}}),
+    );
+    let name = meta.name.as_deref().unwrap_or_default();
+    api.patch_subresource("ephemeralcontainers", name, &PatchParams::default(), &patch)
+        .await
+        .map(drop)
+        .map_err(Error::Child)
 }
 
 /// A namespace that was just made has no service account yet, and one that ends takes nothing.
@@ -405,6 +434,8 @@ async fn keep_daemons(
     if let Some(below) = &below {
         object.metadata.name.clone_from(&below.metadata.name);
     }
+    let template = object.spec.as_mut().and_then(|set| set.template.spec.as_mut());
+    prioritize(shared, upper, template).await?;
     let api: Api<DaemonSet> = Api::namespaced(shared.child.clone(), &namespace);
     let name = object.metadata.name.clone().unwrap_or_default();
     if below.is_none()

@@ -76,10 +76,12 @@ pub fn plan(view: &View, key: &Key, now: i64, seed: u64) -> (Plan, Report) {
         live.retain(|pod| !pod.metadata.is_deleting());
         // A daemon that ended is replaced.
         let made_at = |pod: &Pod| pod.metadata.creation_timestamp.map_or(0, |at| at.0);
-        for pod in finished.iter().filter(|pod| !pod.metadata.is_deleting()) {
-            match made_at(pod) + RETRY {
-                at if selected && now < at => plan.again_at(at),
-                _ => plan.push(common::delete(pod.key(), &pod.metadata)),
+        for pod in &finished {
+            let at = made_at(pod) + RETRY;
+            if selected && now < at {
+                plan.again_at(at);
+            } else if !pod.metadata.is_deleting() {
+                plan.push(common::delete(pod.key(), &pod.metadata));
             }
         }
         if !eligible {

@@ -177,10 +177,10 @@ fn each_machine_is_a_node_that_follows_its_machine() -> Result<()> {
 
 #[test]
 fn pods_run_on_the_machine_that_the_parent_has_chosen() -> Result<()> {
-    let world = World::new()?;
+    let mut world = World::new()?;
     let client = std::path::PathBuf::from(dunlin_testkit::namespace::system(&["which", "kubectl"])?.trim());
     world.shed.import(&ImageBuilder::busybox()?.file("bin/kubectl", &client), "kubectl:test")?;
-    let (kubectl, yard) = (&world.kubectl, world.yard.kubectl());
+    let (kubectl, yard) = (&world.root.kubectl(), world.yard.kubectl());
 
     // By a label of the machine, in the namespace that the child has itself.
     kubectl.apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: words}\ndata: {greeting: ahoy}")?;
@@ -204,6 +204,48 @@ fn pods_run_on_the_machine_that_the_parent_has_chosen() -> Result<()> {
     let seen: Value = serde_json::from_str(&seen).with_context(|| seen.clone())?;
     ensure!(seen["metadata"]["uid"] == one["metadata"]["uid"], "the pod sees another API");
 
+    // So it is in the host's network, also when the agent has been started again.
+    let more = "  hostNetwork: true\n  nodeSelector: {place: shed}";
+    kubectl.apply(&pod("host", more).replace("busybox:test", "kubectl:test"))?;
+    let host = pod_when(kubectl, "host", running)?;
+    for restarted in [false, true] {
+        if restarted {
+            world.shed.kill();
+            world.shed.start()?;
+        }
+        wait::until("the root's API in the host's network", PATIENCE, || {
+            let seen = kubectl.run(&["exec", "host", "--", "kubectl", "get", "pod", "host", "-o", "json"])?;
+            let seen: Value = serde_json::from_str(&seen).with_context(|| seen.clone())?;
+            ensure!(seen["metadata"]["uid"] == host["metadata"]["uid"], "the pod sees another API");
+            Ok(())
+        })?;
+    }
+
+    // Classes of priority are the child's, by their name; containers that are added later come along.
+    let class = |value: u32| {
+        format!(
+            "apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nmetadata: {{name: urgent}}\nvalue: {value}"
+        )
+    };
+    kubectl.apply(&class(1000))?;
+    yard.apply(&class(7))?;
+    kubectl
+        .apply("apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nmetadata: {name: upper}\nvalue: 5")?;
+    kubectl.apply(&pod("urgent", "  priorityClassName: urgent\n  nodeSelector: {place: shed}"))?;
+    kubectl.apply(&pod("upper", "  priorityClassName: upper\n  nodeSelector: {place: shed}"))?;
+    for (name, wanted) in [("urgent", 7), ("upper", 0)] {
+        pod_when(kubectl, name, running)?;
+        let mirror = yard.in_namespace("default--root").json(&["pod", name])?;
+        ensure!(mirror["spec"]["priority"] == wanted, "{}", mirror["spec"]);
+    }
+    let patch = r#"{"spec": {"ephemeralContainers": [{"name": "look", "image": "busybox:test"}]}}"#;
+    kubectl.run(&["patch", "pod", "urgent", "--subresource", "ephemeralcontainers", "-p", patch])?;
+    wait::until("the added container below", PATIENCE, || {
+        let mirror = yard.in_namespace("default--root").json(&["pod", "urgent"])?;
+        ensure!(mirror["spec"]["ephemeralContainers"][0]["name"] == "look", "{}", mirror["spec"]);
+        Ok(())
+    })?;
+
     // What the machine cannot take, it rejects as a kubelet does.
     let large = pod("large", "  nodeName: yard-board\n  resources: {requests: {cpu: '1000'}}");
     kubectl.apply(&large)?;
@@ -226,7 +268,7 @@ fn pods_run_on_the_machine_that_the_parent_has_chosen() -> Result<()> {
 
     // Deletion flows down.
     kubectl.run(&["delete", "daemonset", "watch", "--timeout=30s"])?;
-    kubectl.run(&["delete", "pod", "one", "large", "--timeout=30s"])?;
+    kubectl.run(&["delete", "pod", "one", "host", "urgent", "upper", "large", "--timeout=30s"])?;
     wait::until("all mirrors gone", PATIENCE, || {
         let left = yard.run(&["get", "pods,daemonsets", "-A", "-o", "name"])?;
         ensure!(left.trim().is_empty(), "{left}");

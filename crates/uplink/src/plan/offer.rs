@@ -1,7 +1,6 @@
 //! An offered pod as it would be made here.
 
 use k8s_openapi::api::core::v1::Pod;
-use serde_json::Value;
 
 use super::mirror::{self, Expose, Level};
 use super::{daemon, place, references};
@@ -10,7 +9,7 @@ use super::{daemon, place, references};
 ///
 /// # Errors
 /// The reason why no pod like this one can be mirrored.
-pub fn as_mirror(level: &Level, pod: &Pod) -> Result<Value, String> {
+pub fn as_mirror(level: &Level, pod: &Pod) -> Result<Pod, String> {
     if let Some(claim) = pod.spec.as_ref().and_then(references::claim) {
         return Err(format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
     }
@@ -20,13 +19,12 @@ pub fn as_mirror(level: &Level, pod: &Pod) -> Result<Value, String> {
         for container in light.spec.iter_mut().flat_map(|spec| &mut spec.containers) {
             container.resources = None;
         }
-        return mirrored(level, &light);
+        return Ok(mirrored(level, &light));
     }
-    mirrored(level, pod)
+    Ok(mirrored(level, pod))
 }
 
-fn mirrored(level: &Level, pod: &Pod) -> Result<Value, String> {
+fn mirrored(level: &Level, pod: &Pod) -> Pod {
     let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-    let mirror = mirror::mirror(level, pod, &namespace, &|kind, name| place::name(kind, name));
-    serde_json::to_value(&mirror).map_err(|e| e.to_string())
+    mirror::mirror(level, pod, &namespace, &|kind, name| place::name(kind, name))
 }
