@@ -4,6 +4,7 @@
 //! read. Siblings look alike: `plan(view, key, now, seed) -> (Plan, Report)`.
 
 pub mod autoscaler;
+pub mod clusterrole;
 pub mod common;
 pub mod cronjob;
 pub mod daemonset;

@@ -19,9 +19,9 @@ pub use autoscaling::{
 pub use base::{Condition, Held, Key, Labels, Meta, Object, OwnerReference, Time};
 pub use child::{Cluster, ClusterLabel, ClusterPool, ClusterStatus};
 pub use cluster::{
-    ConfigMap, EndpointSlice, Lease, LeaseSpec, Namespace, NamespaceSpec, NamespaceStatus, Node, NodeAddress,
-    NodeImage, NodeRuntimeHandler, NodeSpec, NodeStatus, ResourceQuota, RuntimeClass, RuntimeScheduling,
-    Service, ServiceAccount, ServicePort, ServiceSpec, Taint,
+    AggregationRule, ClusterRole, ConfigMap, EndpointSlice, Lease, LeaseSpec, Namespace, NamespaceSpec,
+    NamespaceStatus, Node, NodeAddress, NodeImage, NodeRuntimeHandler, NodeSpec, NodeStatus, ResourceQuota,
+    RuntimeClass, RuntimeScheduling, Service, ServiceAccount, ServicePort, ServiceSpec, Taint,
 };
 pub use migration::{Migration, MigrationSpec, MigrationStatus};
 pub use pod::{

@@ -85,6 +85,7 @@ const BUILT_IN: &[(&str, &str, &str, &str, bool)] = &[
     ("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true),
     ("dunlin.io", "v1alpha1", "migrations", "Migration", true),
     ("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", false),
+    ("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", false),
     ("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", true),
 ];
 

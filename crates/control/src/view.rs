@@ -38,6 +38,7 @@ macro_rules! for_each_kind {
             Migration: migrations,
             Service: services,
             ResourceQuota: quotas,
+            ClusterRole: cluster_roles,
             Claim: claims,
             RuntimeClass: runtime_classes,
             EndpointSlice: endpoint_slices,

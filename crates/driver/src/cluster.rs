@@ -64,7 +64,7 @@ impl Cluster {
 
     fn put(&mut self, object: Any, now: i64) -> Step {
         let view = &mut self.view;
-        if in_graph(&object.key().resource) {
+        if matches!(object, Any::Other(_)) || in_graph(&object.key().resource) {
             let entry = Object { resource: object.key().resource, metadata: object.metadata().clone() };
             let other = view.objects.upsert(entry);
             if matches!(object, Any::Other(_)) {
@@ -152,7 +152,8 @@ impl Cluster {
     }
 }
 
-/// Of ConfigMaps the metadata informer sees all, so it alone keeps the graph; measurements are not objects at all.
+/// Whether objects that are read whole are in the graph: of ConfigMaps the metadata informer sees all, so it alone keeps it,
+/// and measurements are not objects at all.
 fn in_graph(resource: &str) -> bool {
     ![ConfigMap::RESOURCE, PodMetrics::RESOURCE].contains(&resource)
 }

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use dunlin_control::controllers::{
-    self as control, PlanFn, autoscaler, cronjob, daemonset, deployment, disruption, endpointslice, gc, job,
-    migration, namespace, nodeipam, nodelifecycle, podgc, quota, replicaset, serviceaccount, statefulset,
+    self as control, PlanFn, autoscaler, clusterrole, cronjob, daemonset, deployment, disruption,
+    endpointslice, gc, job, migration, namespace, nodeipam, nodelifecycle, podgc, quota, replicaset,
+    serviceaccount, statefulset,
 };
 use dunlin_control::labels;
-use dunlin_control::model::{Held, Key, Meta, Migration, Node, Pod, StatefulSet};
+use dunlin_control::model::{ClusterRole, Held, Key, Meta, Migration, Node, Pod, StatefulSet};
 use dunlin_control::view::View;
 
 use crate::cluster::Step;
@@ -34,9 +35,10 @@ pub const CRON_JOB: usize = 13;
 pub const DISRUPTION: usize = 14;
 pub const AUTOSCALER: usize = 15;
 pub const QUOTA: usize = 16;
+pub const CLUSTER_ROLE: usize = 17;
 
 /// Name and decision of each controller, by its number.
-pub const TABLE: [(&str, PlanFn); 17] = [
+pub const TABLE: [(&str, PlanFn); 18] = [
     ("deployment", deployment::plan as control::PlanFn),
     ("replicaset", replicaset::plan),
     ("daemonset", daemonset::plan),
@@ -54,6 +56,7 @@ pub const TABLE: [(&str, PlanFn); 17] = [
     ("disruption", disruption::plan),
     ("autoscaler", autoscaler::plan),
     ("quota", quota::plan),
+    ("clusterrole", clusterrole::plan),
 ];
 
 /// Whether the controller walks the graph of all objects, and so has to wait until all of them are known.
@@ -101,6 +104,14 @@ pub fn concerned(view: &View, step: &Step, ids: &mut Vec<Id>) {
             Any::PodMetrics(_) => {
                 let all = view.autoscalers.in_namespace(&key.namespace).into_iter();
                 ids.extend(all.map(|scaler| (AUTOSCALER, scaler.key())));
+            }
+            Any::ClusterRole(role) => {
+                // A change of any may change those that are made of others.
+                let sums = view.cluster_roles.all().into_iter().filter(|sum| sum.aggregation_rule.is_some());
+                let takes = |sum: &ClusterRole| {
+                    clusterrole::takes(sum, role) || sum.metadata.uid == role.metadata.uid
+                };
+                ids.extend(sums.filter(|sum| takes(sum)).map(|sum| (CLUSTER_ROLE, sum.key())));
             }
             Any::CronJob(_) => ids.push((CRON_JOB, key)),
             Any::Job(_) => {

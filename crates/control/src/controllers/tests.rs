@@ -288,3 +288,31 @@ fn percentages_round_as_kubernetes_rounds() {
     assert_eq!(common::int_or_percent(&json!(4), 1, 10, false), 4);
     assert_eq!(common::int_or_percent(&Value::Null, 1, 10, false), 1);
 }
+
+#[test]
+fn a_role_of_others_holds_their_rules_once() {
+    use crate::model::ClusterRole;
+    let role = |name: &str, label: &str, rules: Value, parts: Value| -> ClusterRole {
+        serde_json::from_value(json!({"metadata": {"name": name, "uid": name, "labels": {"to": label}}, "rules": rules, "aggregationRule": parts}))
+            .expect("a ClusterRole")
+    };
+    let rule = |verb: &str| json!({"verbs": [verb], "apiGroups": [""], "resources": ["pods"]});
+    let parts =
+        json!({"clusterRoleSelectors": [{"matchLabels": {"to": "sum"}}, {"matchLabels": {"to": "too"}}]});
+    let mut view = View::default();
+    view.cluster_roles.upsert(role("sum", "sum", json!([]), parts.clone()));
+    view.cluster_roles.upsert(role("b", "sum", json!([rule("list"), rule("get")]), json!(null)));
+    view.cluster_roles.upsert(role("a", "too", json!([rule("get")]), json!(null)));
+    view.cluster_roles.upsert(role("c", "other", json!([rule("watch")]), json!(null)));
+    let written = |view: &View| {
+        let key = Key::new("clusterroles.rbac.authorization.k8s.io", "", "sum");
+        clusterrole::plan(view, &key, NOW, 0).0.actions.pop().map(|action| match action {
+            Action::Patch { patch, .. } => patch["rules"].clone(),
+            other => panic!("{other:?}"),
+        })
+    };
+    let rules = json!([rule("get"), rule("list")]);
+    assert_eq!(written(&view), Some(rules.clone()));
+    view.cluster_roles.upsert(role("sum", "sum", rules, parts));
+    assert_eq!(written(&view), None);
+}

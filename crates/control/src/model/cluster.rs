@@ -121,6 +121,17 @@ projection! {
         pub status: Arc<Value>,
     }
 
+    pub struct ClusterRole {
+        pub metadata: Arc<Meta>,
+        pub rules: Arc<Value>,
+        pub aggregation_rule: Option<AggregationRule>,
+    }
+
+    pub struct AggregationRule {
+        /// `metav1.LabelSelector`s.
+        pub cluster_role_selectors: Vec<Arc<Value>>,
+    }
+
     pub struct ServiceAccount {
         pub metadata: Arc<Meta>,
     }
@@ -177,6 +188,7 @@ held! {
     Namespace = "namespaces",
     Service = "services",
     ResourceQuota = "resourcequotas",
+    ClusterRole = "clusterroles.rbac.authorization.k8s.io",
     EndpointSlice = "endpointslices.discovery.k8s.io",
     ServiceAccount = "serviceaccounts",
     ConfigMap = "configmaps",
