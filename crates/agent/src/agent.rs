@@ -10,6 +10,7 @@ use dunlin_base::task::Task;
 use dunlin_net::{HostPort, NetConfig, Network, Protocol, Relay};
 use dunlin_node::admit::{admit, milli};
 use dunlin_node::fence;
+use dunlin_node::volumes::Policy;
 use dunlin_node::{
     Connection, ContainerRef, ExecOptions, Input, LogOptions, NodeInfo, NodeService, Output, PodBackend,
     PodEvent, PodRef, Readings, Recorder, Registration, ServeError, Session, StatusWriter, Usage,
@@ -19,7 +20,7 @@ use dunlin_runtime::{
     ContainerId, ExecSpec, Runtime, SandboxId, SandboxStatus, SessionInput, SessionOutput, TerminalSize,
 };
 use futures_util::future::BoxFuture;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use tokio::sync::{mpsc, watch};
@@ -274,6 +275,7 @@ impl Agent {
             unknown: None,
         };
         tasks.push(Task::spawn("fence", fence::run(fencing, pods.clone())));
+        tasks.push(dunlin_node::volumes::start(client.clone(), &shared.config.node_name, pods.clone()));
         tasks.push(Task::spawn("pressure", watch_disk(shared.clone(), info_tx.clone())));
         if shared.config.network {
             tasks.push(Task::spawn(
@@ -432,6 +434,18 @@ impl Pods {
         }
     }
 
+    /// Whether a pod here, or what is left of one, uses the PersistentVolume.
+    fn use_volume(&self, name: &str) -> bool {
+        let runs = |worker: &Handle| {
+            let view = worker.view.borrow();
+            let over = crate::plan::finished(&view.pod, &view.record) || view.record.ending;
+            !over || view.record.sandbox != crate::model::Sandbox::None
+        };
+        let workers = lock(&self.workers);
+        let mut running = workers.iter().filter(|(_, worker)| runs(worker)).map(|(uid, _)| uid);
+        running.any(|uid| crate::claims::uses(&self.shared.disk, uid, name))
+    }
+
     /// The pod with this address, if its home is above this node's server.
     fn homed_above(&self, address: &str) -> Option<PodRef> {
         let workers = lock(&self.workers);
@@ -532,6 +546,31 @@ impl fence::Fenced for Pods {
 
     fn opened(&self) {
         lock(&self.workers).values().for_each(|worker| worker.tell(|_| {}));
+    }
+}
+
+impl dunlin_node::volumes::Backing for Pods {
+    fn remove<'a>(
+        &'a self,
+        volume: &'a PersistentVolume,
+        policy: Policy,
+    ) -> BoxFuture<'a, Result<bool, String>> {
+        let name = volume.metadata.name.as_deref().unwrap_or_default();
+        let path = self.shared.disk.volume(name);
+        Box::pin(async move {
+            if self.use_volume(name) {
+                return Ok(false);
+            }
+            if policy == Policy::Retain {
+                return Ok(true);
+            }
+            tracing::info!(volume = name, "removing the directory of a deleted volume");
+            let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(path)).await;
+            match removed.map_err(|e| e.to_string())? {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.to_string()),
+                _ => Ok(true),
+            }
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! waits for the API: what is needed to run it again is kept on disk.
 
 mod agent;
+mod claims;
 mod config;
 mod disk;
 mod env;

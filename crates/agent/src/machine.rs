@@ -113,6 +113,10 @@ pub fn info(config: &AgentConfig, address: &str, runtimes: &[&str]) -> NodeInfo 
     capacity.extend(config.capacity.clone());
     let mut labels = labels(&config.node_name, architecture(), runtimes);
     let mut annotations = config.annotations.clone();
+    annotations.insert(
+        dunlin_api::names::annotation::VOLUMES.to_owned(),
+        std::path::absolute(crate::disk::volumes(&config.data_dir)).unwrap_or_default().display().to_string(),
+    );
     if let Some(area) = &config.area {
         annotations.insert("dunlin.io/area".to_owned(), area.clone());
         let word = !area.is_empty()

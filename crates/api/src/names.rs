@@ -62,6 +62,9 @@ pub mod label {
     pub const DAEMON_OF: &str = "dunlin.io/daemon-of";
     /// On the pods and objects of a job: what `dunlin jobs` groups by.
     pub const JOB: &str = "dunlin.io/job";
+    /// On a volume that was provisioned on a node: that node as far as a label holds its name, so that it can select its
+    /// own.
+    pub const VOLUME_NODE: &str = "dunlin.io/volume-node";
     /// On a pod: the pods with the same value in one namespace are placed together or not at all (policy `group`).
     pub const GROUP: &str = "dunlin.io/group";
 
@@ -147,6 +150,10 @@ pub mod annotation {
     pub const NEAR: &str = "dunlin.io/near";
     /// On a node: the keys of the labels that it has given itself, so that it can take them back.
     pub const OWN_LABELS: &str = "dunlin.io/own-labels";
+    /// On a volume that was provisioned on a node: that node.
+    pub const VOLUME_NODE: &str = "dunlin.io/volume-node";
+    /// On a node: the directory in which it makes volumes.
+    pub const VOLUMES: &str = "dunlin.io/volumes";
     /// On a node that is a machine of a child cluster: the node that the cluster is here. It gives that node the rights
     /// of this one; set when the node is made.
     pub const EXPOSED_BY: &str = "dunlin.io/exposed-by";
@@ -160,6 +167,33 @@ pub mod annotation {
     pub const REPLACES: &str = "dunlin.io/replaces";
     /// On a pod: the machine, by path below its cluster's node, that it must run on.
     pub const MACHINE: &str = "dunlin.io/machine";
+}
+
+/// Names around persistent volumes.
+pub mod storage {
+    /// The provisioner of directories on the machine that a pod was placed on; also the finalizer by which a volume
+    /// waits until its machine, or its child cluster, has removed what it stands for.
+    pub const LOCAL_PATH: &str = "dunlin.io/local-path";
+    /// The storage class that every cluster has.
+    pub const LOCAL_PATH_CLASS: &str = "local-path";
+    /// `csi.driver` of a volume that is a claim in a child cluster.
+    pub const CLUSTER_DRIVER: &str = "dunlin.io/cluster";
+    /// The provisioner of classes whose volumes people make.
+    pub const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
+    /// The longest value of a label.
+    const LONGEST: usize = 63;
+
+    /// The value of [`super::label::VOLUME_NODE`] for a node: its name, shortened with a hash if no label holds it.
+    pub fn node_label(node: &str) -> String {
+        if node.len() <= LONGEST {
+            return node.to_owned();
+        }
+        let hash = node.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        // Names of nodes are ASCII, so any cut is a character's.
+        format!("{}-{hash:016x}", node[..LONGEST - 17].trim_end_matches(['-', '.']))
+    }
 }
 
 /// Well-known conditions of pods, beyond Kubernetes' own.
@@ -300,6 +334,15 @@ pub mod user {
 #[cfg(test)]
 mod tests {
     use super::user;
+
+    #[test]
+    fn every_node_has_a_label_of_its_own() {
+        use super::storage::node_label;
+        assert_eq!(node_label("board-7.example"), "board-7.example");
+        let (one, two) =
+            (node_label(&format!("{}1", "a".repeat(80))), node_label(&format!("{}2", "a".repeat(80))));
+        assert!(one != two && one.len() <= 63);
+    }
 
     #[test]
     fn users_round_trip() {

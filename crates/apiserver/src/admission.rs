@@ -69,8 +69,11 @@ pub async fn update(call: &Call, old: &Value, new: &mut Value, sub: &str) -> Res
     match (&*call.resource.group, &*call.resource.plural, sub) {
         ("", "secrets", "") => secret::encode(new),
         ("", "services", "") => service::update(call, old, new)?,
+        ("", "persistentvolumeclaims", "") => storage::update(call, old, new).await?,
         ("", "namespaces", "") => crate::object::carry_top("spec", old, new),
-        ("", "nodes", _) | ("", "pods", "status") => node::update(call, old, new)?,
+        ("", "nodes", _) | ("", "pods", "status") | ("", "persistentvolumes", _) => {
+            node::update(call, old, new)?
+        }
         ("apiextensions.k8s.io", "customresourcedefinitions", _) => definition::update(new),
         ("certificates.k8s.io", "certificatesigningrequests", "") => {
             crate::object::carry_top("spec", old, new)

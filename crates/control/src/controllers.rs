@@ -4,6 +4,7 @@
 //! read. Siblings look alike: `plan(view, key, now, seed) -> (Plan, Report)`.
 
 pub mod autoscaler;
+pub mod claim;
 pub mod clusterrole;
 pub mod common;
 pub mod cronjob;
@@ -11,6 +12,7 @@ pub mod daemonset;
 pub mod deployment;
 pub mod disruption;
 pub mod endpointslice;
+pub mod ephemeral;
 pub mod fencing;
 pub mod gc;
 pub mod job;
@@ -25,6 +27,7 @@ pub mod revisions;
 pub mod serviceaccount;
 pub mod statefulset;
 pub mod succession;
+pub mod volume;
 
 #[cfg(test)]
 mod tests;

@@ -25,11 +25,11 @@ pub use cluster::{
 };
 pub use migration::{Migration, MigrationSpec, MigrationStatus};
 pub use pod::{
-    ContainerPort, ContainerState, ContainerStatus, Pod, PodIp, PodSpec, PodStatus, Terminated, Toleration,
-    TopologySpread,
+    ClaimVolume, ContainerPort, ContainerState, ContainerStatus, Pod, PodIp, PodSpec, PodStatus, Terminated,
+    Toleration, TopologySpread,
 };
 pub use quantities::Quantities;
-pub use storage::{Claim, ClaimSpec};
+pub use storage::{Claim, ClaimRef, ClaimSpec, ClaimStatus, PersistentVolume, StorageClass, VolumeSpec};
 pub use workload::{
     BudgetSpec, BudgetStatus, ClaimRetention, ControllerRevision, CronJob, CronJobSpec, CronJobStatus,
     DaemonSet, DaemonSetSpec, DaemonSetStatus, Deployment, DeploymentSpec, DeploymentStatus, Job, JobSpec,

@@ -106,6 +106,18 @@ impl Cluster {
                 let changed = self.snapshot.set_child(o.clone());
                 changed.then(|| self.pending.wake());
             }
+            Any::PersistentVolume(o) => {
+                self.snapshot.set_volume(o.clone());
+                self.pending.wake();
+            }
+            Any::Claim(o) => {
+                self.snapshot.set_claim(o.clone());
+                self.pending.wake();
+            }
+            Any::StorageClass(o) => {
+                self.snapshot.set_storage_class(o.clone());
+                self.pending.wake();
+            }
             Any::RuntimeClass(o) => {
                 self.snapshot.set_runtime_class(o.clone());
                 self.pending.wake();
@@ -142,6 +154,9 @@ impl Cluster {
             Any::HorizontalPodAutoscaler(_) => drop(view.histories.remove(key)),
             Any::Namespace(o) => self.snapshot.remove_namespace(&o.metadata.name),
             Any::Cluster(o) => self.snapshot.remove_child(&o.metadata.name),
+            Any::PersistentVolume(_) | Any::Claim(_) | Any::StorageClass(_) => {
+                self.snapshot.remove_storage(key)
+            }
             Any::RuntimeClass(o) => self.snapshot.remove_runtime_class(&o.metadata.name),
             Any::Lease(lease) => {
                 view.heard.remove(&lease.metadata.name);

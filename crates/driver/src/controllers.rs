@@ -6,12 +6,14 @@
 use std::sync::Arc;
 
 use dunlin_control::controllers::{
-    self as control, PlanFn, autoscaler, clusterrole, cronjob, daemonset, deployment, disruption,
-    endpointslice, gc, job, migration, namespace, nodeipam, nodelifecycle, podgc, quota, replicaset,
-    serviceaccount, statefulset,
+    self as control, PlanFn, autoscaler, claim, clusterrole, cronjob, daemonset, deployment, disruption,
+    endpointslice, ephemeral, gc, job, migration, namespace, nodeipam, nodelifecycle, podgc, quota,
+    replicaset, serviceaccount, statefulset, volume,
 };
 use dunlin_control::labels;
-use dunlin_control::model::{ClusterRole, Held, Key, Meta, Migration, Node, Pod, StatefulSet};
+use dunlin_control::model::{
+    Claim, ClusterRole, Held, Key, Meta, Migration, Node, PersistentVolume, Pod, StatefulSet,
+};
 use dunlin_control::view::View;
 
 use crate::cluster::Step;
@@ -30,15 +32,18 @@ pub const NODE_IPAM: usize = 8;
 pub const SERVICE_ACCOUNT: usize = 9;
 pub const POD_GC: usize = 10;
 pub const MIGRATION: usize = 11;
-pub const STATEFUL_SET: usize = 12;
-pub const CRON_JOB: usize = 13;
-pub const DISRUPTION: usize = 14;
-pub const AUTOSCALER: usize = 15;
-pub const QUOTA: usize = 16;
-pub const CLUSTER_ROLE: usize = 17;
+pub const CLAIM: usize = 12;
+pub const VOLUME: usize = 13;
+pub const EPHEMERAL: usize = 14;
+pub const STATEFUL_SET: usize = 15;
+pub const CRON_JOB: usize = 16;
+pub const DISRUPTION: usize = 17;
+pub const AUTOSCALER: usize = 18;
+pub const QUOTA: usize = 19;
+pub const CLUSTER_ROLE: usize = 20;
 
 /// Name and decision of each controller, by its number.
-pub const TABLE: [(&str, PlanFn); 18] = [
+pub const TABLE: [(&str, PlanFn); 21] = [
     ("deployment", deployment::plan as control::PlanFn),
     ("replicaset", replicaset::plan),
     ("daemonset", daemonset::plan),
@@ -51,6 +56,9 @@ pub const TABLE: [(&str, PlanFn); 18] = [
     ("serviceaccount", serviceaccount::plan),
     ("podgc", podgc::plan),
     ("migration", migration::plan),
+    ("claim", claim::plan),
+    ("volume", volume::plan),
+    ("ephemeral", ephemeral::plan),
     ("statefulset", statefulset::plan),
     ("cronjob", cronjob::plan),
     ("disruption", disruption::plan),
@@ -149,26 +157,23 @@ pub fn concerned(view: &View, step: &Step, ids: &mut Vec<Id>) {
             Any::Lease(_) => ids.push((NODE_LIFECYCLE, Key::new("nodes", "", key.name))),
             // What may match below decides where daemons go.
             Any::Cluster(_) => ids.extend(view.daemon_sets.keys().into_iter().map(|set| (DAEMON_SET, set))),
-            Any::ResourceQuota(_) | Any::Claim(_) | Any::RuntimeClass(_) | Any::Other(_) => {}
+            Any::PersistentVolume(volume) => of_volume(view, volume, ids),
+            Any::Claim(claim) => of_claim(view, step, claim, ids),
+            Any::StorageClass(class) => {
+                // A claim without a class gets the default one when there is one.
+                let name = &class.metadata.name;
+                let of_class =
+                    |claim: &Claim| claim.spec.storage_class_name.as_ref().is_none_or(|c| c == name);
+                unbound(view, of_class, ids);
+            }
+            Any::ResourceQuota(_) | Any::RuntimeClass(_) | Any::Other(_) => {}
         }
         // How many pods there should be is what budgets in percent count from.
         if matches!(object, Any::ReplicaSet(_) | Any::Deployment(_) | Any::StatefulSet(_)) {
             let budgets = view.budgets.in_namespace(&object.metadata().namespace);
             ids.extend(budgets.iter().map(|budget| (DISRUPTION, budget.key())));
         }
-        if &*object.key().resource == "persistentvolumeclaims" {
-            of_claim(view, object.metadata(), ids);
-        }
     }
-}
-
-/// A pod of a StatefulSet is made when its claims are there, `VOLUME-SET-N` each.
-fn of_claim(view: &View, meta: &Meta, ids: &mut Vec<Id>) {
-    let sets = view.stateful_sets.in_namespace(&meta.namespace);
-    let names = |set: &StatefulSet| {
-        meta.name.rsplit_once('-').is_some_and(|(front, _)| front.ends_with(&*set.metadata.name))
-    };
-    ids.extend(sets.iter().filter(|set| names(set)).map(|set| (STATEFUL_SET, set.key())));
 }
 
 /// The quotas of the namespace in which something came, went, or changed in what it takes.
@@ -241,6 +246,15 @@ fn of_pod(view: &View, step: &Step, pod: &Arc<Pod>, ids: &mut Vec<Id>) {
     let concerns =
         |moving: &Migration| moving.spec.pod == meta.name || moving.status.replacement == meta.name;
     moves(view, &meta.namespace, concerns, ids);
+    for volume in &pod.spec.claims {
+        let claim = view.claims.get(&meta.namespace, &volume.claim(pod));
+        if let Some(claim) = claim.filter(|claim| claim.metadata.is_deleting()) {
+            ids.push((CLAIM, claim.key()));
+        }
+        if volume.template.is_some() && step.old.is_none() {
+            ids.push((EPHEMERAL, pod.key()));
+        }
+    }
     let moved = |old: &Any| matches!(old, Any::Pod(old) if old.spec.node_name != pod.spec.node_name);
     if !pod.spec.node_name.is_empty() && step.old.as_ref().is_none_or(moved) {
         ids.push((NODE_LIFECYCLE, Key::new("nodes", "", pod.spec.node_name.clone())));
@@ -264,6 +278,13 @@ fn of_node(view: &View, step: &Step, node: &Arc<Node>, ids: &mut Vec<Id>) {
         ids.extend(view.daemon_sets.keys().into_iter().map(|set| (DAEMON_SET, set)));
         let here = view.pods.on_node(&node.metadata.name);
         ids.push(pod_gc());
+        if step.new.is_none() {
+            // What waits for the node has to do without it.
+            let name = &node.metadata.name;
+            unbound(view, |claim| claim.selected_node() == Some(name), ids);
+            let all = view.volumes.all();
+            ids.extend(all.iter().filter(|v| v.metadata.is_deleting()).map(|volume| (VOLUME, volume.key())));
+        }
         // Endpoints name their node's zone.
         let services = here.iter().flat_map(|pod| {
             let services = view.services.in_namespace(&pod.metadata.namespace).into_iter();
@@ -273,6 +294,48 @@ fn of_node(view: &View, step: &Step, node: &Arc<Node>, ids: &mut Vec<Id>) {
         });
         ids.extend(services.map(|service| (ENDPOINT_SLICE, service.key())));
     }
+}
+
+fn of_volume(view: &View, volume: &PersistentVolume, ids: &mut Vec<Id>) {
+    ids.push((VOLUME, volume.key()));
+    match &volume.spec.claim_ref {
+        Some(claim) => {
+            ids.push((
+                CLAIM,
+                Key::new("persistentvolumeclaims", claim.namespace.clone(), claim.name.clone()),
+            ));
+        }
+        None => unbound(view, |claim| claim.class() == &*volume.spec.storage_class_name, ids),
+    }
+    // A claim may name a volume that does not name it.
+    unbound(view, |claim| claim.spec.volume_name == volume.metadata.name, ids);
+}
+
+fn of_claim(view: &View, step: &Step, claim: &Claim, ids: &mut Vec<Id>) {
+    ids.push((CLAIM, claim.key()));
+    let meta = &claim.metadata;
+    // A pod of a StatefulSet is made when its claims are there, `VOLUME-SET-N` each.
+    let names = |set: &StatefulSet| {
+        meta.name.rsplit_once('-').is_some_and(|(front, _)| front.ends_with(&*set.metadata.name))
+    };
+    let sets = view.stateful_sets.in_namespace(&meta.namespace);
+    ids.extend(sets.iter().filter(|set| names(set)).map(|set| (STATEFUL_SET, set.key())));
+    if !claim.spec.volume_name.is_empty() {
+        ids.push((VOLUME, Key::new("persistentvolumes", "", claim.spec.volume_name.clone())));
+    }
+    if step.new.is_none() {
+        // Volumes that were kept or made for it.
+        let all = view.volumes.all();
+        let kept = all.iter().filter(|v| v.spec.claim_ref.as_ref().is_some_and(|c| c.uid == meta.uid));
+        ids.extend(kept.map(|volume| (VOLUME, volume.key())));
+        controlled(meta, "Pod", "pods", EPHEMERAL, ids);
+    }
+}
+
+/// Claims that have no volume yet, and are such.
+fn unbound(view: &View, is: impl Fn(&Claim) -> bool, ids: &mut Vec<Id>) {
+    let all = view.claims.all();
+    ids.extend(all.iter().filter(|claim| !claim.is_bound() && is(claim)).map(|claim| (CLAIM, claim.key())));
 }
 
 /// Unfinished moves of a namespace.

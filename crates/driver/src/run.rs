@@ -1,5 +1,6 @@
 //! The one task that owns all state, and its loop over one closed enum of events.
 
+mod claiming;
 mod offering;
 mod placing;
 mod refused;
@@ -82,6 +83,10 @@ enum Purpose {
         pod: Key,
         uid: Arc<str>,
     },
+    /// Claims of a pod are told of its place.
+    Claim {
+        uid: Arc<str>,
+    },
     Explain {
         pod: Key,
     },
@@ -120,6 +125,8 @@ struct Loop {
     asking_children: JoinSet<Answered>,
     /// Pods about which child clusters will be asked at the end of this turn, by node.
     offers: BTreeMap<Arc<str>, Vec<offers::Asked>>,
+    /// Pods that have a place and wait for their claims, by uid.
+    claiming: HashMap<Arc<str>, claiming::Claiming>,
     /// Places kept for pods that a parent offered.
     kept: Kept,
     /// When refusals of child clusters are looked at again (milliseconds).
@@ -169,6 +176,7 @@ impl Loop {
             writing: JoinSet::new(),
             asking_children: JoinSet::new(),
             offers: BTreeMap::new(),
+            claiming: HashMap::new(),
             kept: Kept::default(),
             forgive_at: None,
             requested,
@@ -199,6 +207,7 @@ impl Loop {
             if self.typed.iter().all(|informer| self.cluster.listed.contains(informer)) {
                 self.look_at_graph(now);
                 self.expire(now);
+                self.look_at_claims(now);
                 // Pods first: a pod that can start is worth more than a status that is right.
                 self.place();
                 self.plan();
@@ -246,7 +255,8 @@ impl Loop {
         let place = self.cluster.pending.next_at().filter(|_| self.bindings_under_way < UNDER_WAY);
         let graph = (!self.graph_known).then_some(now + 1_000);
         let kept = self.kept.next_at();
-        let at = [plan, place, graph, self.work.next_at(), kept, self.forgive_at].into_iter().flatten().min();
+        let times = [plan, place, graph, self.work.next_at(), kept, self.forgive_at, self.next_claim_at()];
+        let at = times.into_iter().flatten().min();
         // An hour is as good as never, and no clock overflows.
         self.began + Duration::from_millis(at.unwrap_or(now + 3_600_000))
     }
@@ -309,6 +319,13 @@ impl Loop {
                 self.bindings_under_way -= 1;
                 report("scheduler", &pod, &outcome);
                 self.take_asked_binding(pod, &uid, &outcome);
+            }
+            Purpose::Claim { uid } => {
+                self.bindings_under_way -= 1;
+                if let Some(claiming) = self.claiming.get(&uid) {
+                    report("scheduler", &claiming.pod, &outcome);
+                }
+                self.take_claimed(&uid, &outcome);
             }
             Purpose::Tell => self.bindings_under_way -= 1,
             Purpose::Explain { pod } => {
@@ -388,7 +405,8 @@ impl Loop {
             let Some(id) = self.work.pop() else { return };
             let (now, at) = (self.now(), seconds());
             let (name, plan) = TABLE[id.0];
-            let (Plan { actions, again_at, history }, report) = plan(&self.cluster.view, &id.1, at, seed());
+            let (Plan { actions, mut absent, again_at, history }, report) =
+                plan(&self.cluster.view, &id.1, at, seed());
             if !report.waiting.is_empty() {
                 tracing::debug!(controller = name, key = %id.1, waiting = ?report.waiting, "waiting");
             }
@@ -403,7 +421,9 @@ impl Loop {
                 self.work.idle(&id);
                 continue;
             }
-            let absent = if id.0 == GC { self.absent_owners(&actions) } else { Absent::new() };
+            if id.0 == GC {
+                absent = self.absent_owners(&actions);
+            }
             self.plans_under_way += 1;
             self.write(self.writes.clone(), Purpose::Plan(id), actions, absent, at);
         }
@@ -422,7 +442,7 @@ impl Loop {
         let named = lacking.filter_map(|(object, owner)| {
             let resource = view.resources.of_kind(&owner.api_version, &owner.kind)?;
             let namespace = if resource.namespaced { object.metadata.namespace.clone() } else { "".into() };
-            Some((Key::new(resource.name.clone(), namespace, owner.name.clone()), owner.uid.clone()))
+            Some((Key::new(resource.name.clone(), namespace, owner.name.clone()), Some(owner.uid.clone())))
         });
         named.collect()
     }

@@ -16,6 +16,7 @@ pub mod registration;
 pub mod service;
 pub mod status;
 mod streams;
+pub mod volumes;
 
 pub use backend::{
     Connection, ContainerRef, ExecOptions, Input, LogOptions, Output, PodBackend, PodEvent, PodRef, Readings,

@@ -81,8 +81,8 @@ impl Simulation<'_> {
         let until = self.now + u64::from(KEPT.min(offer::LONGEST)) * 1000;
         let mut found = Vec::new();
         for (place, one) in asked.iter().enumerate() {
-            let mirror = as_mirror(&level, &one.raw).and_then(|mirror| {
-                let mut raw = serde_json::to_value(&mirror).map_err(|e| e.to_string())?;
+            let mirror = serde_json::to_value(as_mirror(&level, &one.raw)).map_err(|e| e.to_string());
+            let mirror = mirror.and_then(|mut raw| {
                 kept::mark_offered(&mut raw);
                 let pod: Pod = serde_json::from_value(raw.clone()).map_err(|e| e.to_string())?;
                 let typed = serde_json::from_value(raw).map_err(|e| e.to_string())?;

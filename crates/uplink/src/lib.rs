@@ -5,6 +5,7 @@
 //! and a deletion happens only because the parent's API has said so. Silence of the parent changes nothing.
 
 mod below;
+mod claims;
 mod copies;
 mod fence;
 mod machines;

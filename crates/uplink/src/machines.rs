@@ -173,10 +173,12 @@ fn shown_as(shared: &Arc<Shared>, info: NodeInfo, above: String) -> Shown {
     let registration = Registration::start(shared.parent.clone(), told, options);
     let mut assigned = registration.assigned.clone();
     let parent = shared.parent.clone();
+    let claims = shared.claims.clone();
     let backend = Arc::new(Backend { shared: shared.clone(), node: above.clone() });
     let pods = Task::spawn("machine-pods", async move {
         // Before there is a node, nobody may ask for its pods.
         if assigned.wait_for(Option::is_some).await.is_ok() {
+            let _volumes = dunlin_node::volumes::start(parent.clone(), &above, claims);
             let _pods = dunlin_node::pods::start(parent, &above, backend);
             std::future::pending::<()>().await;
         }

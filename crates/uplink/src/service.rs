@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 
-use crate::plan::{daemon, offer as offered};
+use crate::plan::{daemon, offer as offered, references};
 use crate::priority;
 use crate::uplink::Shared;
 
@@ -66,9 +66,13 @@ impl UplinkService {
         let mut asked = Vec::new();
         for pod in offer.pods {
             let read = serde_json::from_value::<Pod>(pod).map_err(|e| format!("the pod is malformed: {e}"));
-            let made = match read {
+            let settled = match read {
+                Ok(pod) => self.settle(pod).await,
+                Err(why) => Err(why),
+            };
+            let made = match settled {
                 Ok(pod) => self.as_mirror(&pod).await,
-                Err(reason) => Err(reason),
+                Err(why) => Err(why),
             };
             match made {
                 Ok(mirror) => {
@@ -90,9 +94,20 @@ impl UplinkService {
         Ok(response)
     }
 
+    /// The pod on the claims that are here.
+    async fn settle(&self, mut pod: Pod) -> Result<Pod, String> {
+        if self.shared.daemon_owner(&pod).is_some()
+            && let Some(claim) = references::claims(&pod).first()
+        {
+            return Err(daemon::no_claims(claim));
+        }
+        let settled = self.shared.claims.settle(&mut pod).await;
+        settled.map(|()| pod).map_err(|e| format!("looking for its claims: {e}"))
+    }
+
     /// The pod as it would be made here, with what its priority class stands for here.
     async fn as_mirror(&self, pod: &Pod) -> Result<serde_json::Value, String> {
-        let mut mirror = offered::as_mirror(&self.shared.config.level, pod)?;
+        let mut mirror = offered::as_mirror(&self.shared.config.level, pod);
         if let (Some(upper), Some(spec)) = (&pod.spec, &mut mirror.spec) {
             let set = priority::set(&self.shared, upper, spec, true).await;
             set.map_err(|e| format!("reading its priority class: {}", dunlin_base::error::chain(&e)))?;

@@ -24,6 +24,7 @@ use kube::Client;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::claims::Claims;
 use crate::copies::Copies;
 use crate::namespaces::Namespaces;
 use crate::plan::daemon;
@@ -136,6 +137,7 @@ pub(crate) struct Shared {
     pub queue: Queue,
     pub namespaces: Namespaces,
     pub copies: Copies,
+    pub claims: Arc<Claims>,
     pub tokens: Tokens,
     pub status: StatusWriter,
     pub scheduler: SchedulerHandle,
@@ -243,6 +245,7 @@ impl Uplink {
         let shared = Arc::new(Shared {
             namespaces: Namespaces::new(child.clone(), level.clone()),
             copies: Copies::new(parent.clone(), child.clone(), level.clone()),
+            claims: Arc::new(Claims::new(parent.clone(), child.clone(), level.clone())),
             tokens: Tokens::new(parent.clone(), child.clone(), level),
             state: Mutex::default(),
             queue: Queue::default(),
@@ -272,6 +275,7 @@ impl Uplink {
                 state.nodes_known = true;
                 drop(state);
                 let backend = Arc::new(Backend { shared: shared.clone(), node: node.clone() });
+                tasks.push(dunlin_node::volumes::start(parent.clone(), &node, shared.claims.clone()));
                 tasks.push(dunlin_node::pods::start(parent, &node, backend));
             }
         }

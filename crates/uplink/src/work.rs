@@ -1,6 +1,6 @@
 //! One look at one thing: what the parent wants, what is here, and the step from the one to the other.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use dunlin_api::names::{annotation, condition, reason};
@@ -12,13 +12,14 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use tokio::time::Instant;
 
 use crate::below::{gone, mirror_of, only};
+use crate::claims;
 use crate::copies::NotYet;
 use crate::plan::mirror::Expose;
 use crate::plan::references::{self, Kind};
 use crate::plan::{daemon, machine, mirror, place, status};
 use crate::priority;
 use crate::queue::Id;
-use crate::uplink::Shared;
+use crate::uplink::{Machine, Shared};
 
 /// Who writes below.
 const MANAGER: &str = "dunlin-uplink";
@@ -32,6 +33,8 @@ pub enum Error {
     Child(#[source] kube::Error),
     #[error(transparent)]
     Copy(#[from] NotYet),
+    #[error(transparent)]
+    Claim(#[from] claims::Error),
     #[error("an older pod of the name {0} is still ending")]
     Name(String),
 }
@@ -173,16 +176,22 @@ async fn pod(shared: &Shared, uid: &str) -> Result<(), Error> {
 
 async fn create(shared: &Shared, upper: &Arc<Pod>) -> Result<(), Error> {
     let uid = PodRef::of(upper).uid;
-    let spec = upper.spec.clone().unwrap_or_default();
-    if let Some(claim) = references::claim(&spec) {
-        refuse(shared, upper, format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
-        return Ok(());
-    }
     let namespace = namespace(shared, upper).await?;
     let names = needs(shared, &uid, upper, &namespace).await?;
+    let machine = shared.lock().machine_of(upper).cloned();
+    let claims = match claims(shared, upper, &namespace, machine.as_ref()).await {
+        Err(claims::Error::Above(claim)) => {
+            refuse(shared, upper, claims::Error::Above(claim).to_string());
+            return Ok(());
+        }
+        other => other?,
+    };
+    let names = |kind: Kind, name: &str| match claims.get(name).filter(|_| kind == Kind::Claim) {
+        Some(below) => below.clone(),
+        None => names(kind, name),
+    };
     let mut object = mirror::mirror(&shared.config.level, upper, &namespace, &names);
     prioritize(shared, upper, object.spec.as_mut()).await?;
-    let machine = shared.lock().machine_of(upper).cloned();
     match machine {
         Some(to) => machine::bind(&mut object, upper, &to.name, to.is_cluster),
         // The machine has left meanwhile; the parent hears of that.
@@ -288,6 +297,22 @@ async fn needs(
     Ok(move |kind: Kind, name: &str| {
         names.get(&(kind, name.to_owned())).cloned().unwrap_or_else(|| place::name(kind, name))
     })
+}
+
+/// The claims below that the pod uses, by their names above.
+async fn claims(
+    shared: &Shared,
+    upper: &Pod,
+    namespace: &str,
+    machine: Option<&Machine>,
+) -> Result<BTreeMap<String, String>, claims::Error> {
+    let machine = machine.map(|machine| machine.name.as_str());
+    let mut all = BTreeMap::new();
+    for name in references::claims(upper) {
+        let below = shared.claims.ensure(upper, &name, namespace, machine).await?;
+        all.insert(name, below);
+    }
+    Ok(all)
 }
 
 async fn namespace(shared: &Shared, upper: &Pod) -> Result<String, Error> {
@@ -420,9 +445,8 @@ async fn keep_daemons(
     below: Option<Arc<DaemonSet>>,
 ) -> Result<(), Error> {
     let Some(reference) = daemon::owner(upper) else { return Ok(()) };
-    let spec = upper.spec.clone().unwrap_or_default();
-    if let Some(claim) = references::claim(&spec) {
-        refuse(shared, upper, format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
+    if let Some(claim) = references::claims(upper).first() {
+        refuse(shared, upper, daemon::no_claims(claim));
         return Ok(());
     }
     let namespace = match &below {

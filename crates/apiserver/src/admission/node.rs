@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use dunlin_api::names::user::GROUP_CLUSTERS;
-use dunlin_api::names::{annotation, label, taint};
+use dunlin_api::names::{annotation, finalizer, label, storage, taint};
 use serde_json::{Map, Value};
 
 use crate::auth::node::node_of;
@@ -44,6 +44,15 @@ pub fn update(call: &Call, old: &Value, new: &Value) -> Result<()> {
         }
         return Ok(());
     }
+    if call.resource.is("", "persistentvolumes") {
+        if !lets_go(old, new) {
+            let finalizer = storage::LOCAL_PATH;
+            return refuse(format!(
+                "node {node:?} is only allowed to take the finalizer {finalizer} off a volume that is being deleted"
+            ));
+        }
+        return Ok(());
+    }
     let machine = exposed_by(old).is_some_and(|by| by == node && call.user.in_group(GROUP_CLUSTERS));
     if node != call.name() && !machine {
         return refuse(format!("node {node:?} is not allowed to modify node {:?}", call.name()));
@@ -59,6 +68,23 @@ pub fn update(call: &Call, old: &Value, new: &Value) -> Result<()> {
         return refuse(format!("node {node:?} is not allowed to change its owners"));
     }
     labels(call, node, old, new)
+}
+
+/// Whether the change says that what was behind a deleted volume is removed, and nothing else.
+fn lets_go(old: &Value, new: &Value) -> bool {
+    let rest = |volume: &Value| {
+        let mut volume = volume.clone();
+        for field in ["finalizers", "managedFields", "resourceVersion"] {
+            object::meta(&mut volume).remove(field);
+        }
+        volume
+    };
+    let mut left = object::finalizers(old);
+    left.retain(|f| f != storage::LOCAL_PATH);
+    !text(old, &["metadata", "deletionTimestamp"]).is_empty()
+        && !left.iter().any(|f| f == finalizer::PV_PROTECTION)
+        && object::finalizers(new) == left
+        && rest(old) == rest(new)
 }
 
 /// Whose machine the node is, if it is one of a child cluster.

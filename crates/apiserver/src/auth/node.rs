@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use dunlin_api::names::annotation;
 use dunlin_api::names::user::GROUP_CLUSTERS;
 use dunlin_store::{Entry, Scope};
 use futures_util::future::BoxFuture;
@@ -100,7 +101,11 @@ impl NodeAuthorizer<'_> {
             ("", "serviceaccounts", Some("token")) => {
                 asked.verb == "create" && self.refers(who, namespace, "serviceaccounts", name).await?
             }
-            ("", "services" | "endpoints" | "persistentvolumes" | "namespaces", None) => reads,
+            ("", "persistentvolumes", None) => {
+                // What it may change of them, admission says.
+                reads || (matches!(asked.verb, "patch" | "update") && self.keeps(who, name).await?)
+            }
+            ("", "services" | "endpoints" | "namespaces", None) => reads,
             ("discovery.k8s.io", "endpointslices", None)
             | ("node.k8s.io", "runtimeclasses", None)
             | ("storage.k8s.io", "csidrivers" | "storageclasses" | "volumeattachments", None) => reads,
@@ -160,6 +165,18 @@ impl NodeAuthorizer<'_> {
             None => Ok(true),
             Some(None) => Ok(false),
             Some(Some(on)) => self.acts_for(who, on).await,
+        }
+    }
+
+    /// Whether the volume was made on one of the nodes.
+    async fn keeps(&self, who: Who<'_>, volume: &str) -> Result<bool> {
+        let resource = known("", "persistentvolumes");
+        let found = self.server.config.store.get(&resource.key("", volume)).await;
+        let Some(entry) = found.map_err(|e| storage::failed(resource, volume, e))? else { return Ok(false) };
+        let value = storage::parse(&entry.value)?;
+        match text(&value, &["metadata", "annotations", annotation::VOLUME_NODE]) {
+            "" => Ok(false),
+            on => self.acts_for(who, on).await,
         }
     }
 

@@ -8,6 +8,7 @@ mod moves;
 mod quotas;
 mod scalers;
 mod stateful;
+mod storage;
 
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dunlin_api::names::annotation;
+use dunlin_api::names::{annotation, label};
 use serde_json::Value;
 
 use super::base::held;
@@ -158,6 +158,11 @@ projection! {
 impl Node {
     pub fn condition(&self, kind: &str) -> Option<&Condition> {
         self.status.conditions.iter().find(|c| &*c.kind == kind)
+    }
+
+    /// Whether it stands for a child cluster, or is a machine of one: a claim there becomes a claim of that cluster.
+    pub fn is_below(&self) -> bool {
+        self.metadata.labels.contains_key(label::VIRTUAL_NODE) || self.exposed_by().is_some()
     }
 
     /// The child cluster whose machine this is, if it is shown as a node here.

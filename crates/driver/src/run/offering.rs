@@ -53,7 +53,7 @@ impl Loop {
             }
             match (asked.then, answer) {
                 (Then::Bind(key), Answer::Reserved { .. }) => {
-                    self.write_binding(key, &asked.pod, &node, seconds())
+                    self.claim_and_bind(key, &asked.pod, &node, seconds())
                 }
                 (Then::Bind(key), Answer::Refused { .. }) => {
                     self.bindings_under_way -= 1;

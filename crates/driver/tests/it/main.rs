@@ -5,5 +5,6 @@ mod moves;
 mod policies;
 mod scheduling;
 mod stateful;
+mod storage;
 mod support;
 mod workloads;

@@ -18,6 +18,7 @@ mod restart;
 mod scheduler;
 mod simulate;
 mod stateful;
+mod storage;
 mod streaming;
 mod support;
 mod tree;

@@ -91,3 +91,56 @@ fn keeps_names_and_order_through_updates_and_back() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn pods_find_their_data_again_and_claims_go_as_told() -> Result<()> {
+    let world = World::new()?;
+    let kubectl = &world.kubectl;
+    let run = |line: &str| kubectl.run(&line.split(' ').collect::<Vec<_>>());
+    kubectl.apply(
+        "
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  replicas: 2
+  serviceName: db
+  podManagementPolicy: Parallel
+  selector: {matchLabels: {app: db}}
+  persistentVolumeClaimRetentionPolicy: {whenScaled: Delete, whenDeleted: Retain}
+  volumeClaimTemplates:
+  - metadata: {name: data}
+    spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
+  template:
+    metadata: {labels: {app: db}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: main
+        image: busybox:test
+        command: [/bin/sh, -c, 'echo $(hostname) >> /data/starts; sleep 600']
+        volumeMounts: [{name: data, mountPath: /data}]
+",
+    )?;
+    run("rollout status statefulset/db --timeout=90s")?;
+    ensure!(run("get pvc -o name")? == "persistentvolumeclaim/data-db-0\npersistentvolumeclaim/data-db-1\n");
+    let uid = run("get pod db-1 -o jsonpath={.metadata.uid}")?;
+    run("delete pod db-1 --timeout=60s")?;
+    wait::until("the next db-1 with the data of the last", PATIENCE, || {
+        ensure!(run("get pod db-1 -o jsonpath={.metadata.uid}")? != uid);
+        ensure!(run("exec db-1 -- cat /data/starts")? == "db-1\ndb-1\n");
+        Ok(())
+    })?;
+    run("scale statefulset/db --replicas=1")?;
+    wait::until("the claim gone with its pod", PATIENCE, || {
+        ensure!(run("get pvc -o name")? == "persistentvolumeclaim/data-db-0\n");
+        Ok(())
+    })?;
+    run("delete statefulset db --timeout=60s")?;
+    wait::until("the pods gone", PATIENCE, || {
+        ensure!(run("get pods -o name")?.is_empty());
+        Ok(())
+    })?;
+    ensure!(run("get pvc -o name")? == "persistentvolumeclaim/data-db-0\n", "it is kept");
+    Ok(())
+}

@@ -332,6 +332,115 @@ fn a_job_moves_from_one_cluster_to_another_and_spreads_over_both() -> Result<()>
     Ok(())
 }
 
+/// A claim, and a pod that has it at `/data` and is chosen by `more`.
+fn on_claim(pod: &str, claim: &str, more: &str, script: &str) -> String {
+    let script = serde_json::to_string(script).unwrap_or_default();
+    format!(
+        "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: {claim}}}\nspec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 5Mi}}}}}}\n---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {pod}}}\nspec:\n  terminationGracePeriodSeconds: 1\n{more}\n  containers: [{{name: main, image: busybox:test, command: [sh, -c, {script}], volumeMounts: [{{name: data, mountPath: /data}}]}}]\n  volumes: [{{name: data, persistentVolumeClaim: {{claimName: {claim}}}}}]\n"
+    )
+}
+
+/// The only claim that was made for a parent, once there is one.
+fn claim_below(server: &Dunlin) -> Result<Value> {
+    wait::until("a claim below", PATIENCE, || {
+        let all = server.kubectl().json(&["pvc", "-A", "-l", "dunlin.io/mirror"])?;
+        let found = all["items"].as_array().filter(|items| items.len() == 1);
+        Ok(found.with_context(|| format!("{}", all["items"]))?[0].clone())
+    })
+}
+
+#[test]
+fn a_claim_of_the_root_is_a_directory_two_levels_down() -> Result<()> {
+    let tree = Tree::new()?;
+    let kubectl = &tree.kubectl;
+    let script = "echo kept >> /data/word; cat /data/word; sleep 1000";
+    kubectl.apply(&on_claim("deep", "data", "  nodeSelector: {level: site}", script))?;
+    pod_when(kubectl, "deep", running)
+        .with_context(|| format!("region:\n{}\nsite:\n{}", state(&tree.region), state(&tree.site)))?;
+    let claim = kubectl.json(&["pvc", "data"])?;
+    let name = claim["spec"]["volumeName"].as_str().unwrap_or_default().to_owned();
+    let volume = kubectl.json(&["pv", &name])?;
+    ensure!(volume["spec"]["csi"]["driver"] == "dunlin.io/cluster", "{}", volume["spec"]);
+    ensure!(claim["status"]["phase"] == "Bound" && volume["status"]["phase"] == "Bound");
+
+    // Each level has a claim for it; at the end there is a directory.
+    let region = claim_below(&tree.region)?;
+    ensure!(region["metadata"]["annotations"]["dunlin.io/home-uid"] == claim["metadata"]["uid"]);
+    let site = claim_below(&tree.site)?;
+    ensure!(site["metadata"]["annotations"]["dunlin.io/home-uid"] == claim["metadata"]["uid"]);
+    let last = tree.site.kubectl().json(&["pv", site["spec"]["volumeName"].as_str().unwrap_or_default()])?;
+    let path = std::path::PathBuf::from(last["spec"]["local"]["path"].as_str().unwrap_or_default());
+    let kept = wait::until("the pod's word", PATIENCE, || Ok(std::fs::read_to_string(path.join("word"))?))?;
+    ensure!(kept == "kept\n", "{kept}");
+
+    // The claims outlive the pod; everything goes with the root's claim, and not before.
+    kubectl.run(&["delete", "pod", "deep", "--timeout=30s"])?;
+    ensure!(claim_below(&tree.site)?["metadata"]["uid"] == site["metadata"]["uid"]);
+    kubectl.apply(&on_claim("deep", "data", "  nodeSelector: {level: site}", script))?;
+    pod_when(kubectl, "deep", running)?;
+    let read = kubectl.run(&["exec", "deep", "--", "cat", "/data/word"])?;
+    ensure!(read == "kept\nkept\n", "{read}");
+    kubectl.run(&["delete", "pod/deep", "pvc/data", "--timeout=30s"])?;
+    wait::until("all that stood for the claim being gone", PATIENCE, || {
+        for server in [&tree.root, &tree.region, &tree.site] {
+            let left = server.kubectl().run(&["get", "pv,pvc", "-A", "-o", "name"])?;
+            ensure!(left.trim().is_empty(), "{left}");
+        }
+        ensure!(!path.exists(), "{} is left", path.display());
+        Ok(())
+    })
+}
+
+#[test]
+fn a_pod_with_a_claim_stays_with_its_cluster() -> Result<()> {
+    let lan = Lan::new()?;
+    let root = Dunlin::server(&lan, &["--name", "root", "--no-agent"])?;
+    let one = below(&lan, &root, "one")?;
+    let two = below(&lan, &root, "two")?;
+    for server in [&one, &two] {
+        server.import(&ImageBuilder::busybox()?, "busybox:test")?;
+        // Of the cluster's own, under the same name.
+        server.kubectl().apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data, namespace: shop}\nspec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}")?;
+    }
+    root.kubectl().apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}")?;
+    let kubectl = root.kubectl().in_namespace("shop");
+    let script = "hostname >> /data/word; cat /data/word; sleep 1000";
+    let manifest = on_claim("db-0", "data", "", script);
+    let run = || -> Result<String> {
+        kubectl.apply(&manifest)?;
+        let pod = pod_when(&kubectl, "db-0", running)
+            .with_context(|| format!("one:\n{}\ntwo:\n{}", state(&one), state(&two)))?;
+        Ok(pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned())
+    };
+    let first = run()?;
+    for round in 2..=3 {
+        kubectl.run(&["delete", "pod", "db-0", "--timeout=30s"])?;
+        ensure!(run()? == first, "it is where its claim is");
+        let read = kubectl.run(&["exec", "db-0", "--", "cat", "/data/word"])?;
+        ensure!(read.lines().count() == round, "{read}");
+    }
+    // A volume of the parent is none for a child, and the pod says so.
+    kubectl.apply("apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: hand}\nspec:\n  capacity: {storage: 1Gi}\n  accessModes: [ReadWriteOnce]\n  storageClassName: hand\n  hostPath: {path: /tmp}")?;
+    kubectl.apply(
+        &on_claim("stuck", "hand", "", script)
+            .replace("spec: {access", "spec: {storageClassName: hand, access"),
+    )?;
+    pod_when(&kubectl, "stuck", |pod| {
+        pod["status"]["conditions"][0]["message"]
+            == "0/2 nodes are available: 2 cluster(s) can't use volumes of their parent."
+    })?;
+
+    // What is retained above stays below.
+    let claim = kubectl.json(&["pvc", "data"])?;
+    let volume = claim["spec"]["volumeName"].as_str().unwrap_or_default().to_owned();
+    kubectl.run(&["patch", "pv", &volume, "-p", r#"{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}"#])?;
+    kubectl.run(&["delete", "pod/db-0", "pvc/data", "--timeout=30s"])?;
+    kubectl.run(&["delete", "pv", &volume, "--timeout=30s"])?;
+    let home = if first == "one" { &one } else { &two };
+    ensure!(claim_below(home)?["status"]["phase"] == "Bound");
+    Ok(())
+}
+
 #[test]
 fn an_exclusive_pod_of_a_lost_child_is_given_up_only_when_the_child_has_ended_it() -> Result<()> {
     let lan = Lan::new()?;
@@ -379,4 +488,27 @@ fn an_exclusive_pod_of_a_lost_child_is_given_up_only_when_the_child_has_ended_it
     })?;
     ensure!(site.running("hello")? == 1);
     Ok(())
+}
+
+#[test]
+fn a_claim_of_a_pod_on_a_machine_of_a_child_is_on_that_machine() -> Result<()> {
+    let lan = Lan::new()?;
+    let root = Dunlin::server(&lan, &["--name", "root", "--no-agent"])?;
+    let site = Dunlin::child(&lan, &root, "site", &["--node-name", "board", "--expose", "nodes"])?;
+    site.import(&ImageBuilder::busybox()?, "busybox:test")?;
+    root.wait_for_node("site-board")?;
+    let kubectl = root.kubectl();
+    kubectl.apply(&on_claim("db", "data", "", "echo kept >> /data/word; sleep 1000"))?;
+    let pod = pod_when(&kubectl, "db", running).with_context(|| state(&site))?;
+    ensure!(pod["spec"]["nodeName"] == "site-board", "{}", pod["spec"]["nodeName"]);
+    let below = claim_below(&site)?;
+    ensure!(below["metadata"]["annotations"]["volume.kubernetes.io/selected-node"] == "board");
+    kubectl.run(&["delete", "pod/db", "pvc/data", "--timeout=30s"])?;
+    wait::until("all that stood for the claim being gone", PATIENCE, || {
+        for server in [&root, &site] {
+            let left = server.kubectl().run(&["get", "pv,pvc", "-A", "-o", "name"])?;
+            ensure!(left.trim().is_empty(), "{left}");
+        }
+        Ok(())
+    })
 }

@@ -62,6 +62,13 @@ pub fn daemon(
     }
 }
 
+/// Why a DaemonSet with this claim stays above.
+pub fn no_claims(claim: &str) -> String {
+    format!(
+        "volume claim {claim:?}: claims of DaemonSets do not travel to child clusters, whose machines would share them"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sha2::{Digest, Sha256};
 
-use super::references::{Kind, rename};
+use super::references::{Kind, rename, settle};
 
 /// Who mirrors for whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +81,8 @@ pub fn home(node: &str, upper: &ObjectMeta) -> BTreeMap<String, String> {
 /// The mirror of `upper` in `namespace`.
 pub fn mirror(level: &Level, upper: &Pod, namespace: &str, names: Names<'_>) -> Pod {
     let meta = &upper.metadata;
-    let spec = upper.spec.clone().unwrap_or_default();
+    let mut spec = upper.spec.clone().unwrap_or_default();
+    settle(&mut spec, meta.name.as_deref().unwrap_or_default());
     // What is only offered is not bound yet.
     let node = spec.node_name.clone().filter(|node| !node.is_empty()).unwrap_or_else(|| level.node.clone());
     let mut annotations = home(&node, meta);

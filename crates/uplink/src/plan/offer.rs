@@ -3,25 +3,19 @@
 use k8s_openapi::api::core::v1::Pod;
 
 use super::mirror::{self, Expose, Level};
-use super::{daemon, place, references};
+use super::{daemon, place};
 
 /// The mirror that the pod would be; its namespace is not made for a mere offer.
-///
-/// # Errors
-/// The reason why no pod like this one can be mirrored.
-pub fn as_mirror(level: &Level, pod: &Pod) -> Result<Pod, String> {
-    if let Some(claim) = pod.spec.as_ref().and_then(references::claim) {
-        return Err(format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
-    }
+pub fn as_mirror(level: &Level, pod: &Pod) -> Pod {
     if daemon::owner(pod).is_some() && level.expose == Expose::Cluster {
         // Every machine judges for itself; the pod that stands for all takes no room of its own.
         let mut light = pod.clone();
         for container in light.spec.iter_mut().flat_map(|spec| &mut spec.containers) {
             container.resources = None;
         }
-        return Ok(mirrored(level, &light));
+        return mirrored(level, &light);
     }
-    Ok(mirrored(level, pod))
+    mirrored(level, pod)
 }
 
 fn mirrored(level: &Level, pod: &Pod) -> Pod {
