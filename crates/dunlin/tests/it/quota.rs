@@ -50,7 +50,11 @@ fn quotas_and_limits_hold_and_are_given_back() -> Result<()> {
     used("count/configmaps", "1")?;
 
     kubectl.apply(&pod("one", ""))?;
-    ensure!(run("get pod one -o jsonpath={..requests.cpu}/{..limits.cpu}")? == "100m/200m");
+    ensure!(
+        run(
+            "get pod one -o jsonpath={.spec.containers[0].resources.requests.cpu}/{.spec.containers[0].resources.limits.cpu}"
+        )? == "100m/200m"
+    );
     has(
         &run("get pod one -o jsonpath={.metadata.annotations}")?,
         &["LimitRanger plugin set: cpu request for container c"],
