@@ -33,7 +33,7 @@ const BACKOFF: (i64, i64) = (10, 600);
 pub fn plan(view: &View, key: &Key, now: i64, seed: u64) -> (Plan, Report) {
     let (mut plan, mut report) = (Plan::default(), Report::default());
     let Some(job) = view.jobs.by_key(key).cloned() else { return (plan, report) };
-    if !job.spec.managed_by.as_deref().is_none_or(|by| by == "kubernetes.io/job-controller") {
+    if job.spec.managed_by.as_deref().is_some_and(|by| by != "kubernetes.io/job-controller") {
         return (plan, report);
     }
     let pods = view.pods.of_owner(&job.metadata.uid);
