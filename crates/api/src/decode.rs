@@ -86,7 +86,12 @@ pub fn metadata(mut value: Value) -> Result<(Value, Vec<String>), Error> {
     let (Some(id), Some(found)) = (root, value.get_mut("metadata").map(Value::take)) else {
         return Ok((value, Vec::new()));
     };
-    let (mut fitted, unknown) = convert::convert(Type::Ref(id), serde_json::json!({ "metadata": found }))?;
+    let fitted = convert::convert(Type::Ref(id), serde_json::json!({ "metadata": found }));
+    // Kubernetes reads the metadata by itself and names its fields so.
+    let (mut fitted, unknown) = fitted.map_err(|e| match e {
+        Error::Type(text) => Error::Type(text.replace("ObjectMeta.metadata.", "ObjectMeta.")),
+        other => other,
+    })?;
     value["metadata"] = fitted["metadata"].take();
     Ok((value, unknown))
 }

@@ -32,7 +32,7 @@ impl Path {
         let text = text.trim();
         let text = text.strip_prefix('$').unwrap_or(text);
         if !text.starts_with(['.', '[']) {
-            return Err("must start with a dot".into());
+            return Err("must be a simple json path starting with .".into());
         }
         let mut steps = Vec::new();
         let mut rest = text;
@@ -58,6 +58,15 @@ impl Path {
             rest = after;
         }
         Ok(Self(steps.into()))
+    }
+
+    /// The names, if the path is nothing but fields.
+    pub fn fields(&self) -> Option<Vec<String>> {
+        let name = |step: &Step| match step {
+            Step::Field(name) => Some(name.to_string()),
+            _ => None,
+        };
+        self.0.iter().map(name).collect()
     }
 
     /// Everything that the path finds, in order.

@@ -13,12 +13,16 @@ mod formats;
 mod lists;
 mod parse;
 mod prune;
+mod rules;
+mod types;
 
 use serde_json::Value;
 
 pub use check::check;
 pub use defaults::fill;
+pub(crate) use formats::fits;
 pub use prune::prune;
+pub use rules::Rules;
 
 /// What JSON type a value has to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +106,7 @@ pub struct Schema {
     pub default: Option<Box<Value>>,
     /// Conditions on the value.
     pub checks: Option<Box<Checks>>,
-    /// `x-kubernetes-validations`.
+    /// `x-kubernetes-validations`, as they are written; [`Rules`] are what becomes of them.
     pub rules: Box<[Rule]>,
 }
 
@@ -172,23 +176,6 @@ impl Schema {
         self.properties.iter().any(|(_, s)| below(s))
             || self.items.as_deref().is_some_and(below)
             || matches!(&self.additional, Additional::Of(s) if below(s))
-    }
-
-    /// The most items, bytes or fields that the value can have, as far as the schema says.
-    pub(crate) fn longest(&self) -> Option<u64> {
-        let checks = self.checks.as_deref()?;
-        match self.ty? {
-            Type::Array => checks.max_items,
-            Type::Object => checks.max_properties,
-            // A character is up to four bytes; the costs of an expression are counted in bytes, too.
-            Type::String => match checks.format.as_deref() {
-                Some(format) => formats::longest(format).or(checks.max_length),
-                None => checks.max_length.or_else(|| {
-                    checks.values.iter().map(|v| v.as_str().map(|s| s.len() as u64)).max().flatten()
-                }),
-            },
-            _ => None,
-        }
     }
 
     /// `format`, which tells times from other strings.

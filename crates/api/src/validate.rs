@@ -47,6 +47,9 @@ pub fn validate_create(gvk: &GroupVersionKind, object: &Value) -> Vec<FieldError
     if is(gvk, "", "Pod") {
         pod_update::create_only(&root, &mut errors);
     }
+    if is(gvk, "apiextensions.k8s.io", "CustomResourceDefinition") {
+        definition::create_only(&root, &mut errors);
+    }
     errors.into_vec()
 }
 

@@ -16,7 +16,7 @@ pub mod webhook;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use dunlin_api::structural::Schema;
+use dunlin_api::structural::{Rules, Schema};
 use dunlin_store::{Error, Expect};
 use serde_json::Value;
 use tokio::sync::{Mutex, Notify};
@@ -24,6 +24,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::failure::Result;
 use crate::handlers::storage;
+use crate::model;
 use crate::object::{self, text};
 use crate::resources::{BUILTIN, Resource, known};
 use crate::server::Inner;
@@ -38,6 +39,7 @@ pub const STORED: &str = "customresourcedefinitions.apiextensions.k8s.io";
 pub struct Custom {
     pub list_kind: Box<str>,
     pub schema: Schema,
+    pub rules: Option<Rules>,
     /// What a table shows after the name.
     pub columns: Box<[Column]>,
     /// Fields that can be selected by, as `spec.color`.
@@ -144,6 +146,11 @@ pub async fn settle(server: &Inner) -> Result<()> {
         for (at, status) in conditions::settle(&definitions, &time::now()) {
             let mut value = definitions[at].clone();
             value["status"] = status;
+            let mut before = definitions[at].clone();
+            if let Some(status) = before["status"].as_object_mut() {
+                status.retain(|_, field| !field.is_null());
+            }
+            model::track(resource, Some(&before), &mut value, "kube-apiserver", "status");
             let expect = Expect::Revision(page.items[at].revision);
             match server.save(resource, expect, value.clone()).await {
                 Ok(_) => definitions[at] = value,

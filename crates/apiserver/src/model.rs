@@ -49,7 +49,7 @@ fn causes(errors: Vec<FieldError>) -> Vec<Cause> {
 pub fn validate_create(resource: &Resource, value: &Value) -> Vec<Cause> {
     let mut errors = validate::validate_create(&resource.gvk(), value);
     if let Some(custom) = &resource.custom {
-        errors.extend(structural::check(&custom.schema, value, None));
+        errors.extend(form::check(custom, value, None));
     }
     causes(errors)
 }
@@ -58,7 +58,7 @@ pub fn validate_create(resource: &Resource, value: &Value) -> Vec<Cause> {
 pub fn validate_update(resource: &Resource, new: &Value, old: &Value, sub: &str) -> Vec<Cause> {
     if let Some(custom) = &resource.custom {
         let mut errors = validate::validate_update(&resource.gvk(), new, old);
-        errors.extend(structural::check(&custom.schema, new, Some(old)));
+        errors.extend(form::check(custom, new, Some(old)));
         return causes(errors);
     }
     match sub {
@@ -237,6 +237,9 @@ impl Selection {
             let known = matches!(field, "metadata.name" | "metadata.namespace");
             let custom = call.resource.custom.as_ref();
             let known = known || custom.is_some_and(|c| c.selectable.iter().any(|f| &**f == field));
+            if !known && custom.is_some() {
+                return Err(Failure::bad_request(format!("field label not supported: {field}")));
+            }
             if !known && !selectable(&call.resource.stored).contains(&field) {
                 return Err(Failure::bad_request(format!(
                     "Unable to find {:?} that match label selector {:?}, field selector {:?}: field label not \

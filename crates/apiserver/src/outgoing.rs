@@ -15,8 +15,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -134,12 +133,16 @@ fn trust(ca: Option<&[u8]>) -> Result<rustls::ClientConfig, String> {
     let mut roots = rustls::RootCertStore::empty();
     match ca {
         Some(pem) => {
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|e| format!("the caBundle is not PEM: {e}"))?;
+            let text = std::str::from_utf8(pem).map_err(|e| format!("the caBundle is not PEM: {e}"))?;
+            for certificate in
+                dunlin_pki::tls::certificates(text).map_err(|e| format!("the caBundle: {e}"))?
+            {
                 roots.add(certificate).map_err(|e| format!("the caBundle has a bad certificate: {e}"))?;
             }
         }
-        None => roots.extend(rustls_native_certs_roots()),
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
     }
     if roots.is_empty() {
         return Err("there is no certificate authority to trust: set caBundle".into());
@@ -149,10 +152,4 @@ fn trust(ca: Option<&[u8]>) -> Result<rustls::ClientConfig, String> {
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
-}
-
-fn rustls_native_certs_roots() -> Vec<rustls::pki_types::TrustAnchor<'static>> {
-    let mut store = rustls::RootCertStore::empty();
-    store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    store.roots
 }

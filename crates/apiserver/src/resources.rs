@@ -12,7 +12,7 @@ use dunlin_api::names::annotation::EXPOSED_BY;
 use dunlin_store::{Class, Key, Scope};
 use serde_json::Value;
 
-pub use builtin::{ALL, BUILTIN, GPU};
+pub use builtin::{BUILTIN, GPU};
 
 use crate::custom::Custom;
 

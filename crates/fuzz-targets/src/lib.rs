@@ -22,6 +22,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("api_patch", api::patch),
     ("api_selector", api::selector),
     ("api_quantity", api::quantity),
+    ("api_cel", api::cel),
+    ("api_structural", api::structural),
     ("api_request", request::api),
     ("node_request", request::node),
     ("node_log", node::log),

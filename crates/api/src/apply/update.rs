@@ -9,7 +9,8 @@ use super::walk::elements;
 use crate::schema::Node;
 
 /// Fields of Go structs that are values, not pointers: they exist from the beginning, so nobody owns their existence.
-const ALWAYS_THERE: [&str; 6] = ["metadata", "spec", "status", "template", "strategy", "updateStrategy"];
+const ALWAYS_THERE: [&str; 7] =
+    ["metadata", "spec", "status", "names", "template", "strategy", "updateStrategy"];
 
 /// What a write did, field by field.
 #[derive(Debug, Default)]
@@ -154,7 +155,9 @@ fn compare_fields(node: Node<'_>, old: Option<&Fields>, new: Option<&Fields>, th
     let names: BTreeSet<&String> = old.into_iter().chain(new).flat_map(Map::keys).collect();
     for name in names {
         let child = node.field(name).unwrap_or(Node::Unknown);
-        let there = there && ALWAYS_THERE.contains(&name.as_str());
+        // Of a custom resource the metadata alone is a struct.
+        let custom = matches!(node, Node::Resource(Some(_))) && name != "metadata";
+        let there = there && !custom && ALWAYS_THERE.contains(&name.as_str());
         let (before, after) = (old.and_then(|f| f.get(name)), new.and_then(|f| f.get(name)));
         compare_at(child, Element::field(name.as_str()), before, after, there, &mut changes);
     }

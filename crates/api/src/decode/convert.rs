@@ -94,7 +94,13 @@ impl Walk {
     /// same.
     fn schema_or(&mut self, value: Value) -> Result<Value, Error> {
         match (value, self.schema.named(SCHEMA)) {
-            (Value::Object(fields), Some(id)) => self.fields(id, fields),
+            (Value::Object(fields), Some(id)) => {
+                // It drops what it does not know there without a word.
+                let known = self.unknown.len();
+                let read = self.fields(id, fields);
+                self.unknown.truncate(known);
+                read
+            }
             (other, _) => Ok(other),
         }
     }

@@ -84,7 +84,7 @@ impl Walk {
             for name in ["apiVersion", "kind"] {
                 if fields.get(name).and_then(Value::as_str).is_none_or(str::is_empty) {
                     let before = self.enter(name);
-                    self.errors.push(FieldError::required(&self.path, "must not be empty"));
+                    self.errors.push(FieldError::required(&self.path, ""));
                     self.path.truncate(before);
                 }
             }
@@ -231,8 +231,9 @@ impl Walk {
         {
             complaints.push(format!("{:?} must not validate the schema (not)", self.path));
         }
+        // Kubernetes names no field for these; the text does.
         for text in complaints {
-            self.errors.push(FieldError::invalid(&self.path, "", text));
+            self.errors.push(FieldError::invalid("<nil>", "", text));
         }
         self.errors.extend(found);
     }
@@ -262,7 +263,8 @@ impl Walk {
             self.body(text, &format!("should match '{expression}'"));
         }
         if let Some(format) = checks.format.as_deref().filter(|f| !formats::fits(f, text)) {
-            self.body(text, &format!("must be of type {format}: {text:?}"));
+            let detail = format!("{} in body must be of type {format}: {text:?}", self.path);
+            self.errors.push(FieldError::type_invalid(&self.path, text, detail));
         }
     }
 

@@ -1,4 +1,5 @@
-//! Defaulting: a field that is missing gets what the schema says, and so does one that is null where null may not be.
+//! Defaulting: a field that is missing gets what the schema says, and so does one that is null where null may not be; if
+//! there is nothing to get, it is dropped.
 
 use serde_json::Value;
 
@@ -18,6 +19,11 @@ pub fn fill(schema: &Schema, value: &mut Value) {
                     fields.insert(name.to_string(), (**default).clone());
                 }
             }
+            // A null that may not be, and has no default, counts as not written.
+            fields.retain(|name, value| {
+                !value.is_null()
+                    || schema.field(name).is_none_or(|s| s.nullable || s.default.is_some() || s.ty.is_none())
+            });
             if let Additional::Of(below) = &schema.additional
                 && let (Some(default), false) = (&below.default, below.nullable)
             {

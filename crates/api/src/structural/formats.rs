@@ -17,7 +17,7 @@ pub(super) fn longest(format: &str) -> Option<u64> {
 }
 
 /// Whether a text has the form; anything has an unknown one.
-pub(super) fn fits(format: &str, text: &str) -> bool {
+pub(crate) fn fits(format: &str, text: &str) -> bool {
     match format {
         "date" => is_date(text),
         "date-time" | "datetime" => is_date_time(text),

@@ -22,19 +22,24 @@ const COLUMN_FORMATS: [&str; 8] =
 /// More fields than these cannot be selected by.
 const SELECTABLE: usize = 8;
 
-pub(super) fn kind(object: &At, errors: &mut Errors) {
-    let spec = object.get("spec");
-    let (name, group, names) = (object.path(&["metadata", "name"]), spec.get("group"), spec.get("names"));
-    let plural = names.get("plural");
+/// What is asked of new definitions only.
+pub(super) fn create_only(object: &At, errors: &mut Errors) {
+    let (name, group) = (object.path(&["metadata", "name"]), object.path(&["spec", "group"]));
+    let plural = object.path(&["spec", "names", "plural"]);
     if name.text() != format!("{}.{}", plural.text(), group.text()) {
         errors.invalid(&name, "must be spec.names.plural+\".\"+spec.group");
     }
+    approval(object, group.text(), errors);
+}
+
+pub(super) fn kind(object: &At, errors: &mut Errors) {
+    let spec = object.get("spec");
+    let (group, names) = (spec.get("group"), spec.get("names"));
     if errors.need(&group) {
         errors.complaints(&group, syntax::dns_subdomain(group.text()));
         if !group.text().contains('.') {
             errors.invalid(&group, "should be a domain with at least one dot");
         }
-        approval(object, group.text(), errors);
     }
     errors.need_supported(&spec.get("scope"), &["Cluster", "Namespaced"]);
     self::names(&names, errors);
@@ -127,15 +132,15 @@ fn hoisted<'a>(spec: &At<'a>, name: &str, shared: &str) -> Vec<(At<'a>, At<'a>)>
 
 fn versions(spec: &At, errors: &mut Errors) {
     let versions = spec.get("versions");
-    if versions.is_empty() {
-        errors.required(&versions, "must have at least one version");
-        return;
-    }
     let mut seen = Vec::new();
     let mut stored = 0;
     for version in versions.items() {
         let name = version.get("name");
         errors.need_form(&name, syntax::dns1035_label);
+        if seen.is_empty() {
+            // The first version stands in the internal form a second time.
+            errors.form(&At { path: "spec.version".into(), value: name.value }, syntax::dns1035_label);
+        }
         if seen.contains(&name.text()) {
             errors.invalid(&versions, "must contain unique version names");
         }
@@ -169,13 +174,10 @@ fn versions(spec: &At, errors: &mut Errors) {
             self::schema::check(&schema, errors);
             continue;
         }
-        errors.push(FieldError::required(
-            &version.path(&["schema", "openAPIV3Schema"]).path,
-            "schemas are required",
-        ));
+        errors.push(FieldError::required(&version.path(&["schema", "openAPIV3Schema"]).path, ""));
     }
-    for (version, at) in hoisted(spec, "subresources", "subresources") {
-        scale(&at.get("scale"), &version, errors);
+    for (_, at) in hoisted(spec, "subresources", "subresources") {
+        scale(&at.get("scale"), errors);
     }
     for (_, at) in hoisted(spec, "additionalPrinterColumns", "additionalPrinterColumns") {
         at.items().iter().for_each(|column| self::column(column, errors));
@@ -186,7 +188,7 @@ fn versions(spec: &At, errors: &mut Errors) {
     }
 }
 
-fn scale(scale: &At, _version: &At, errors: &mut Errors) {
+fn scale(scale: &At, errors: &mut Errors) {
     if !scale.is_set() {
         return;
     }
@@ -202,14 +204,15 @@ fn scale(scale: &At, _version: &At, errors: &mut Errors) {
             }
             continue;
         }
-        let simple = paths::simple(at.text());
-        let place: Vec<String> = roots.iter().map(|r| format!(".{r}")).collect();
-        match simple {
-            None => errors.invalid(&at, "should be a simple json path without [] notation"),
-            Some(parts) if parts.len() < 2 || !roots.contains(&parts[0].as_str()) => {
-                errors.invalid(&at, format!("should be a json path under {}", place.join(" or ")));
-            }
-            Some(_) => {}
+        let under = |root: &&str| at.text().starts_with(&format!(".{root}."));
+        if !roots.iter().any(under) {
+            let place = match roots {
+                [root] => format!(".{root}"),
+                _ => "either .spec or .status".to_owned(),
+            };
+            errors.invalid(&at, format!("should be a json path under {place}"));
+        } else if paths::simple(at.text()).is_none() {
+            errors.invalid(&at, "should be a simple json path without [] notation");
         }
     }
 }
@@ -252,12 +255,10 @@ fn selectable(fields: &At, schema: &Schema, errors: &mut Errors) {
             errors.invalid(&at, "is an invalid path: must be a simple json path without [] notation");
             continue;
         };
-        if parts[0] == "metadata" {
-            errors.invalid(&at, "must not point to fields in metadata");
-            continue;
-        }
         let names: Vec<&str> = parts.iter().map(String::as_str).collect();
-        match schema.at(&names).map(|s| s.ty) {
+        // Metadata is implicit, and selected by in ways of its own.
+        let found = schema.at(&names).filter(|_| parts[0] != "metadata");
+        match found.map(|s| s.ty) {
             None => errors.invalid(&at, "is an invalid path: does not refer to a valid field"),
             Some(Some(
                 crate::structural::Type::String | crate::structural::Type::Integer | crate::structural::Type::Boolean,
@@ -281,33 +282,39 @@ fn conversion(conversion: &At, errors: &mut Errors) {
         path: format!("{}.webhookClientConfig", conversion.path),
         value: webhook.get("clientConfig").value,
     };
-    if strategy.text() != "Webhook" {
-        if webhook.is_set() {
-            errors.forbidden(&config, "should not be set when strategy is not set to Webhook");
-        }
-        return;
-    }
     let reviews = At {
         path: format!("{}.conversionReviewVersions", conversion.path),
         value: webhook.get("conversionReviewVersions").value,
     };
-    if reviews.is_empty() {
-        errors.required(&reviews, "");
-    } else if !reviews.items().iter().any(|v| v.text() == "v1") {
-        errors.invalid(&reviews, "must include at least one of v1");
-    }
-    if !config.is_set() {
-        errors.required(&config, "required when strategy is set to Webhook");
+    if strategy.text() != "Webhook" {
+        for given in [&config, &reviews].into_iter().filter(|at| at.is_set()) {
+            errors.forbidden(given, "should not be set when strategy is not set to Webhook");
+        }
         return;
     }
+    if config.is_set() {
+        client(&config, errors);
+    } else {
+        errors.required(&config, "required when strategy is set to Webhook");
+    }
+    if reviews.is_empty() {
+        errors.required(&reviews, "");
+    } else if !reviews.items().iter().any(|v| matches!(v.text(), "v1" | "v1beta1")) {
+        errors.invalid(&reviews, "must include at least one of v1, v1beta1");
+    }
+}
+
+/// Where a webhook is.
+fn client(config: &At, errors: &mut Errors) {
     let (url, service) = (config.get("url"), config.get("service"));
     match (url.is_set(), service.is_set()) {
         (true, false) => {
             let host =
                 url.text().strip_prefix("https://").map(|rest| rest.split('/').next().unwrap_or_default());
             match host {
-                None => errors.invalid(
+                None => errors.invalid_value(
                     &url,
+                    url.text().split("://").next().unwrap_or_default(),
                     "'https' is the only allowed URL scheme; desired format: https://host[/path]",
                 ),
                 Some("") => {
@@ -328,6 +335,6 @@ fn conversion(conversion: &At, errors: &mut Errors) {
                 errors.complaints(&port, syntax::port_number(number));
             }
         }
-        _ => errors.required(&config, "exactly one of url or service is required"),
+        _ => errors.required(config, "exactly one of url or service is required"),
     }
 }

@@ -7,7 +7,7 @@ use crate::object::{list, map, text};
 /// A new definition.
 pub fn create(value: &mut Value) {
     value["status"] = json!({
-        "conditions": [], "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": [storage(value)],
+        "conditions": null, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": [storage(value)],
     });
 }
 
@@ -15,7 +15,7 @@ pub fn create(value: &mut Value) {
 pub fn update(new: &mut Value) {
     let version = storage(new);
     let mut stored = list(new, &["status", "storedVersions"]).to_vec();
-    if !stored.iter().any(|v| v == version.as_str()) {
+    if !version.is_empty() && !stored.iter().any(|v| v == version.as_str()) {
         stored.push(json!(version));
     }
     map(new, "status").insert("storedVersions".into(), json!(stored));

@@ -3,14 +3,17 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use dunlin_api::structural::Schema;
+use dunlin_api::structural::{Rules, Schema};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::columns::Column;
 use super::{Custom, Scale, Storage, is_going, webhook};
 use crate::object::{at, list, text};
-use crate::resources::{ALL, GPU, Resource, Sub, Text};
+use crate::resources::{GPU, Resource, Sub, Text};
+
+/// What can be done with every custom resource, in the order of Kubernetes' discovery.
+const VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 
 /// What rows depend on, beside the object's identity.
 pub fn mark(definition: &Value) -> String {
@@ -52,21 +55,21 @@ fn row(definition: &Value, version: &Value, storage: &Arc<Storage>, ended: &Canc
     let plural = own(names, &["plural"]);
     let scale = at(version, &["subresources", "scale"]).filter(|s| s.is_object());
     let mut subs = Vec::new();
-    if scale.is_some() {
-        subs.push(Sub {
-            name: "scale",
-            group: "autoscaling".into(),
-            version: "v1".into(),
-            kind: "Scale".into(),
-            verbs: GPU,
-        });
-    }
     if at(version, &["subresources", "status"]).is_some_and(Value::is_object) {
         subs.push(Sub {
             name: "status",
             group: group.clone(),
             version: name.clone(),
             kind: kind.clone(),
+            verbs: GPU,
+        });
+    }
+    if scale.is_some() {
+        subs.push(Sub {
+            name: "scale",
+            group: "autoscaling".into(),
+            version: "v1".into(),
+            kind: "Scale".into(),
             verbs: GPU,
         });
     }
@@ -94,6 +97,7 @@ fn row(definition: &Value, version: &Value, storage: &Arc<Storage>, ended: &Canc
         raw: alone && !schema.has_defaults(),
         going: is_going(definition),
         ended: ended.clone(),
+        rules: Rules::of(&schema),
         schema,
     };
     Resource {
@@ -105,7 +109,7 @@ fn row(definition: &Value, version: &Value, storage: &Arc<Storage>, ended: &Canc
         short: texts(list(names, &["shortNames"])),
         categories: texts(list(names, &["categories"])),
         namespaced: text(definition, &["spec", "scope"]) == "Namespaced",
-        verbs: ALL,
+        verbs: VERBS,
         subs,
         plural,
         generation: true,

@@ -1,5 +1,6 @@
 //! The form of custom objects: read by their schema, shown in the version that was asked for, stored in one.
 
+use dunlin_api::validate::{ErrorKind, FieldError};
 use dunlin_api::{decode, structural};
 use serde_json::{Value, json};
 
@@ -15,7 +16,48 @@ pub fn read(resource: &Resource, custom: &Custom, value: Value) -> Result<(Value
         Failure::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {e}"))
     })?;
     unknown.extend(structural::prune(&custom.schema, &mut value));
+    whole(&mut value);
     Ok((value, unknown))
+}
+
+/// Writes whole numbers without a point, as Kubernetes does: `2.0` is `2`.
+fn whole(value: &mut Value) {
+    /// Beyond this a floating point number is not exact.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) if !number.is_i64() && !number.is_u64() => {
+            if let Some(n) = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < EXACT) {
+                *value = json!(n as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(whole),
+        Value::Object(fields) => fields.values_mut().for_each(whole),
+        _ => {}
+    }
+}
+
+/// What is wrong with an object by its schema, and, if nothing is that makes rules meaningless, by its rules.
+pub fn check(custom: &Custom, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = structural::check(&custom.schema, new, old);
+    let Some(rules) = &custom.rules else { return errors };
+    let blocks = |e: &FieldError| {
+        matches!(
+            e.kind,
+            ErrorKind::Required
+                | ErrorKind::TooLong
+                | ErrorKind::TooMany
+                | ErrorKind::TypeInvalid
+                | ErrorKind::NotSupported
+        )
+    };
+    if errors.iter().any(blocks) {
+        let text = "some validation rules were not checked because the object was invalid; correct the existing errors \
+            to complete validation";
+        errors.push(FieldError::invalid("<nil>", Value::Null, text).showing("null"));
+    } else {
+        errors.extend(rules.check(new, old));
+    }
+    errors
 }
 
 /// Objects as they are stored, in the version of the resource.

@@ -16,6 +16,8 @@ pub struct Webhook {
     /// The definition's name, for errors.
     definition: Box<str>,
     target: Target,
+    /// The version of the review, which has the same form in both.
+    review: &'static str,
 }
 
 impl Webhook {
@@ -26,14 +28,16 @@ impl Webhook {
             return None;
         }
         let target = Target::of(at(conversion, &["webhook", "clientConfig"])?);
-        Some(Self { definition: object::name(definition).into(), target })
+        let reviews = object::list(conversion, &["webhook", "conversionReviewVersions"]);
+        let review = if reviews.iter().any(|v| v == "v1") { "v1" } else { "v1beta1" };
+        Some(Self { definition: object::name(definition).into(), target, review })
     }
 
     /// Converts objects to a version; the answer has them in the same order.
     pub async fn convert(&self, server: &Inner, wanted: &str, objects: Vec<Value>) -> Result<Vec<Value>> {
         let uid = object::new_uid();
         let review = json!({
-            "apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview",
+            "apiVersion": format!("apiextensions.k8s.io/{}", self.review), "kind": "ConversionReview",
             "request": {"uid": uid, "desiredAPIVersion": wanted, "objects": objects},
         });
         let failed = |why: String| {

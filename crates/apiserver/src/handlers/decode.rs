@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::failure::{Failure, Result};
+use crate::failure::{Cause, Failure, Result};
 use crate::handlers::protobuf;
 use crate::model;
 use crate::negotiate::Media;
@@ -71,8 +71,30 @@ fn complain(call: &mut Call, complaints: Vec<String>) -> Result<()> {
 /// An object of the resource, with its kind checked and its fields read by type.
 pub fn object(call: &mut Call, mut value: Value) -> Result<Value> {
     let resource = call.resource.clone();
+    if resource.custom.is_some() {
+        same_kind(&resource, &value)?;
+    }
     kind(&resource.group, &resource.version, &resource.kind, &mut value)?;
     typed(call, &resource, value)
+}
+
+/// Refuses a custom object of another kind or version as Kubernetes does, where that is a rule of the object.
+fn same_kind(resource: &Resource, value: &Value) -> Result<()> {
+    let mut causes = Vec::new();
+    for (field, wanted) in [("apiVersion", resource.api_version()), ("kind", resource.kind.to_string())] {
+        match value.get(field) {
+            Some(Value::String(given)) if !given.is_empty() && *given != wanted => {
+                causes.push(Cause::value(field, &value[field], &format!("must be {wanted}")));
+            }
+            _ => {}
+        }
+    }
+    if causes.is_empty() {
+        return Ok(());
+    }
+    let kind = value["kind"].as_str().unwrap_or(&resource.kind).to_owned();
+    let named = Resource { kind: kind.into(), ..resource.clone() };
+    Err(Failure::invalid(&named, crate::object::name(value), &causes))
 }
 
 /// Checks `apiVersion` and `kind`, and fills them in when both are missing.

@@ -207,8 +207,12 @@ pub fn mark(resource: &Resource, value: &mut Value, options: &Options, now: Time
     if !already || held.is_some_and(|held| grace < held) {
         let end = now.checked_add(SignedDuration::from_secs(grace)).unwrap_or(now);
         meta.insert("deletionTimestamp".into(), json!(time::seconds(end)));
-        meta.insert("deletionGracePeriodSeconds".into(), json!(grace));
-        if generation > 0 && !already {
+        // Of a definition Kubernetes notes the time alone.
+        let plain = resource.stored == custom::STORED;
+        if !plain {
+            meta.insert("deletionGracePeriodSeconds".into(), json!(grace));
+        }
+        if generation > 0 && !already && !plain {
             meta.insert("generation".into(), json!(generation + 1));
         }
     }

@@ -1,10 +1,10 @@
 //! `DELETE` of everything that a selector finds.
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::failure::Result;
-use crate::handlers::delete::{self, Options, Outcome};
+use crate::handlers::delete::{self, Options};
 use crate::handlers::{convert, list, storage};
 use crate::model::Selection;
 use crate::reply::{self, Reply};
@@ -14,23 +14,26 @@ pub async fn delete_collection(call: &mut Call, body: Bytes) -> Result<Reply> {
     let options = Options::read(call, &body)?;
     let selection = Selection::of(call)?;
     let found = list::find(call, &selection).await?;
-    let mut items: Vec<Value> = Vec::new();
+    let mut items = Vec::with_capacity(found.entries.len());
     for entry in &found.entries {
         let (namespace, name) = (&entry.key.namespace, &entry.key.name);
         match delete::remove(&call.server, &call.resource, namespace, name, &options).await {
-            Ok(Outcome::Removed(bytes) | Outcome::Marked(bytes)) => {
-                items.push(convert::shown(&call.server, &call.resource, storage::parse(&bytes)?).await?)
-            }
+            // The answer is the list, as it was before.
+            Ok(_) => items.push(storage::parse(&entry.value)?),
             // Somebody else deleted it meanwhile, which is what was wanted.
             Err(failure) if failure.code == 404 => {}
             Err(failure) => return Err(failure),
         }
     }
-    let list = json!({
+    let items = convert::all_shown(&call.server, &call.resource, items).await?;
+    let mut list = json!({
         "kind": call.resource.list_kind(),
         "apiVersion": call.resource.api_version(),
         "metadata": {"resourceVersion": call.server.config.store.revision().to_string()},
         "items": items,
     });
+    if call.resource.custom.is_some() {
+        list["metadata"]["continue"] = json!("");
+    }
     reply::value_in(200, &list, call.form)
 }

@@ -66,6 +66,20 @@ pub fn patched(call: &Call, kind: Kind, old: &Value, patch: &Value) -> Result<Va
     }
 }
 
+/// An apply owns what it names, so it may not name what the schema does not.
+fn undeclared(call: &Call, config: &Value) -> Result<()> {
+    let (_, unknown) = model::decode(&call.resource, config.clone())?;
+    let Some(first) = unknown.first() else { return Ok(()) };
+    let field = first.strip_prefix("unknown field \"").and_then(|f| f.strip_suffix('"')).unwrap_or(first);
+    let (namespace, name) = (object::namespace(config), object::name(config));
+    let text = format!(
+        "failed to create typed patch object ({namespace}/{name}; {}, Kind={}): .{field}: field not declared in schema",
+        call.resource.api_version(),
+        call.resource.kind
+    );
+    Err(Failure::new(500, "", text))
+}
+
 async fn apply(call: &mut Call, config: Value) -> Result<Reply> {
     let Some(manager) = call.query.get("fieldManager").map(str::to_owned) else {
         return Err(Failure::bad_request(
@@ -73,6 +87,9 @@ async fn apply(call: &mut Call, config: Value) -> Result<Reply> {
         ));
     };
     let force = call.query.flag("force");
+    if call.resource.custom.is_some() {
+        undeclared(call, &config)?;
+    }
     let mut config = decode::object(call, config)?;
     if object::list(&config, &["metadata", "managedFields"]).iter().any(|_| true) {
         return Err(Failure::bad_request("metadata.managedFields must be nil"));

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use super::{Resource, Sub};
 
-pub const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const READ: &[&str] = &["get", "list"];
 const CREATE: &[&str] = &["create"];
 const GET: &[&str] = &["get"];

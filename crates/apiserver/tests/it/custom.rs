@@ -69,7 +69,7 @@ async fn a_definition_is_served_at_once_and_everywhere() {
     let (_, list) = c.ask("GET", "/apis/example.com/v1", Value::Null).await;
     let names: Vec<&str> =
         list["resources"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["widgets", "widgets/scale", "widgets/status"]);
+    assert_eq!(names, ["widgets", "widgets/status", "widgets/scale"]);
     assert_eq!(list["resources"][0]["shortNames"], json!(["wd"]));
     let (_, index) = c.ask("GET", "/openapi/v3", Value::Null).await;
     let url = index["paths"]["apis/example.com/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();
@@ -139,6 +139,40 @@ async fn objects_are_pruned_defaulted_checked_and_counted() {
     let (code, _) = c.ask("DELETE", &format!("{one}?dryRun=All"), Value::Null).await;
     assert_eq!(code, 200);
     assert_eq!(c.ask("GET", &one, Value::Null).await.1["spec"]["size"], 7);
+}
+
+#[tokio::test]
+async fn rules_are_kept() {
+    let c = cluster().await;
+    let mut ruled = definition();
+    let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
+    ruled.pointer_mut(spec).unwrap()["x-kubernetes-validations"] = json!([
+        {"rule": "self.size < 10 || self.color == 'blue'", "message": "large ones are blue"},
+        {"rule": "self.size >= oldSelf.size", "messageExpression": "'it was ' + string(oldSelf.size)"},
+    ]);
+    let mut wrong = ruled.clone();
+    wrong.pointer_mut(spec).unwrap()["x-kubernetes-validations"][0]["rule"] = json!("self.sise < 10");
+    let (code, status) = c.ask("POST", CRDS, wrong).await;
+    assert_eq!(code, 422);
+    assert!(status["message"].as_str().unwrap().contains("undefined field 'sise'"), "{status}");
+    c.make(CRDS, ruled).await;
+    let (code, status) = c.ask("POST", WIDGETS, widget("a", json!({"size": 20}))).await;
+    assert_eq!(code, 422);
+    assert_eq!(
+        status["message"],
+        "Widget.example.com \"a\" is invalid: spec: Invalid value: large ones are blue"
+    );
+    c.make(WIDGETS, widget("a", json!({"size": 20, "color": "blue"}))).await;
+    let less = json!({"spec": {"size": 19}});
+    let (code, status) = patch(&c, &format!("{WIDGETS}/a"), "application/merge-patch+json", less).await;
+    assert_eq!(code, 422);
+    assert!(status["message"].as_str().unwrap().ends_with("it was 20"), "{status}");
+    let (code, status) = c.ask("POST", WIDGETS, widget("b", json!({"size": "x"}))).await;
+    assert_eq!(code, 422);
+    assert!(
+        status["message"].as_str().unwrap().contains("some validation rules were not checked"),
+        "{status}"
+    );
 }
 
 #[tokio::test]
@@ -300,13 +334,13 @@ async fn bad_definitions_are_refused_in_kubernetes_words() {
     let root = "spec.validation.openAPIV3Schema";
     for (pointer, value, want) in [
         ("/metadata/name", json!("x.example.com"), r#"metadata.name: Invalid value: "x.example.com": must be spec.names.plural+"."+spec.group"#.to_owned()),
-        ("/spec/versions/0/schema", json!(null), "spec.versions[0].schema.openAPIV3Schema: Required value: schemas are required".to_owned()),
+        ("/spec/versions/0/schema", json!(null), "spec.versions[0].schema.openAPIV3Schema: Required value".to_owned()),
         ("/spec/versions/0/storage", json!(false), "must have exactly one version marked as storage version".to_owned()),
         ("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/size", json!({}), format!("{root}.properties[spec].properties[size].type: Required value: must not be empty for specified object fields")),
         ("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/size", json!({"type": "array"}), format!("{root}.properties[spec].properties[size].items: Required value: must be specified")),
         ("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/color/default", json!("green"), format!("{root}.properties[spec].properties[color].default: Unsupported value: \"green\": supported values: \"red\", \"blue\"")),
-        ("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/ports/x-kubernetes-list-map-keys", json!(["id"]), format!("{root}.properties[spec].properties[ports].x-kubernetes-list-map-keys[0]: Invalid value: \"id\": entries must all be names of item properties")),
-        ("/spec/versions/0/schema/openAPIV3Schema/properties/spec/anyOf", json!([{"properties": {"nope": {"minimum": 1}}}]), format!("{root}.properties[spec].properties[nope]: Required value: because it is defined in {root}.properties[spec].anyOf[0].properties[nope]")),
+        ("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/ports/x-kubernetes-list-map-keys", json!(["id"]), format!("{root}.properties[spec].properties[ports].x-kubernetes-list-map-keys: Invalid value: [\"id\"]: entries must all be names of item properties")),
+        ("/spec/versions/0/schema/openAPIV3Schema/properties/spec/anyOf", json!([{"type": "object"}]), format!("{root}.properties[spec].anyOf[0].type: Forbidden: must be empty to be structural")),
         ("/spec/versions/0/selectableFields/0/jsonPath", json!(".spec.nope"), "spec.selectableFields[0].jsonPath: Invalid value: \".spec.nope\": is an invalid path: does not refer to a valid field".to_owned()),
         ("/spec/versions/0/additionalPrinterColumns/0/type", json!("float"), "spec.additionalPrinterColumns[0].type: Invalid value: \"float\": must be one of boolean,date,integer,number,string".to_owned()),
         ("/spec/versions/0/subresources/scale/specReplicasPath", json!(".status.x"), "spec.subresources.scale.specReplicasPath: Invalid value: \".status.x\": should be a json path under .spec".to_owned()),

@@ -34,6 +34,9 @@ pub struct Storage {
     pub classes: HashMap<Arc<str>, Arc<StorageClass>>,
 }
 
+/// A claim without a volume, and the one that it gets; none where one is made.
+type Choice<'a> = (&'a Arc<Claim>, Option<&'a Arc<PersistentVolume>>);
+
 /// The claims of one pod.
 #[derive(Default)]
 pub(super) struct Volumes<'a> {
@@ -119,8 +122,8 @@ impl<'a> Volumes<'a> {
     }
 
     /// A volume for every claim that has none, `None` where one can be made; nothing if there is no way.
-    fn choose(&self, node: &Node) -> Option<Vec<(&'a Arc<Claim>, Option<&'a Arc<PersistentVolume>>)>> {
-        let mut chosen: Vec<(&Arc<Claim>, Option<&Arc<PersistentVolume>>)> = Vec::new();
+    fn choose(&self, node: &Node) -> Option<Vec<Choice<'a>>> {
+        let mut chosen: Vec<Choice<'_>> = Vec::new();
         for (claim, class) in &self.waiting {
             let taken = |volume: &&Arc<PersistentVolume>| {
                 !chosen

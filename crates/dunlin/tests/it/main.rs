@@ -2,6 +2,7 @@
 
 mod autoscaling;
 mod bad_input;
+mod crd;
 mod deep;
 mod disruption;
 mod exposed;

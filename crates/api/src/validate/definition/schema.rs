@@ -1,13 +1,11 @@
 //! The rules of a structural schema: every field has a type, outside of the parts that only judge values, and what these
 //! parts name is named by the structure, too.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
 use super::super::field::{At, Errors};
 use super::FieldError;
-use crate::structural::{self, Schema};
+use crate::structural::{self, Rules, Schema};
 
 /// Fields of JSON Schema that are never allowed.
 const REFUSED: [&str; 7] =
@@ -45,7 +43,9 @@ pub(super) fn check(root: &At, errors: &mut Errors) {
     }
     metadata(&key(root, "properties", "metadata"), errors);
     place(root, Place::Root, errors);
-    complete(root, root, errors);
+    for error in Rules::errors(&Schema::parse(root.value), &root.path) {
+        errors.push(error);
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -61,13 +61,15 @@ fn metadata(at: &At, errors: &mut Errors) {
         errors.invalid(&at.get("type"), "must be object");
     }
     for name in map.keys().filter(|n| !matches!(n.as_str(), "type" | "description" | "properties")) {
-        errors.forbidden(&at.get(name), "must not be specified in a nested object's metadata");
+        errors.forbidden(
+            at,
+            &format!("must not specify anything other than name and generateName, but {name} is specified"),
+        );
     }
-    for (name, field) in at.get("properties").entries() {
+    for (name, _) in at.get("properties").entries() {
         if !matches!(name, "name" | "generateName") {
-            let list = At { path: at.get("properties").path, value: field.value };
             errors.forbidden(
-                &list,
+                at,
                 "must not specify anything other than name and generateName, but metadata is implicitly specified",
             );
         }
@@ -81,11 +83,8 @@ fn place(at: &At, place: Place, errors: &mut Errors) {
     let flag = |name: &str| schema[name].as_bool() == Some(true);
     let (ty, list_type) = (at.get("type"), at.get("x-kubernetes-list-type"));
     let any = flag("x-kubernetes-preserve-unknown-fields");
-    if flag("x-kubernetes-int-or-string") {
-        if !ty.is_empty() {
-            errors.invalid(&ty, "must be empty if x-kubernetes-int-or-string is true");
-        }
-    } else if ty.is_empty() && !any {
+    // Kubernetes lets a type stand beside int-or-string, which then says nothing.
+    if ty.is_empty() && !any && !flag("x-kubernetes-int-or-string") {
         match place {
             Place::Root => {}
             Place::Field => errors.required(&ty, "must not be empty for specified object fields"),
@@ -103,19 +102,19 @@ fn place(at: &At, place: Place, errors: &mut Errors) {
         }
     }
     if flag("x-kubernetes-embedded-resource") {
-        if ty.text() != "object" {
-            errors.invalid(&ty, "must be object if x-kubernetes-embedded-resource is true");
-        }
         if at.get("properties").is_empty() && !any {
             errors.required(
                 &at.get("properties"),
                 "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields",
             );
         }
+        if ty.text() != "object" {
+            errors.invalid(&ty, "must be object if x-kubernetes-embedded-resource is true");
+        }
         metadata(&key(at, "properties", "metadata"), errors);
     }
     let (properties, additional) = (at.get("properties"), at.get("additionalProperties"));
-    if schema["additionalProperties"].as_bool() == Some(false) {
+    if schema["additionalProperties"].as_bool() == Some(false) && !properties.is_empty() {
         errors.forbidden(&additional, "additionalProperties cannot be set to false");
     } else if additional.is_set() && !properties.is_empty() {
         errors.forbidden(&additional, "additionalProperties and properties are mutual exclusive");
@@ -212,13 +211,6 @@ fn common(at: &At, errors: &mut Errors) {
     {
         errors.invalid(&pattern, format!("must be a valid regular expression, but isn't: {why}"));
     }
-    let mut seen = BTreeSet::new();
-    for (index, value) in at.get("enum").items().into_iter().enumerate() {
-        if !seen.insert(value.value.to_string()) {
-            let path = format!("{}.enum[{index}]", at.path);
-            errors.push(FieldError::duplicate(&path, value.value.clone()));
-        }
-    }
 }
 
 fn map_type(at: &At, errors: &mut Errors) {
@@ -237,10 +229,10 @@ fn list(at: &At, errors: &mut Errors) {
     if at.get("type").text() != "array" {
         errors.invalid(&at.get("type"), "must be array if x-kubernetes-list-type is specified");
     }
-    errors.supported(&kind, &["atomic", "map", "set"]);
+    errors.supported(&kind, &["atomic", "set", "map"]);
     if kind.text() != "map" {
         if !keys.is_empty() {
-            errors.forbidden(&keys, "must not be specified if x-kubernetes-list-type is not map");
+            errors.required(&kind, "must be map if x-kubernetes-list-map-keys is non-empty");
         }
         if kind.text() == "set" {
             set(&at.get("items"), errors);
@@ -253,18 +245,22 @@ fn list(at: &At, errors: &mut Errors) {
     let items = at.get("items");
     if items.get("type").text() != "object" {
         errors.invalid(&items.get("type"), "must be object if parent array's x-kubernetes-list-type is map");
+        return;
+    }
+    let all = keys.items();
+    if !all.iter().all(|name| key(&items, "properties", name.text()).is_set()) {
+        errors.invalid(&keys, "entries must all be names of item properties");
     }
     let required: Vec<&str> =
         items.value["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let mut seen = Vec::new();
-    for name in keys.items() {
+    for name in all {
         if seen.contains(&name.text()) {
             errors.duplicate(&name);
         }
         seen.push(name.text());
         let property = key(&items, "properties", name.text());
         if !property.is_set() {
-            errors.invalid(&name, "entries must all be names of item properties");
             continue;
         }
         let ty = property.get("type");
@@ -288,10 +284,12 @@ fn set(items: &At, errors: &mut Errors) {
         errors.forbidden(&items.get("nullable"), "cannot be nullable when x-kubernetes-list-type is set");
     }
     match items.get("type").text() {
-        "object" if items.get("x-kubernetes-map-type").text() != "atomic" => errors.invalid(
-            &items.get("x-kubernetes-map-type"),
-            "must be atomic as item of a list with x-kubernetes-list-type=set",
-        ),
+        "object" if items.get("x-kubernetes-map-type").text() != "atomic" => {
+            let kind = items.get("x-kubernetes-map-type");
+            let text = "must be atomic as item of a list with x-kubernetes-list-type=set";
+            let error = FieldError::invalid(&kind.path, kind.value.clone(), text);
+            errors.push(error.showing(kind.value.to_string()));
+        }
         "array" if !matches!(items.get("x-kubernetes-list-type").text(), "" | "atomic") => errors.invalid(
             &items.get("x-kubernetes-list-type"),
             "must be atomic as item of a list with x-kubernetes-list-type=set",
@@ -317,53 +315,7 @@ fn default(at: &At, errors: &mut Errors) {
     for mut error in structural::check(&schema, &holder["v"], None) {
         let below = if error.field.is_empty() { String::new() } else { format!(".{}", error.field) };
         let path = format!("{}{below}", default.path);
-        if let Some(rest) = error.detail.strip_prefix(&format!("{} in body", error.field)) {
-            error.detail = format!("{path} in body{rest}");
-        }
         error.field = path;
         errors.push(error);
     }
-}
-
-/// What a part that judges values names, the structure has to name as well.
-fn complete(judge: &At, structure: &At, errors: &mut Errors) {
-    let parts = JUNCTORS.iter().flat_map(|name| judge.get(name).items()).chain(Some(judge.get("not")));
-    for part in parts.filter(|p| p.is_set()) {
-        named(&part, structure, errors);
-    }
-    if judge.path == structure.path {
-        for (name, _) in structure.get("properties").entries() {
-            let below = key(structure, "properties", name);
-            complete(&below, &below, errors);
-        }
-        for name in ["items", "additionalProperties"] {
-            let below = structure.get(name);
-            if below.value.is_object() {
-                complete(&below, &below, errors);
-            }
-        }
-    }
-}
-
-fn named(part: &At, structure: &At, errors: &mut Errors) {
-    for (name, _) in part.get("properties").entries() {
-        let (inner, outer) = (key(part, "properties", name), key(structure, "properties", name));
-        let other = structure.get("additionalProperties");
-        if outer.is_set() {
-            named(&inner, &outer, errors);
-        } else if other.value.is_object() {
-            named(&inner, &other, errors);
-        } else if structure.value["x-kubernetes-preserve-unknown-fields"].as_bool() != Some(true) {
-            errors.required(&outer, &format!("because it is defined in {}", inner.path));
-        }
-    }
-    let (inner, outer) = (part.get("items"), structure.get("items"));
-    if inner.is_set() {
-        if outer.is_set() {
-            named(&inner, &outer, errors);
-        } else {
-            errors.required(&outer, &format!("because it is defined in {}", inner.path));
-        }
-    }
-    complete(part, structure, errors);
 }

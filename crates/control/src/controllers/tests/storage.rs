@@ -386,7 +386,7 @@ fn an_ephemeral_volume_has_a_claim_that_its_pod_owns() {
     let pod = json!({"metadata": {"name": "p", "namespace": "n", "uid": "p"}, "spec": {"containers": [],
         "volumes": [{"name": "v", "ephemeral": {"volumeClaimTemplate": {"metadata": {"labels": {"a": "b"}}, "spec": {"accessModes": ["ReadWriteOnce"]}}}}]}});
     let key = Key::new("pods", "n", "p");
-    let (plan, _) = ephemeral::plan(&view(&[pod.clone()]), &key, NOW, 0);
+    let (plan, _) = ephemeral::plan(&view(std::slice::from_ref(&pod)), &key, NOW, 0);
     let Some(Action::Create { object, .. }) = plan.actions.first() else { panic!("{plan:?}") };
     assert_eq!(object["metadata"]["name"], "p-v");
     assert_eq!(object["metadata"]["labels"], json!({"a": "b"}));
