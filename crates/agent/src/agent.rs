@@ -13,7 +13,7 @@ use dunlin_node::fence;
 use dunlin_node::volumes::Policy;
 use dunlin_node::{
     Connection, ContainerRef, ExecOptions, Input, LogOptions, NodeInfo, NodeService, Output, PodBackend,
-    PodEvent, PodRef, Recorder, Registration, ServeError, Session, StatusWriter,
+    PodEvent, PodRef, Readings, Recorder, Registration, ServeError, Session, StatusWriter, Usage,
 };
 use dunlin_runtime::image::ImageStore;
 use dunlin_runtime::{
@@ -699,6 +699,31 @@ impl PodBackend for Pods {
                 .await
                 .map_err(|e| ServeError::internal(dunlin_base::error::chain(&e)))?;
             Ok(bridge(session))
+        })
+    }
+
+    fn usage(&self) -> BoxFuture<'_, Result<Readings, ServeError>> {
+        Box::pin(async move {
+            let pods: Vec<(PodRef, View)> = lock(&self.workers)
+                .values()
+                .map(|worker| (worker.pod_ref.clone(), worker.view.borrow().clone()))
+                .collect();
+            let mut containers = Vec::new();
+            for (pod, view) in pods {
+                let spec = spec(&view.pod);
+                let names = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+                for name in names.map(|container| container.name.clone()) {
+                    let of = ContainerRef { pod: pod.clone(), container: name };
+                    // What is not running, or ends meanwhile, uses nothing.
+                    let Ok((runtime, sandbox, id)) = self.running(&of) else { continue };
+                    if let Ok(stats) = runtime.stats(&sandbox, &id).await {
+                        let (cpu_nanoseconds, memory_working_set) =
+                            (stats.cpu_nanoseconds, stats.memory_working_set);
+                        containers.push((of, Usage { cpu_nanoseconds, memory_working_set }));
+                    }
+                }
+            }
+            Ok(Readings { node: crate::machine::usage(), containers })
         })
     }
 

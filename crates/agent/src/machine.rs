@@ -6,10 +6,13 @@ use std::net::{IpAddr, UdpSocket};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use dunlin_node::NodeInfo;
+use dunlin_node::{NodeInfo, Usage};
 use k8s_openapi::api::core::v1::NodeSystemInfo;
 
 use crate::config::AgentConfig;
+
+/// `USER_HZ` is 100 on every architecture that Linux runs on today.
+const NANOSECONDS_PER_TICK: u64 = 10_000_000;
 
 fn line(path: &str) -> String {
     std::fs::read_to_string(path).map(|t| t.trim().to_owned()).unwrap_or_default()
@@ -35,13 +38,31 @@ pub fn disk(path: &Path) -> Option<(u64, u64)> {
     (code == 0).then_some((out.f_blocks * out.f_frsize, out.f_bavail * out.f_frsize))
 }
 
-fn memory_total() -> u64 {
+/// A line of `/proc/meminfo` in bytes.
+fn memory(name: &str) -> u64 {
     let text = line("/proc/meminfo");
     let kib = text
         .lines()
-        .find_map(|l| l.strip_prefix("MemTotal:"))
+        .find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))
         .and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
+}
+
+/// What the whole machine uses.
+pub fn usage() -> Usage {
+    let stat = line("/proc/stat");
+    let ticks: Vec<u64> = stat
+        .lines()
+        .next()
+        .map(|l| l.split_whitespace().skip(1).filter_map(|n| n.parse().ok()).collect())
+        .unwrap_or_default();
+    // user, nice, system, idle, iowait, irq, softirq, steal; guests are in user and nice already.
+    let busy: u64 =
+        ticks.iter().take(8).enumerate().filter(|(n, _)| !matches!(n, 3 | 4)).map(|(_, t)| t).sum();
+    Usage {
+        cpu_nanoseconds: busy.saturating_mul(NANOSECONDS_PER_TICK),
+        memory_working_set: memory("MemTotal").saturating_sub(memory("MemAvailable")),
+    }
 }
 
 /// The address from which this machine reaches others (towards `endpoint` if that is an address).
@@ -85,7 +106,7 @@ pub fn info(config: &AgentConfig, address: &str, runtimes: &[&str]) -> NodeInfo 
     let (disk_total, _) = disk(&config.data_dir).unwrap_or((0, 0));
     let mut capacity = BTreeMap::from([
         ("cpu".to_owned(), cores.to_string()),
-        ("memory".to_owned(), format!("{}Ki", memory_total() / 1024)),
+        ("memory".to_owned(), format!("{}Ki", memory("MemTotal") / 1024)),
         ("ephemeral-storage".to_owned(), format!("{}Ki", disk_total / 1024)),
         ("pods".to_owned(), config.max_pods.to_string()),
     ]);

@@ -8,6 +8,7 @@
 
 pub mod apply;
 pub mod cel;
+pub mod cron;
 pub mod decode;
 pub mod defaults;
 pub mod duration;
@@ -19,6 +20,7 @@ pub mod patch;
 pub mod pattern;
 pub mod pod_security;
 pub mod quantity;
+pub mod quota;
 pub mod schema;
 pub mod selector;
 pub mod status;

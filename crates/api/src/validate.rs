@@ -10,7 +10,6 @@ mod autoscaling;
 mod batch;
 mod container;
 mod core;
-mod cron;
 mod definition;
 mod dunlin;
 pub mod error;

@@ -7,11 +7,13 @@ pub mod certificate;
 pub mod daemon_set;
 pub mod definition;
 pub mod job;
+pub mod limits;
 pub mod namespace;
 pub mod node;
 pub mod pod;
 pub mod pod_security;
 pub mod priority;
+pub mod quota;
 pub mod runtime_class;
 pub mod secret;
 pub mod service;
@@ -42,6 +44,7 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
             tolerations::create(value, call.server.config.eviction_toleration.as_secs());
             runtime_class::create(call, value).await?;
             priority::create(call, value).await?;
+            limits::create(call, value).await?;
             pod::create(value);
         }
         ("", "secrets") => secret::encode(value),
@@ -54,6 +57,13 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
         ("certificates.k8s.io", "certificatesigningrequests") => certificate::create(call, value),
         ("rbac.authorization.k8s.io", _) => escalation::check(call, value).await?,
         _ => {}
+    }
+    if call.resource.is("", "persistentvolumeclaims") {
+        limits::create(call, value).await?;
+    }
+    if let Err(refused) = quota::create(call, value).await {
+        undo(call, &admitted);
+        return Err(refused);
     }
     Ok(admitted)
 }

@@ -29,6 +29,7 @@ mod subresource;
 mod sweep;
 mod table;
 mod time;
+mod usage;
 
 pub use config::{
     Admitted, BoxBody, BoxError, Config, DialError, Limits, NoNodes, NodeDialer, Peers, StaticToken,

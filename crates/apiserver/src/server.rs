@@ -26,7 +26,7 @@ use crate::query::Query;
 use crate::reply::{self, Reply};
 use crate::request::{self, Asked};
 use crate::resources::{self, Resource};
-use crate::{bootstrap, custom, discovery, handlers, subresource, sweep};
+use crate::{bootstrap, custom, discovery, handlers, subresource, sweep, usage};
 
 /// The Kubernetes API as a service. Cloning is cheap; clones share everything.
 #[derive(Clone)]
@@ -304,6 +304,9 @@ async fn dispatch(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
 async fn answer(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
     if call.sub.is_some() {
         return subresource::answer(call, verb, body).await;
+    }
+    if call.resource.group == usage::GROUP {
+        return usage::answer(call, verb).await;
     }
     if !call.resource.is_stored() {
         return auth::reviews::answer(call, body).await;

@@ -44,7 +44,8 @@ fn main() {
 fn evictions(snapshot: &Snapshot) {
     const TRIES: usize = 20;
     let began = busy();
-    let made = (0..TRIES).filter(|n| preempt(snapshot, &pod(PODS + n, 7_500), *n as u64).is_some()).count();
+    let made =
+        (0..TRIES).filter(|n| preempt(snapshot, &pod(PODS + n, 7_500), &[], *n as u64).is_some()).count();
     println!(
         "{:<10} {:>8.1} ms each, {made} of {TRIES} made room",
         "preemption",

@@ -3,10 +3,14 @@
 //! A plan reads the view and nothing else, is idempotent, and asks for writes whose preconditions hold it to what was
 //! read. Siblings look alike: `plan(view, key, now, seed) -> (Plan, Report)`.
 
+pub mod autoscaler;
 pub mod claim;
+pub mod clusterrole;
 pub mod common;
+pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
+pub mod disruption;
 pub mod endpointslice;
 pub mod ephemeral;
 pub mod fencing;
@@ -17,8 +21,11 @@ pub mod namespace;
 pub mod nodeipam;
 pub mod nodelifecycle;
 pub mod podgc;
+pub mod quota;
 pub mod replicaset;
+pub mod revisions;
 pub mod serviceaccount;
+pub mod statefulset;
 pub mod succession;
 pub mod volume;
 

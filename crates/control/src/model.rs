@@ -3,6 +3,7 @@
 //! Fields that no decision reads are not kept; an object is never written back from here. `null` means absent for
 //! every field. Templates and selectors stay JSON, shared by reference.
 
+mod autoscaling;
 mod base;
 mod child;
 mod cluster;
@@ -12,12 +13,15 @@ mod quantities;
 mod storage;
 mod workload;
 
+pub use autoscaling::{
+    AutoscalerSpec, AutoscalerStatus, ContainerMetrics, HorizontalPodAutoscaler, PodMetrics, TargetReference,
+};
 pub use base::{Condition, Held, Key, Labels, Meta, Object, OwnerReference, Time};
 pub use child::{Cluster, ClusterLabel, ClusterPool, ClusterStatus};
 pub use cluster::{
-    ConfigMap, EndpointSlice, Lease, LeaseSpec, Namespace, NamespaceSpec, NamespaceStatus, Node, NodeAddress,
-    NodeImage, NodeRuntimeHandler, NodeSpec, NodeStatus, RuntimeClass, RuntimeScheduling, Service,
-    ServiceAccount, ServicePort, ServiceSpec, Taint,
+    AggregationRule, ClusterRole, ConfigMap, EndpointSlice, Lease, LeaseSpec, Namespace, NamespaceSpec,
+    NamespaceStatus, Node, NodeAddress, NodeImage, NodeRuntimeHandler, NodeSpec, NodeStatus, ResourceQuota,
+    RuntimeClass, RuntimeScheduling, Service, ServiceAccount, ServicePort, ServiceSpec, Taint,
 };
 pub use migration::{Migration, MigrationSpec, MigrationStatus};
 pub use pod::{
@@ -27,9 +31,10 @@ pub use pod::{
 pub use quantities::Quantities;
 pub use storage::{Claim, ClaimRef, ClaimSpec, ClaimStatus, PersistentVolume, StorageClass, VolumeSpec};
 pub use workload::{
-    ControllerRevision, DaemonSet, DaemonSetSpec, DaemonSetStatus, Deployment, DeploymentSpec,
-    DeploymentStatus, Job, JobSpec, JobStatus, ReplicaSet, ReplicaSetSpec, ReplicaSetStatus, RollingUpdate,
-    Strategy,
+    BudgetSpec, BudgetStatus, ClaimRetention, ControllerRevision, CronJob, CronJobSpec, CronJobStatus,
+    DaemonSet, DaemonSetSpec, DaemonSetStatus, Deployment, DeploymentSpec, DeploymentStatus, Job, JobSpec,
+    JobStatus, ObjectReference, Ordinals, PodDisruptionBudget, ReplicaSet, ReplicaSetSpec, ReplicaSetStatus,
+    RollingUpdate, StatefulSet, StatefulSetSpec, StatefulSetStatus, Strategy,
 };
 
 pub(crate) use base::projection;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::controllers::autoscaler::History;
 pub use crate::model::Key;
 
 /// The state in which a write is still right; the server answers 409 in any other.
@@ -88,6 +89,8 @@ pub struct Plan {
     pub absent: Vec<(Key, Option<Arc<str>>)>,
     /// Plan the key again at this time (seconds since the epoch) even if nothing changes.
     pub again_at: Option<i64>,
+    /// What an autoscaler wants to know next time.
+    pub history: Option<Arc<History>>,
 }
 
 impl Plan {

@@ -77,6 +77,7 @@ const BUILT_IN: &[(&str, &str, &str, &str, bool)] = &[
     ("apps", "v1", "deployments", "Deployment", true),
     ("apps", "v1", "replicasets", "ReplicaSet", true),
     ("apps", "v1", "statefulsets", "StatefulSet", true),
+    ("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", true),
     ("batch", "v1", "cronjobs", "CronJob", true),
     ("batch", "v1", "jobs", "Job", true),
     ("coordination.k8s.io", "v1", "leases", "Lease", true),
@@ -85,6 +86,8 @@ const BUILT_IN: &[(&str, &str, &str, &str, bool)] = &[
     ("storage.k8s.io", "v1", "storageclasses", "StorageClass", false),
     ("dunlin.io", "v1alpha1", "migrations", "Migration", true),
     ("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", false),
+    ("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", false),
+    ("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", true),
 ];
 
 /// All resources that are known now, by name.

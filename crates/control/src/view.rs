@@ -8,75 +8,79 @@ mod table;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{
-    Claim, Cluster, ConfigMap, ControllerRevision, DaemonSet, Deployment, EndpointSlice, Job, Lease,
-    Migration, Namespace, Node, PersistentVolume, Pod, ReplicaSet, RuntimeClass, Service, ServiceAccount,
-    StorageClass,
-};
+use crate::controllers::autoscaler::History;
+use crate::model::*;
 use crate::resource::Resources;
 use crate::settings::Settings;
 
 pub use objects::Objects;
 pub use table::Table;
 
-/// Everything that controllers may read. Whoever changes a typed table tells `objects` as well.
-#[derive(Debug, Default)]
-pub struct View {
-    pub settings: Arc<Settings>,
-    pub resources: Resources,
-    pub pods: Table<Pod>,
-    pub nodes: Table<Node>,
-    pub replica_sets: Table<ReplicaSet>,
-    pub deployments: Table<Deployment>,
-    pub daemon_sets: Table<DaemonSet>,
-    pub jobs: Table<Job>,
-    pub controller_revisions: Table<ControllerRevision>,
-    pub migrations: Table<Migration>,
-    pub services: Table<Service>,
-    pub endpoint_slices: Table<EndpointSlice>,
-    pub namespaces: Table<Namespace>,
-    pub service_accounts: Table<ServiceAccount>,
-    /// Those named `kube-root-ca.crt`.
-    pub config_maps: Table<ConfigMap>,
-    /// Those in `kube-node-lease`.
-    pub leases: Table<Lease>,
-    pub volumes: Table<PersistentVolume>,
-    pub claims: Table<Claim>,
-    pub storage_classes: Table<StorageClass>,
-    pub runtime_classes: Table<RuntimeClass>,
-    /// What child clusters say of themselves, by the name of the node that stands for each.
-    pub clusters: Table<Cluster>,
-    /// Metadata of all objects of all resources, the typed ones among them; not Events and Leases.
-    pub objects: Objects,
-    /// When each node's Lease was last seen to change, by this machine's clock: clocks of nodes are not trusted.
-    pub heard: HashMap<Arc<str>, i64>,
+/// Calls the macro `$then` with a row for each kind that is held whole: `Kind: table`. What is there for every kind
+/// (the view's tables, the driver's informers and routing) is made from these rows.
+#[macro_export]
+macro_rules! for_each_kind {
+    ($then:ident) => {
+        $then! {
+            Pod: pods,
+            Node: nodes,
+            ReplicaSet: replica_sets,
+            Deployment: deployments,
+            DaemonSet: daemon_sets,
+            StatefulSet: stateful_sets,
+            CronJob: cron_jobs,
+            Job: jobs,
+            PodDisruptionBudget: budgets,
+            HorizontalPodAutoscaler: autoscalers,
+            /// Measured while there are autoscalers.
+            PodMetrics: pod_metrics,
+            ControllerRevision: controller_revisions,
+            Migration: migrations,
+            Service: services,
+            ResourceQuota: quotas,
+            ClusterRole: cluster_roles,
+            PersistentVolume: volumes,
+            Claim: claims,
+            StorageClass: storage_classes,
+            RuntimeClass: runtime_classes,
+            EndpointSlice: endpoint_slices,
+            Namespace: namespaces,
+            ServiceAccount: service_accounts,
+            /// Those named `kube-root-ca.crt`.
+            ConfigMap: config_maps,
+            /// Those in `kube-node-lease`.
+            Lease: leases,
+            /// What child clusters say of themselves, by the name of the node that stands for each.
+            Cluster: clusters,
+        }
+    };
 }
 
-impl View {
-    /// How many objects all lookups have returned so far.
-    pub fn visited(&self) -> u64 {
-        self.pods.visited()
-            + self.nodes.visited()
-            + self.replica_sets.visited()
-            + self.deployments.visited()
-            + self.daemon_sets.visited()
-            + self.jobs.visited()
-            + self.controller_revisions.visited()
-            + self.migrations.visited()
-            + self.services.visited()
-            + self.endpoint_slices.visited()
-            + self.namespaces.visited()
-            + self.service_accounts.visited()
-            + self.config_maps.visited()
-            + self.leases.visited()
-            + self.volumes.visited()
-            + self.claims.visited()
-            + self.storage_classes.visited()
-            + self.runtime_classes.visited()
-            + self.clusters.visited()
-            + self.objects.visited()
-    }
+macro_rules! view {
+    ($($(#[$doc:meta])* $kind:ident: $table:ident,)*) => {
+        /// Everything that controllers may read. Whoever changes a typed table tells `objects` as well.
+        #[derive(Debug, Default)]
+        pub struct View {
+            pub settings: Arc<Settings>,
+            pub resources: Resources,
+            $($(#[$doc])* pub $table: Table<$kind>,)*
+            /// Metadata of all objects of all resources, the typed ones among them; not Events and Leases.
+            pub objects: Objects,
+            /// When each node's Lease was last seen to change, by this machine's clock: clocks of nodes are not trusted.
+            pub heard: HashMap<Arc<str>, i64>,
+            /// What each autoscaler remembers.
+            pub histories: HashMap<Key, Arc<History>>,
+        }
+
+        impl View {
+            /// How many objects all lookups have returned so far.
+            pub fn visited(&self) -> u64 {
+                self.objects.visited() $(+ self.$table.visited())*
+            }
+        }
+    };
 }
+for_each_kind!(view);
 
 #[cfg(test)]
 mod tests {

@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use dunlin_control::model::{Held, Key, Object};
+use dunlin_control::model::{ConfigMap, Held, Key, Object, PodMetrics};
 use dunlin_control::scheduler::{Queue, Snapshot, is_pending};
-use dunlin_control::view::{Table, View};
+use dunlin_control::view::View;
 
 use crate::informer::{Change, News};
-use crate::kinds::Any;
+use crate::kinds::{self, Any};
 
 /// All that the driver knows of the cluster.
 #[derive(Debug, Default)]
@@ -56,66 +56,22 @@ impl Cluster {
     }
 
     fn known(&self, resource: &str, metadata_only: bool) -> Vec<Key> {
-        let view = &self.view;
-        match (resource, metadata_only) {
-            (_, true) => view.objects.of_resource(resource),
-            ("pods", _) => view.pods.keys(),
-            ("nodes", _) => view.nodes.keys(),
-            ("replicasets.apps", _) => view.replica_sets.keys(),
-            ("deployments.apps", _) => view.deployments.keys(),
-            ("daemonsets.apps", _) => view.daemon_sets.keys(),
-            ("jobs.batch", _) => view.jobs.keys(),
-            ("migrations.dunlin.io", _) => view.migrations.keys(),
-            ("controllerrevisions.apps", _) => view.controller_revisions.keys(),
-            ("services", _) => view.services.keys(),
-            ("endpointslices.discovery.k8s.io", _) => view.endpoint_slices.keys(),
-            ("namespaces", _) => view.namespaces.keys(),
-            ("serviceaccounts", _) => view.service_accounts.keys(),
-            ("configmaps", _) => view.config_maps.keys(),
-            ("leases.coordination.k8s.io", _) => view.leases.keys(),
-            ("clusters.dunlin.io", _) => view.clusters.keys(),
-            ("persistentvolumes", _) => view.volumes.keys(),
-            ("persistentvolumeclaims", _) => view.claims.keys(),
-            ("storageclasses.storage.k8s.io", _) => view.storage_classes.keys(),
-            ("runtimeclasses.node.k8s.io", _) => view.runtime_classes.keys(),
-            _ => Vec::new(),
+        match metadata_only {
+            true => self.view.objects.of_resource(resource),
+            false => kinds::keys(&self.view, resource),
         }
     }
 
     fn put(&mut self, object: Any, now: i64) -> Step {
         let view = &mut self.view;
-        // Of ConfigMaps the metadata informer sees all, so it alone keeps the graph.
-        if !matches!(object, Any::ConfigMap(_)) {
+        if matches!(object, Any::Other(_)) || in_graph(&object.key().resource) {
             let entry = Object { resource: object.key().resource, metadata: object.metadata().clone() };
             let other = view.objects.upsert(entry);
             if matches!(object, Any::Other(_)) {
                 return Step { old: other.map(Any::Other), new: Some(object) };
             }
         }
-        let old = match &object {
-            Any::Pod(o) => view.pods.upsert(o.clone()).map(Any::Pod),
-            Any::Node(o) => view.nodes.upsert(o.clone()).map(Any::Node),
-            Any::ReplicaSet(o) => view.replica_sets.upsert(o.clone()).map(Any::ReplicaSet),
-            Any::Deployment(o) => view.deployments.upsert(o.clone()).map(Any::Deployment),
-            Any::DaemonSet(o) => view.daemon_sets.upsert(o.clone()).map(Any::DaemonSet),
-            Any::Job(o) => view.jobs.upsert(o.clone()).map(Any::Job),
-            Any::Migration(o) => view.migrations.upsert(o.clone()).map(Any::Migration),
-            Any::ControllerRevision(o) => {
-                view.controller_revisions.upsert(o.clone()).map(Any::ControllerRevision)
-            }
-            Any::Service(o) => view.services.upsert(o.clone()).map(Any::Service),
-            Any::EndpointSlice(o) => view.endpoint_slices.upsert(o.clone()).map(Any::EndpointSlice),
-            Any::Namespace(o) => view.namespaces.upsert(o.clone()).map(Any::Namespace),
-            Any::ServiceAccount(o) => view.service_accounts.upsert(o.clone()).map(Any::ServiceAccount),
-            Any::ConfigMap(o) => view.config_maps.upsert(o.clone()).map(Any::ConfigMap),
-            Any::Lease(o) => view.leases.upsert(o.clone()).map(Any::Lease),
-            Any::Cluster(o) => view.clusters.upsert(o.clone()).map(Any::Cluster),
-            Any::Volume(o) => view.volumes.upsert(o.clone()).map(Any::Volume),
-            Any::Claim(o) => view.claims.upsert(o.clone()).map(Any::Claim),
-            Any::StorageClass(o) => view.storage_classes.upsert(o.clone()).map(Any::StorageClass),
-            Any::RuntimeClass(o) => view.runtime_classes.upsert(o.clone()).map(Any::RuntimeClass),
-            Any::Other(_) => None,
-        };
+        let old = kinds::upsert(view, &object);
         self.follow(old.as_ref(), &object, now);
         Step { old, new: Some(object) }
     }
@@ -150,7 +106,7 @@ impl Cluster {
                 let changed = self.snapshot.set_child(o.clone());
                 changed.then(|| self.pending.wake());
             }
-            Any::Volume(o) => {
+            Any::PersistentVolume(o) => {
                 self.snapshot.set_volume(o.clone());
                 self.pending.wake();
             }
@@ -183,33 +139,10 @@ impl Cluster {
             let old = view.objects.remove(key)?;
             return Some(Step { old: Some(Any::Other(old)), new: None });
         }
-        if &*key.resource != "configmaps" {
+        if in_graph(&key.resource) {
             view.objects.remove(key);
         }
-        let old = match &*key.resource {
-            "pods" => remove(&mut view.pods, key, Any::Pod),
-            "nodes" => remove(&mut view.nodes, key, Any::Node),
-            "replicasets.apps" => remove(&mut view.replica_sets, key, Any::ReplicaSet),
-            "deployments.apps" => remove(&mut view.deployments, key, Any::Deployment),
-            "daemonsets.apps" => remove(&mut view.daemon_sets, key, Any::DaemonSet),
-            "jobs.batch" => remove(&mut view.jobs, key, Any::Job),
-            "migrations.dunlin.io" => remove(&mut view.migrations, key, Any::Migration),
-            "controllerrevisions.apps" => {
-                remove(&mut view.controller_revisions, key, Any::ControllerRevision)
-            }
-            "services" => remove(&mut view.services, key, Any::Service),
-            "endpointslices.discovery.k8s.io" => remove(&mut view.endpoint_slices, key, Any::EndpointSlice),
-            "namespaces" => remove(&mut view.namespaces, key, Any::Namespace),
-            "serviceaccounts" => remove(&mut view.service_accounts, key, Any::ServiceAccount),
-            "configmaps" => remove(&mut view.config_maps, key, Any::ConfigMap),
-            "leases.coordination.k8s.io" => remove(&mut view.leases, key, Any::Lease),
-            "clusters.dunlin.io" => remove(&mut view.clusters, key, Any::Cluster),
-            "persistentvolumes" => remove(&mut view.volumes, key, Any::Volume),
-            "persistentvolumeclaims" => remove(&mut view.claims, key, Any::Claim),
-            "storageclasses.storage.k8s.io" => remove(&mut view.storage_classes, key, Any::StorageClass),
-            "runtimeclasses.node.k8s.io" => remove(&mut view.runtime_classes, key, Any::RuntimeClass),
-            _ => None,
-        }?;
+        let old = kinds::remove(view, key)?;
         match &old {
             Any::Pod(pod) => {
                 self.pending.remove(key);
@@ -218,9 +151,12 @@ impl Cluster {
                 }
             }
             Any::Node(node) => self.snapshot.remove_node(&node.metadata.name),
+            Any::HorizontalPodAutoscaler(_) => drop(view.histories.remove(key)),
             Any::Namespace(o) => self.snapshot.remove_namespace(&o.metadata.name),
             Any::Cluster(o) => self.snapshot.remove_child(&o.metadata.name),
-            Any::Volume(_) | Any::Claim(_) | Any::StorageClass(_) => self.snapshot.remove_storage(key),
+            Any::PersistentVolume(_) | Any::Claim(_) | Any::StorageClass(_) => {
+                self.snapshot.remove_storage(key)
+            }
             Any::RuntimeClass(o) => self.snapshot.remove_runtime_class(&o.metadata.name),
             Any::Lease(lease) => {
                 view.heard.remove(&lease.metadata.name);
@@ -231,6 +167,8 @@ impl Cluster {
     }
 }
 
-fn remove<T: Held>(table: &mut Table<T>, key: &Key, make: fn(Arc<T>) -> Any) -> Option<Any> {
-    table.remove(&key.namespace, &key.name).map(make)
+/// Whether objects that are read whole are in the graph: of ConfigMaps the metadata informer sees all, so it alone keeps it,
+/// and measurements are not objects at all.
+fn in_graph(resource: &str) -> bool {
+    ![ConfigMap::RESOURCE, PodMetrics::RESOURCE].contains(&resource)
 }

@@ -6,11 +6,14 @@
 use std::sync::Arc;
 
 use dunlin_control::controllers::{
-    self as control, PlanFn, claim, daemonset, deployment, endpointslice, ephemeral, gc, job, migration,
-    namespace, nodeipam, nodelifecycle, podgc, replicaset, serviceaccount, volume,
+    self as control, PlanFn, autoscaler, claim, clusterrole, cronjob, daemonset, deployment, disruption,
+    endpointslice, ephemeral, gc, job, migration, namespace, nodeipam, nodelifecycle, podgc, quota,
+    replicaset, serviceaccount, statefulset, volume,
 };
 use dunlin_control::labels;
-use dunlin_control::model::{Claim, Held, Key, Meta, Migration, Node, PersistentVolume, Pod};
+use dunlin_control::model::{
+    Claim, ClusterRole, Held, Key, Meta, Migration, Node, PersistentVolume, Pod, StatefulSet,
+};
 use dunlin_control::view::View;
 
 use crate::cluster::Step;
@@ -32,9 +35,15 @@ pub const MIGRATION: usize = 11;
 pub const CLAIM: usize = 12;
 pub const VOLUME: usize = 13;
 pub const EPHEMERAL: usize = 14;
+pub const STATEFUL_SET: usize = 15;
+pub const CRON_JOB: usize = 16;
+pub const DISRUPTION: usize = 17;
+pub const AUTOSCALER: usize = 18;
+pub const QUOTA: usize = 19;
+pub const CLUSTER_ROLE: usize = 20;
 
 /// Name and decision of each controller, by its number.
-pub const TABLE: [(&str, PlanFn); 15] = [
+pub const TABLE: [(&str, PlanFn); 21] = [
     ("deployment", deployment::plan as control::PlanFn),
     ("replicaset", replicaset::plan),
     ("daemonset", daemonset::plan),
@@ -50,6 +59,12 @@ pub const TABLE: [(&str, PlanFn); 15] = [
     ("claim", claim::plan),
     ("volume", volume::plan),
     ("ephemeral", ephemeral::plan),
+    ("statefulset", statefulset::plan),
+    ("cronjob", cronjob::plan),
+    ("disruption", disruption::plan),
+    ("autoscaler", autoscaler::plan),
+    ("quota", quota::plan),
+    ("clusterrole", clusterrole::plan),
 ];
 
 /// Whether the controller walks the graph of all objects, and so has to wait until all of them are known.
@@ -57,9 +72,14 @@ pub fn needs_graph(controller: usize) -> bool {
     matches!(controller, GC | NAMESPACE)
 }
 
-/// How long a key may wait for more changes before it is planned, in milliseconds: collecting pods costs all of them.
+/// How long a key may wait for more changes before it is planned, in milliseconds: collecting pods costs all of them, and
+/// a quota that was just charged for an object is counted again when the object has been seen.
 pub fn patience(controller: usize) -> u64 {
-    if controller == POD_GC { 2_000 } else { 0 }
+    match controller {
+        POD_GC => 2_000,
+        QUOTA => 300,
+        _ => 0,
+    }
 }
 
 /// Collects all pods at once, so there is one key.
@@ -70,6 +90,7 @@ fn pod_gc() -> Id {
 /// The keys to plan again after `step`.
 pub fn concerned(view: &View, step: &Step, ids: &mut Vec<Id>) {
     graph(view, step, ids);
+    counted(view, step, ids);
     for object in [&step.old, &step.new].into_iter().flatten() {
         let key = object.key();
         match object {
@@ -85,9 +106,29 @@ pub fn concerned(view: &View, step: &Step, ids: &mut Vec<Id>) {
             }
             Any::Deployment(_) => ids.push((DEPLOYMENT, key)),
             Any::DaemonSet(_) => ids.push((DAEMON_SET, key)),
-            Any::Job(_) => ids.push((JOB, key)),
+            Any::StatefulSet(_) => ids.push((STATEFUL_SET, key)),
+            Any::PodDisruptionBudget(_) => ids.push((DISRUPTION, key)),
+            Any::HorizontalPodAutoscaler(_) => ids.push((AUTOSCALER, key)),
+            Any::PodMetrics(_) => {
+                let all = view.autoscalers.in_namespace(&key.namespace).into_iter();
+                ids.extend(all.map(|scaler| (AUTOSCALER, scaler.key())));
+            }
+            Any::ClusterRole(role) => {
+                // A change of any may change those that are made of others.
+                let sums = view.cluster_roles.all().into_iter().filter(|sum| sum.aggregation_rule.is_some());
+                let takes = |sum: &ClusterRole| {
+                    clusterrole::takes(sum, role) || sum.metadata.uid == role.metadata.uid
+                };
+                ids.extend(sums.filter(|sum| takes(sum)).map(|sum| (CLUSTER_ROLE, sum.key())));
+            }
+            Any::CronJob(_) => ids.push((CRON_JOB, key)),
+            Any::Job(_) => {
+                ids.push((JOB, key));
+                controlled(object.metadata(), "CronJob", "cronjobs.batch", CRON_JOB, ids);
+            }
             Any::ControllerRevision(_) => {
                 controlled(object.metadata(), "DaemonSet", "daemonsets.apps", DAEMON_SET, ids);
+                controlled(object.metadata(), "StatefulSet", "statefulsets.apps", STATEFUL_SET, ids);
             }
             Any::Migration(moving) => {
                 ids.push((MIGRATION, key));
@@ -116,7 +157,7 @@ pub fn concerned(view: &View, step: &Step, ids: &mut Vec<Id>) {
             Any::Lease(_) => ids.push((NODE_LIFECYCLE, Key::new("nodes", "", key.name))),
             // What may match below decides where daemons go.
             Any::Cluster(_) => ids.extend(view.daemon_sets.keys().into_iter().map(|set| (DAEMON_SET, set))),
-            Any::Volume(volume) => of_volume(view, volume, ids),
+            Any::PersistentVolume(volume) => of_volume(view, volume, ids),
             Any::Claim(claim) => of_claim(view, step, claim, ids),
             Any::StorageClass(class) => {
                 // A claim without a class gets the default one when there is one.
@@ -125,8 +166,23 @@ pub fn concerned(view: &View, step: &Step, ids: &mut Vec<Id>) {
                     |claim: &Claim| claim.spec.storage_class_name.as_ref().is_none_or(|c| c == name);
                 unbound(view, of_class, ids);
             }
-            Any::RuntimeClass(_) | Any::Other(_) => {}
+            Any::ResourceQuota(_) | Any::RuntimeClass(_) | Any::Other(_) => {}
         }
+        // How many pods there should be is what budgets in percent count from.
+        if matches!(object, Any::ReplicaSet(_) | Any::Deployment(_) | Any::StatefulSet(_)) {
+            let budgets = view.budgets.in_namespace(&object.metadata().namespace);
+            ids.extend(budgets.iter().map(|budget| (DISRUPTION, budget.key())));
+        }
+    }
+}
+
+/// The quotas of the namespace in which something came, went, or changed in what it takes.
+fn counted(view: &View, step: &Step, ids: &mut Vec<Id>) {
+    let Some(object) = step.new.as_ref().or(step.old.as_ref()) else { return };
+    let measured = matches!(object, Any::Pod(_) | Any::Service(_) | Any::Claim(_) | Any::ResourceQuota(_));
+    if measured || step.old.is_none() || step.new.is_none() {
+        let quotas = view.quotas.in_namespace(&object.metadata().namespace);
+        ids.extend(quotas.iter().map(|quota| (QUOTA, quota.key())));
     }
 }
 
@@ -141,9 +197,13 @@ fn graph(view: &View, step: &Step, ids: &mut Vec<Id>) {
     }
     if ends {
         ids.extend(view.objects.dependents(&meta.uid).iter().map(|dependent| (GC, dependent.key())));
-        let owners = meta.owner_references.iter().filter_map(|owner| view.objects.by_uid(&owner.uid));
-        ids.extend(owners.filter(|owner| owner.metadata.is_deleting()).map(|owner| (GC, owner.key())));
     }
+    // An owner that is going waits until its dependents are gone, or have let go of it.
+    let before = step.old.as_ref().map_or(meta, |old| old.metadata());
+    let lets_go = |uid: &Arc<str>| ends || meta.owner_references.iter().all(|owner| owner.uid != *uid);
+    let left = before.owner_references.iter().filter(|owner| lets_go(&owner.uid));
+    let owners = left.filter_map(|owner| view.objects.by_uid(&owner.uid));
+    ids.extend(owners.filter(|owner| owner.metadata.is_deleting()).map(|owner| (GC, owner.key())));
     // An object replaced by one of the same name is gone as well.
     if let Some(old) = step.old.as_ref().filter(|old| old.metadata().uid != meta.uid) {
         ids.extend(
@@ -161,6 +221,7 @@ fn of_pod(view: &View, step: &Step, pod: &Arc<Pod>, ids: &mut Vec<Id>) {
     let meta = &pod.metadata;
     controlled(meta, "ReplicaSet", "replicasets.apps", REPLICA_SET, ids);
     controlled(meta, "DaemonSet", "daemonsets.apps", DAEMON_SET, ids);
+    controlled(meta, "StatefulSet", "statefulsets.apps", STATEFUL_SET, ids);
     controlled(meta, "Job", "jobs.batch", JOB, ids);
     // A Deployment that recreates waits for its old pods to be gone.
     if let Some(set) = meta.controller().and_then(|owner| view.replica_sets.get(&meta.namespace, &owner.name))
@@ -170,8 +231,12 @@ fn of_pod(view: &View, step: &Step, pod: &Arc<Pod>, ids: &mut Vec<Id>) {
     if meta.controller().is_none() {
         adopters(view.replica_sets.in_namespace(&meta.namespace), meta, REPLICA_SET, ids);
         adopters(view.daemon_sets.in_namespace(&meta.namespace), meta, DAEMON_SET, ids);
+        adopters(view.stateful_sets.in_namespace(&meta.namespace), meta, STATEFUL_SET, ids);
         adopters(view.jobs.in_namespace(&meta.namespace), meta, JOB, ids);
     }
+    let budgets = view.budgets.in_namespace(&meta.namespace);
+    let budgets = budgets.iter().filter(|budget| labels::matches(&budget.spec.selector, &meta.labels));
+    ids.extend(budgets.map(|budget| (DISRUPTION, budget.key())));
     for service in view.services.in_namespace(&meta.namespace) {
         let selects = |selector| labels::contains(&meta.labels, selector);
         if service.spec.selector.as_ref().is_some_and(selects) {
@@ -249,6 +314,12 @@ fn of_volume(view: &View, volume: &PersistentVolume, ids: &mut Vec<Id>) {
 fn of_claim(view: &View, step: &Step, claim: &Claim, ids: &mut Vec<Id>) {
     ids.push((CLAIM, claim.key()));
     let meta = &claim.metadata;
+    // A pod of a StatefulSet is made when its claims are there, `VOLUME-SET-N` each.
+    let names = |set: &StatefulSet| {
+        meta.name.rsplit_once('-').is_some_and(|(front, _)| front.ends_with(&*set.metadata.name))
+    };
+    let sets = view.stateful_sets.in_namespace(&meta.namespace);
+    ids.extend(sets.iter().filter(|set| names(set)).map(|set| (STATEFUL_SET, set.key())));
     if !claim.spec.volume_name.is_empty() {
         ids.push((VOLUME, Key::new("persistentvolumes", "", claim.spec.volume_name.clone())));
     }
@@ -299,4 +370,4 @@ macro_rules! selects {
         }
     )*};
 }
-selects!(ReplicaSet, Deployment, DaemonSet, Job);
+selects!(ReplicaSet, Deployment, DaemonSet, StatefulSet, Job);

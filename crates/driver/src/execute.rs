@@ -38,6 +38,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// The server's words, if it refused to make an object and would again.
+    pub fn refused_creation(&self) -> Option<&str> {
+        let Self::Request { what, source } = self else { return None };
+        match &**source {
+            kube::Error::Api(status)
+                if what.starts_with("POST ") && matches!(status.code, 400 | 403 | 422) =>
+            {
+                Some(&status.message)
+            }
+            _ => None,
+        }
+    }
+
     /// Somebody was faster: the next plan, on a newer view, will be right.
     pub fn is_race(&self) -> bool {
         match self {

@@ -4,92 +4,74 @@
 
 use std::sync::Arc;
 
-use dunlin_control::model::{
-    Claim, Cluster, ConfigMap, ControllerRevision, DaemonSet, Deployment, EndpointSlice, Held, Job, Key,
-    Lease, Meta, Migration, Namespace, Node, Object, PersistentVolume, Pod, ReplicaSet, RuntimeClass,
-    Service, ServiceAccount, StorageClass,
-};
+use dunlin_control::for_each_kind;
+use dunlin_control::model::*;
 use dunlin_control::resource::{Resource, Resources};
+use dunlin_control::view::View;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// One object as an informer delivers it.
-#[derive(Debug, Clone)]
-pub enum Any {
-    Pod(Arc<Pod>),
-    Node(Arc<Node>),
-    ReplicaSet(Arc<ReplicaSet>),
-    Deployment(Arc<Deployment>),
-    DaemonSet(Arc<DaemonSet>),
-    Job(Arc<Job>),
-    Migration(Arc<Migration>),
-    ControllerRevision(Arc<ControllerRevision>),
-    Service(Arc<Service>),
-    EndpointSlice(Arc<EndpointSlice>),
-    Namespace(Arc<Namespace>),
-    ServiceAccount(Arc<ServiceAccount>),
-    ConfigMap(Arc<ConfigMap>),
-    Lease(Arc<Lease>),
-    Cluster(Arc<Cluster>),
-    Volume(Arc<PersistentVolume>),
-    Claim(Arc<Claim>),
-    StorageClass(Arc<StorageClass>),
-    RuntimeClass(Arc<RuntimeClass>),
-    /// An object of which only metadata is known.
-    Other(Arc<Object>),
-}
-
-impl Any {
-    pub fn metadata(&self) -> &Arc<Meta> {
-        match self {
-            Self::Pod(o) => &o.metadata,
-            Self::Node(o) => &o.metadata,
-            Self::ReplicaSet(o) => &o.metadata,
-            Self::Deployment(o) => &o.metadata,
-            Self::DaemonSet(o) => &o.metadata,
-            Self::Job(o) => &o.metadata,
-            Self::Migration(o) => &o.metadata,
-            Self::ControllerRevision(o) => &o.metadata,
-            Self::Service(o) => &o.metadata,
-            Self::EndpointSlice(o) => &o.metadata,
-            Self::Namespace(o) => &o.metadata,
-            Self::ServiceAccount(o) => &o.metadata,
-            Self::ConfigMap(o) => &o.metadata,
-            Self::Lease(o) => &o.metadata,
-            Self::Cluster(o) => &o.metadata,
-            Self::Volume(o) => &o.metadata,
-            Self::Claim(o) => &o.metadata,
-            Self::StorageClass(o) => &o.metadata,
-            Self::RuntimeClass(o) => &o.metadata,
-            Self::Other(o) => &o.metadata,
+macro_rules! any {
+    ($($(#[$doc:meta])* $kind:ident: $table:ident,)*) => {
+        /// One object as an informer delivers it.
+        #[derive(Debug, Clone)]
+        pub enum Any {
+            $($kind(Arc<$kind>),)*
+            /// An object of which only metadata is known.
+            Other(Arc<Object>),
         }
-    }
 
-    pub fn key(&self) -> Key {
-        match self {
-            Self::Pod(o) => o.key(),
-            Self::Node(o) => o.key(),
-            Self::ReplicaSet(o) => o.key(),
-            Self::Deployment(o) => o.key(),
-            Self::DaemonSet(o) => o.key(),
-            Self::Job(o) => o.key(),
-            Self::Migration(o) => o.key(),
-            Self::ControllerRevision(o) => o.key(),
-            Self::Service(o) => o.key(),
-            Self::EndpointSlice(o) => o.key(),
-            Self::Namespace(o) => o.key(),
-            Self::ServiceAccount(o) => o.key(),
-            Self::ConfigMap(o) => o.key(),
-            Self::Lease(o) => o.key(),
-            Self::Cluster(o) => o.key(),
-            Self::Volume(o) => o.key(),
-            Self::Claim(o) => o.key(),
-            Self::StorageClass(o) => o.key(),
-            Self::RuntimeClass(o) => o.key(),
-            Self::Other(o) => o.key(),
+        impl Any {
+            pub fn metadata(&self) -> &Arc<Meta> {
+                match self {
+                    $(Self::$kind(o) => &o.metadata,)*
+                    Self::Other(o) => &o.metadata,
+                }
+            }
+
+            pub fn key(&self) -> Key {
+                match self {
+                    $(Self::$kind(o) => o.key(),)*
+                    Self::Other(o) => o.key(),
+                }
+            }
         }
-    }
+
+        /// Resource of each kind, and how one object and a list of them are read.
+        const READERS: &[(&str, Parse, ParsePage)] =
+            &[$(($kind::RESOURCE, |_, t| from(t, Any::$kind), |_, t| list(t, Any::$kind)),)*];
+    };
 }
+for_each_kind!(any);
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $kind:ident: $table:ident,)*) => {
+        /// Keys of all objects of `resource` that the view holds whole.
+        pub fn keys(view: &View, resource: &str) -> Vec<Key> {
+            match resource {
+                $($kind::RESOURCE => view.$table.keys(),)*
+                _ => Vec::new(),
+            }
+        }
+
+        /// Puts an object into its table and gives back the one it replaces.
+        pub fn upsert(view: &mut View, object: &Any) -> Option<Any> {
+            match object {
+                $(Any::$kind(o) => view.$table.upsert(o.clone()).map(Any::$kind),)*
+                Any::Other(_) => None,
+            }
+        }
+
+        /// Takes an object out of its table.
+        pub fn remove(view: &mut View, key: &Key) -> Option<Any> {
+            match &*key.resource {
+                $($kind::RESOURCE => view.$table.remove(&key.namespace, &key.name).map(Any::$kind),)*
+                _ => None,
+            }
+        }
+    };
+}
+for_each_kind!(tables);
 
 /// A page of a list.
 pub struct Page {
@@ -122,68 +104,23 @@ impl Watched {
     }
 }
 
+/// Resources of which only some objects are held whole: the namespace, and the field selector, that those have.
+const NARROWED: &[(&str, &str, &str)] =
+    &[(ConfigMap::RESOURCE, "", "metadata.name=kube-root-ca.crt"), (Lease::RESOURCE, "kube-node-lease", "")];
+
 /// The typed informers.
 pub fn typed(resources: &Resources) -> Vec<Watched> {
-    let kinds: [(&str, &'static str, &'static str, Parse, ParsePage); 19] = [
-        ("pods", "", "", |_, t| from(t, Any::Pod), |_, t| list(t, Any::Pod)),
-        ("nodes", "", "", |_, t| from(t, Any::Node), |_, t| list(t, Any::Node)),
-        ("replicasets.apps", "", "", |_, t| from(t, Any::ReplicaSet), |_, t| list(t, Any::ReplicaSet)),
-        ("deployments.apps", "", "", |_, t| from(t, Any::Deployment), |_, t| list(t, Any::Deployment)),
-        ("daemonsets.apps", "", "", |_, t| from(t, Any::DaemonSet), |_, t| list(t, Any::DaemonSet)),
-        ("jobs.batch", "", "", |_, t| from(t, Any::Job), |_, t| list(t, Any::Job)),
-        ("migrations.dunlin.io", "", "", |_, t| from(t, Any::Migration), |_, t| list(t, Any::Migration)),
-        (
-            "controllerrevisions.apps",
-            "",
-            "",
-            |_, t| from(t, Any::ControllerRevision),
-            |_, t| list(t, Any::ControllerRevision),
-        ),
-        ("services", "", "", |_, t| from(t, Any::Service), |_, t| list(t, Any::Service)),
-        (
-            "endpointslices.discovery.k8s.io",
-            "",
-            "",
-            |_, t| from(t, Any::EndpointSlice),
-            |_, t| list(t, Any::EndpointSlice),
-        ),
-        ("namespaces", "", "", |_, t| from(t, Any::Namespace), |_, t| list(t, Any::Namespace)),
-        ("serviceaccounts", "", "", |_, t| from(t, Any::ServiceAccount), |_, t| list(t, Any::ServiceAccount)),
-        (
-            "configmaps",
-            "",
-            "metadata.name=kube-root-ca.crt",
-            |_, t| from(t, Any::ConfigMap),
-            |_, t| list(t, Any::ConfigMap),
-        ),
-        (
-            "runtimeclasses.node.k8s.io",
-            "",
-            "",
-            |_, t| from(t, Any::RuntimeClass),
-            |_, t| list(t, Any::RuntimeClass),
-        ),
-        ("clusters.dunlin.io", "", "", |_, t| from(t, Any::Cluster), |_, t| list(t, Any::Cluster)),
-        ("persistentvolumes", "", "", |_, t| from(t, Any::Volume), |_, t| list(t, Any::Volume)),
-        ("persistentvolumeclaims", "", "", |_, t| from(t, Any::Claim), |_, t| list(t, Any::Claim)),
-        (
-            "storageclasses.storage.k8s.io",
-            "",
-            "",
-            |_, t| from(t, Any::StorageClass),
-            |_, t| list(t, Any::StorageClass),
-        ),
-        (
-            "leases.coordination.k8s.io",
-            "kube-node-lease",
-            "",
-            |_, t| from(t, Any::Lease),
-            |_, t| list(t, Any::Lease),
-        ),
-    ];
-    let watched = kinds.into_iter().filter_map(|(name, namespace, fields, parse, parse_page)| {
+    let watched = READERS.iter().filter_map(|(name, parse, parse_page)| {
         let resource = resources.get(name)?.clone();
-        Some(Watched { resource, namespace, fields, metadata_only: false, parse, parse_page })
+        let (_, namespace, fields) = NARROWED.iter().find(|(of, ..)| of == name).unwrap_or(&("", "", ""));
+        Some(Watched {
+            resource,
+            namespace,
+            fields,
+            metadata_only: false,
+            parse: *parse,
+            parse_page: *parse_page,
+        })
     });
     watched.collect()
 }
@@ -196,27 +133,10 @@ pub fn metadata(resource: Arc<Resource>) -> Watched {
 /// Whether metadata of the resource has to be watched apart: it is not held typed in full, and may have owners or
 /// stand in the way of its namespace's end. Events are too many and are ended by their time; Leases change too often.
 pub fn needs_metadata(name: &str) -> bool {
-    const HELD: &[&str] = &[
-        "pods",
-        "nodes",
-        "replicasets.apps",
-        "deployments.apps",
-        "daemonsets.apps",
-        "jobs.batch",
-        "migrations.dunlin.io",
-        "controllerrevisions.apps",
-        "services",
-        "endpointslices.discovery.k8s.io",
-        "namespaces",
-        "serviceaccounts",
-        "clusters.dunlin.io",
-        "persistentvolumes",
-        "persistentvolumeclaims",
-        "storageclasses.storage.k8s.io",
-        "runtimeclasses.node.k8s.io",
-    ];
     const NEVER: &[&str] = &["events", "events.events.k8s.io", "leases.coordination.k8s.io"];
-    !HELD.contains(&name) && !NEVER.contains(&name)
+    let held =
+        READERS.iter().any(|(held, ..)| *held == name) && NARROWED.iter().all(|(some, ..)| *some != name);
+    !held && !NEVER.contains(&name)
 }
 
 fn from<T: DeserializeOwned>(text: &str, make: fn(Arc<T>) -> Any) -> Result<Any, serde_json::Error> {
@@ -238,7 +158,10 @@ struct ListMeta {
     r#continue: Option<String>,
 }
 
-fn list<T: DeserializeOwned>(text: &str, make: fn(Arc<T>) -> Any) -> Result<Page, serde_json::Error> {
+pub(crate) fn list<T: DeserializeOwned>(
+    text: &str,
+    make: fn(Arc<T>) -> Any,
+) -> Result<Page, serde_json::Error> {
     let list: List<T> = serde_json::from_str(text)?;
     let items = list.items.unwrap_or_default().into_iter().map(|object| make(Arc::new(object))).collect();
     let next = list.metadata.r#continue.filter(|next| !next.is_empty());

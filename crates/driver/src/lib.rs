@@ -17,6 +17,7 @@ mod kinds;
 mod offers;
 mod options;
 mod run;
+mod usage;
 mod work;
 
 pub use handle::SchedulerHandle;

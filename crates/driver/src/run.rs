@@ -3,6 +3,7 @@
 mod claiming;
 mod offering;
 mod placing;
+mod refused;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use crate::kinds::{self, Watched};
 use crate::offers::{self, Answered};
 use crate::options::{Options, Scheduler};
 use crate::work::{Id, Work};
-use crate::{discovery, execute};
+use crate::{discovery, execute, usage};
 
 /// Changes that wait for the loop; informers stop reading when it is full, and the server buffers for them.
 const CHANGES: usize = 1024;
@@ -89,6 +90,8 @@ enum Purpose {
     Explain {
         pod: Key,
     },
+    /// An event alone; nothing depends on it.
+    Tell,
     Ask(Box<placing::Asked>),
     /// A binding that an external scheduler decided.
     BindAsked {
@@ -136,6 +139,8 @@ struct Loop {
     batch: Vec<Change>,
     discoveries: mpsc::Receiver<Vec<Resource>>,
     _discovery: Task,
+    /// Asks what pods use, while there are autoscalers.
+    measuring: Option<Task>,
 }
 
 impl Loop {
@@ -182,6 +187,7 @@ impl Loop {
             batch: Vec::new(),
             discoveries,
             _discovery: discovery,
+            measuring: None,
             client,
             resources: resources.clone(),
         };
@@ -274,6 +280,7 @@ impl Loop {
             }
         }
         self.changed.send_modify(|count| *count += 1);
+        self.measure();
         for id in ids {
             if needs_graph(id.0) && !self.graph_known {
                 self.held.insert(id);
@@ -291,6 +298,7 @@ impl Loop {
             Purpose::Plan(id) => {
                 self.plans_under_way -= 1;
                 report(TABLE[id.0].0, &id.1, &outcome);
+                self.tell_refusal(&id, &outcome);
                 let failed = !outcome.errors.is_empty();
                 self.work.done(id, outcome.awaits, failed, now);
             }
@@ -319,6 +327,7 @@ impl Loop {
                 }
                 self.take_claimed(&uid, &outcome);
             }
+            Purpose::Tell => self.bindings_under_way -= 1,
             Purpose::Explain { pod } => {
                 self.bindings_under_way -= 1;
                 report("scheduler", &pod, &outcome);
@@ -326,6 +335,16 @@ impl Loop {
                     self.cluster.pending.failed(&pod, now, true);
                 }
             }
+        }
+    }
+
+    /// Measures what pods use only while somebody scales by it.
+    fn measure(&mut self) {
+        if self.cluster.view.autoscalers.is_empty() {
+            self.measuring = None;
+        } else if self.measuring.is_none() {
+            let follow = usage::follow(self.client.clone(), self.changes_to.clone());
+            self.measuring = Some(Task::spawn("measuring", follow));
         }
     }
 
@@ -386,10 +405,13 @@ impl Loop {
             let Some(id) = self.work.pop() else { return };
             let (now, at) = (self.now(), seconds());
             let (name, plan) = TABLE[id.0];
-            let (Plan { actions, mut absent, again_at }, report) =
+            let (Plan { actions, mut absent, again_at, history }, report) =
                 plan(&self.cluster.view, &id.1, at, seed());
             if !report.waiting.is_empty() {
                 tracing::debug!(controller = name, key = %id.1, waiting = ?report.waiting, "waiting");
+            }
+            if let Some(history) = history {
+                self.cluster.view.histories.insert(id.1.clone(), history);
             }
             if let Some(again_at) = again_at {
                 self.work.at(id.clone(), now + pause(again_at - at));

@@ -36,7 +36,7 @@ impl PodRef {
 }
 
 /// One container of a pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContainerRef {
     /// The pod.
     pub pod: PodRef,
@@ -154,6 +154,24 @@ impl ServeError {
     }
 }
 
+/// What something has used and uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time since the start, nanoseconds.
+    pub cpu_nanoseconds: u64,
+    /// Memory that cannot be reclaimed easily, bytes.
+    pub memory_working_set: u64,
+}
+
+/// What the machine and its containers use, at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Readings {
+    /// The whole machine.
+    pub node: Usage,
+    /// Running containers.
+    pub containers: Vec<(ContainerRef, Usage)>,
+}
+
 /// What runs this node's pods.
 pub trait PodBackend: Send + Sync + 'static {
     /// Takes note of what the API says; must return at once.
@@ -178,4 +196,8 @@ pub trait PodBackend: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Session, ServeError>>;
     /// Connects to a port inside the pod's network.
     fn port_forward(&self, pod: PodRef, port: u16) -> BoxFuture<'_, Result<Connection, ServeError>>;
+    /// Measures what is used now.
+    fn usage(&self) -> BoxFuture<'_, Result<Readings, ServeError>> {
+        Box::pin(async { Err(ServeError::not_found("this node does not measure what is used")) })
+    }
 }

@@ -10,6 +10,7 @@ pub mod events;
 pub mod fence;
 pub mod follow;
 pub mod logs;
+mod meter;
 pub mod pods;
 pub mod registration;
 pub mod service;
@@ -18,8 +19,8 @@ mod streams;
 pub mod volumes;
 
 pub use backend::{
-    Connection, ContainerRef, ExecOptions, Input, LogOptions, Output, PodBackend, PodEvent, PodRef,
-    ServeError, Session,
+    Connection, ContainerRef, ExecOptions, Input, LogOptions, Output, PodBackend, PodEvent, PodRef, Readings,
+    ServeError, Session, Usage,
 };
 pub use body::{BoxBody, BoxError};
 pub use events::Recorder;

@@ -1,4 +1,4 @@
-//! The node's HTTP paths: logs, exec, attach and port-forward, called by the API server through the tunnel.
+//! The node's HTTP paths: logs, exec, attach, port-forward and what is used, called by the API server through the tunnel.
 //!
 //! Whoever may call this service was decided above; it trusts its caller and checks only that the pod's uid matches,
 //! which the backend does.
@@ -14,18 +14,20 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::backend::{ContainerRef, ExecOptions, LogOptions, PodBackend, PodRef, ServeError};
 use crate::body::{self, BoxBody, BoxError};
+use crate::meter::Meter;
 use crate::streams;
 
 /// The service; cheap to clone. It is a hyper service and, by [`NodeService::handle`], a plain function.
 #[derive(Clone)]
 pub struct NodeService {
     backend: Arc<dyn PodBackend>,
+    meter: Arc<Meter>,
 }
 
 impl NodeService {
     /// Serves what `backend` runs.
     pub fn new(backend: Arc<dyn PodBackend>) -> Self {
-        Self { backend }
+        Self { backend, meter: Arc::default() }
     }
 
     /// Answers one request.
@@ -43,6 +45,13 @@ impl NodeService {
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         match (&head.method, path.as_slice()) {
             (&Method::GET, ["healthz"]) => Ok(Response::new(body::full("ok"))),
+            (&Method::GET, ["stats", "summary"]) => {
+                let summary = self.meter.summary(&*self.backend).await?;
+                let mut response = Response::new(body::full(summary.to_string()));
+                let json = http::HeaderValue::from_static("application/json");
+                response.headers_mut().insert("content-type", json);
+                Ok(response)
+            }
             (&Method::GET, ["v1", "pods", namespace, pod, uid, "containers", container, "log"]) => {
                 let options = log_options(&query)?;
                 let log = self.backend.logs(container_ref(namespace, pod, uid, container), options).await?;

@@ -1,8 +1,8 @@
 //! Jobs and cron jobs.
 
-use super::cron;
 use super::field::{At, Errors, same};
 use super::{FieldError, job_policies, pod, selectors, syntax};
+use crate::cron;
 use crate::names::label;
 use crate::selector::LabelSelector;
 
@@ -275,7 +275,7 @@ fn cron_job(object: &At, spec: &At, old: Option<&At>, errors: &mut Errors) {
     if errors.need(&schedule) {
         let kept = old.is_some_and(|old| old.get("schedule").text().contains("TZ"));
         if !schedule.text().contains("TZ") {
-            if let Some(words) = cron::complaint(schedule.text()) {
+            if let Err(words) = cron::Schedule::parse(schedule.text()) {
                 errors.invalid(&schedule, words);
             }
         } else if !kept {
@@ -311,14 +311,10 @@ fn time_zone(zone: &At, errors: &mut Errors) {
     if text.is_empty() {
         return errors.invalid(zone, "timeZone must be nil or non-empty string");
     }
-    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'+' | b'.');
-    let wrong = |part: &str| {
-        part.is_empty() || matches!(part, "." | "..") || part.starts_with('-') || !part.bytes().all(fits)
-    };
-    if text.split('/').any(wrong) {
-        errors.invalid(zone, format!("unknown time zone {text}"));
-    } else if text.eq_ignore_ascii_case("local") {
+    if text.eq_ignore_ascii_case("local") {
         let words = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         errors.invalid(zone, words);
+    } else if cron::time_zone(text).is_none() {
+        errors.invalid(zone, format!("unknown time zone {text}"));
     }
 }

@@ -106,6 +106,7 @@ fn view() -> Vec<Value> {
         ),
         rule(&READ, "autoscaling", &["horizontalpodautoscalers", "horizontalpodautoscalers/status"]),
         rule(&READ, "batch", &["cronjobs", "cronjobs/status", "jobs", "jobs/status"]),
+        rule(&READ, "metrics.k8s.io", &["nodes", "pods"]),
         rule(&READ, "discovery.k8s.io", &["endpointslices"]),
         rule(&READ, "dunlin.io", &["migrations", "migrations/status"]),
         rule(&READ, "events.k8s.io", &["events"]),

@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 use super::{Resource, Sub};
 
 const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const READ: &[&str] = &["get", "list"];
 const CREATE: &[&str] = &["create"];
 const GET: &[&str] = &["get"];
 const UPDATE: &[&str] = &["update"];
@@ -553,4 +554,9 @@ static ROWS: &[Row] = &[
         generation: true,
         ..row("dunlin.io", "v1alpha1", "Migration", "migrations", "migration", "migrations.dunlin.io")
     },
+    Row {
+        verbs: READ,
+        ..cluster("metrics.k8s.io", "v1beta1", "NodeMetrics", "nodes", "", "nodes.metrics.k8s.io")
+    },
+    Row { verbs: READ, ..row("metrics.k8s.io", "v1beta1", "PodMetrics", "pods", "", "pods.metrics.k8s.io") },
 ];

@@ -26,10 +26,41 @@ pub async fn evict(call: &mut Call, body: Bytes) -> Result<Reply> {
         || !text(&pod, &["metadata", "deletionTimestamp"]).is_empty();
     if !over {
         spend(call, &pod, options.dry_run).await?;
+        if !options.dry_run {
+            tell(call, &options).await?;
+        }
     }
     delete::remove(&call.server, &call.resource, call.ns(), call.name(), &options).await?;
     reply::value_in(201, &success(None), call.form)
 }
+
+/// Says on the pod that it is evicted, so that its owner can tell an eviction from a failure.
+async fn tell(call: &Call, options: &Options) -> Result<()> {
+    for _ in 0..8 {
+        let stored = call.server.read(&call.resource, call.ns(), call.name()).await?;
+        let mut pod = stored.value;
+        if options.uid.as_deref().is_some_and(|uid| uid != object::uid(&pod)) {
+            // Another pod of this name: the deletion will refuse it.
+            return Ok(());
+        }
+        let conditions = map(&mut pod, "status").entry("conditions").or_insert_with(|| json!([]));
+        let Some(conditions) = conditions.as_array_mut() else { return Ok(()) };
+        conditions.retain(|c| text(c, &["type"]) != "DisruptionTarget");
+        conditions.push(json!({
+            "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting", "lastProbeTime": null, "lastTransitionTime": time::now(),
+        }));
+        match call.server.save(&call.resource, Expect::Revision(stored.entry.revision), pod).await {
+            Ok(_) => return Ok(()),
+            Err(dunlin_store::Error::Conflict { .. }) => {}
+            Err(error) => return Err(storage::failed(&call.resource, call.name(), error)),
+        }
+    }
+    Err(Failure::modified(&call.resource, call.name()))
+}
+
+/// More granted evictions than this that were not carried out mean that nobody looks after the budget.
+const MOST_DISRUPTED: usize = 2000;
 
 /// Takes one disruption from the budget that covers the pod.
 async fn spend(call: &Call, pod: &Value, dry_run: bool) -> Result<()> {
@@ -59,23 +90,28 @@ async fn spend(call: &Call, pod: &Value, dry_run: bool) -> Result<()> {
         if !ready && (always || (healthy && int(&value, &["status", "desiredHealthy"]) > 0)) {
             return Ok(());
         }
-        if !seen || allowed <= 0 {
-            let mut failure =
-                Failure::too_many("Cannot evict pod as it would violate the pod's disruption budget.", 10);
-            let detail = if seen {
-                format!(
-                    "The disruption budget {name} needs {} healthy pods and has {} currently",
-                    int(&value, &["status", "desiredHealthy"]),
-                    int(&value, &["status", "currentHealthy"])
-                )
-            } else {
-                format!("The disruption budget {name} is still being processed by the server.")
-            };
-            failure.details = Some(Box::new(json!({
-                "retryAfterSeconds": 10,
-                "causes": [{"reason": "DisruptionBudget", "message": detail}],
-            })));
-            return Err(failure);
+        let forbidden = |why: &str| Failure::forbidden(resource, &name, why);
+        if allowed < 0 {
+            return Err(forbidden("pdb disruptions allowed is negative"));
+        }
+        let disrupted = value["status"]["disruptedPods"].as_object().map_or(0, serde_json::Map::len);
+        if disrupted > MOST_DISRUPTED {
+            return Err(forbidden(
+                "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
+            ));
+        }
+        if !seen {
+            let text = format!("The disruption budget {name} is still being processed by the server.");
+            return Err(refused(&text, 10));
+        }
+        if allowed == 0 {
+            let (wanted, healthy) =
+                (int(&value, &["status", "desiredHealthy"]), int(&value, &["status", "currentHealthy"]));
+            let text = format!(
+                "The disruption budget {name} needs {wanted} healthy pods and has {healthy} currently"
+            );
+            // No time is named: the client decides when to ask again, as `kubectl drain` does.
+            return Err(refused(&text, 0));
         }
         if dry_run {
             return Ok(());
@@ -91,4 +127,16 @@ async fn spend(call: &Call, pod: &Value, dry_run: bool) -> Result<()> {
         }
     }
     Err(Failure::modified(resource, &name))
+}
+
+/// `TooManyRequests`, after `seconds` worth another try if that is known.
+fn refused(cause: &str, seconds: u32) -> Failure {
+    let text = "Cannot evict pod as it would violate the pod's disruption budget.";
+    let mut failure = Failure::too_many(text, seconds);
+    let mut details = json!({"causes": [{"reason": "DisruptionBudget", "message": cause}]});
+    if seconds > 0 {
+        details["retryAfterSeconds"] = json!(seconds);
+    }
+    failure.details = Some(Box::new(details));
+    failure
 }

@@ -15,6 +15,14 @@ use crate::view::View;
 /// How many pods one decision makes or deletes at most, so that a wrong template cannot flood the API.
 pub const BURST: usize = 500;
 
+/// What it costs to delete a pod, compared with others of its ReplicaSet. Source: KEP-2255.
+const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+
+/// How many of the pods that one plan makes are told of one by one; a thousand Events would help nobody.
+const TOLD: usize = 25;
+
+const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+
 /// Reason of the condition `dunlin.io/Dangling` on a pod of which two must never run: it still counts as a copy.
 pub const NOT_REPLACED: &str = "NotReplaced";
 
@@ -53,6 +61,38 @@ pub fn pod_from(template: &Value, namespace: &str, owner: &Meta, owner_reference
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
 }
 
+/// Makes a pod, under a name of its own in place of `generateName`, and tells its owner. `seed` and the number of the
+/// pod in this plan make the name; if it is taken, the write fails and the next plan has another seed.
+pub fn create_pod(
+    plan: &mut Plan,
+    owner: &Key,
+    meta: &Meta,
+    component: &'static str,
+    mut object: Value,
+    (seed, n): (u64, usize),
+) {
+    let prefix = object["metadata"]["generateName"].as_str().unwrap_or_default();
+    let name = format!("{prefix}{}", suffix(seed, n));
+    object["metadata"]["name"] = json!(name);
+    plan.push(Action::Create { resource: Pod::RESOURCE.into(), namespace: owner.namespace.clone(), object });
+    if n < TOLD {
+        plan.push(event(owner, meta, component, "SuccessfulCreate", format!("Created pod: {name}")));
+    }
+}
+
+/// Five letters that make no words, different for each `n` of a seed.
+fn suffix(seed: u64, n: usize) -> String {
+    let count = LETTERS.len() as u64;
+    // A large odd step visits all numbers before it repeats one.
+    let mut number = seed.wrapping_add((n as u64).wrapping_mul(0x9e37_79b9)) % count.pow(5);
+    let mut letters = [b'b'; 5];
+    for letter in &mut letters {
+        *letter = LETTERS[(number % count) as usize];
+        number /= count;
+    }
+    letters.map(char::from).iter().collect()
+}
+
 /// The pods that `owner` controls, those it adopts now, and the patches by which it adopts and lets go.
 pub fn claim(
     view: &View,
@@ -62,9 +102,22 @@ pub fn claim(
     reference: &Value,
     plan: &mut Plan,
 ) -> Vec<Arc<Pod>> {
+    let selects = |pod: &Pod| labels::matches(selector, &pod.metadata.labels);
+    claim_if(view, owner, meta, &selects, reference, plan)
+}
+
+/// The same for pods that `selects` tells.
+pub fn claim_if(
+    view: &View,
+    owner: &Key,
+    meta: &Meta,
+    selects: &dyn Fn(&Pod) -> bool,
+    reference: &Value,
+    plan: &mut Plan,
+) -> Vec<Arc<Pod>> {
     let mut claimed = Vec::new();
     for pod in view.pods.of_owner(&meta.uid) {
-        if labels::matches(selector, &pod.metadata.labels) {
+        if selects(&pod) {
             claimed.push(pod);
         } else if !pod.metadata.is_deleting() {
             let others: Vec<Value> = pod
@@ -74,12 +127,7 @@ pub fn claim(
                 .filter(|o| o.uid != meta.uid)
                 .map(reference_json)
                 .collect();
-            plan.push(Action::Patch {
-                target: pod.key(),
-                subresource: None,
-                patch: json!({"metadata": {"ownerReferences": others}}),
-                only_if: Precondition::unchanged(&pod.metadata),
-            });
+            plan.push(set_owners(pod.key(), &pod.metadata, others));
         }
     }
     if meta.is_deleting() {
@@ -87,20 +135,29 @@ pub fn claim(
     }
     for pod in view.pods.in_namespace(&owner.namespace) {
         let orphan = pod.metadata.controller().is_none() && pod.is_active();
-        if orphan && labels::matches(selector, &pod.metadata.labels) {
-            let mut references: Vec<Value> =
-                pod.metadata.owner_references.iter().map(reference_json).collect();
-            references.push(reference.clone());
-            plan.push(Action::Patch {
-                target: pod.key(),
-                subresource: None,
-                patch: json!({"metadata": {"ownerReferences": references}}),
-                only_if: Precondition::unchanged(&pod.metadata),
-            });
+        if orphan && selects(&pod) {
+            plan.push(adopt(pod.key(), &pod.metadata, reference));
             claimed.push(pod);
         }
     }
     claimed
+}
+
+/// Makes `reference` one of the object's owners.
+pub fn adopt(target: Key, meta: &Meta, reference: &Value) -> Action {
+    let mut references: Vec<Value> = meta.owner_references.iter().map(reference_json).collect();
+    references.push(reference.clone());
+    set_owners(target, meta, references)
+}
+
+/// Gives the object exactly these owners.
+pub fn set_owners(target: Key, meta: &Meta, references: Vec<Value>) -> Action {
+    Action::Patch {
+        target,
+        subresource: None,
+        patch: json!({"metadata": {"ownerReferences": references}}),
+        only_if: Precondition::unchanged(meta),
+    }
 }
 
 /// An owner reference as JSON.
@@ -112,9 +169,17 @@ pub fn reference_json(owner: &crate::model::OwnerReference) -> Value {
 }
 
 /// Sorts so that the pods to delete first come first, ranked as Kubernetes ranks them: unscheduled, not running, not
-/// ready, more restarts, newer. How long a pod has been ready does not count here: a pod whose machine was out of reach
+/// ready, cheaper to delete, on a node with more of them, more restarts, newer. How long a pod has been ready does not count here: a pod whose machine was out of reach
 /// became ready a moment ago, though it never stopped, and it is the one to keep.
 pub fn rank_for_deletion(pods: &mut [Arc<Pod>]) {
+    let mut on_node: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+    for pod in pods.iter().filter(|pod| pod.is_active()) {
+        *on_node.entry(pod.spec.node_name.clone()).or_default() += 1;
+    }
+    let cost = |pod: &Pod| {
+        let text = pod.metadata.annotations.get(DELETION_COST);
+        text.and_then(|text| text.parse::<i32>().ok()).unwrap_or(0)
+    };
     let rank = |pod: &Pod| {
         let phase = match &*pod.status.phase {
             "Running" => 2,
@@ -127,6 +192,8 @@ pub fn rank_for_deletion(pods: &mut [Arc<Pod>]) {
             !pod.spec.node_name.is_empty(),
             phase,
             pod.is_ready(),
+            cost(pod),
+            std::cmp::Reverse(on_node.get(&pod.spec.node_name).copied().unwrap_or(0)),
             std::cmp::Reverse(restarts),
             std::cmp::Reverse(created),
         )
@@ -144,12 +211,36 @@ pub fn delete(target: Key, meta: &Meta) -> Action {
     }
 }
 
+/// Says on a pod that somebody else than its owner ends it, which is written before it is deleted. Source: KEP-3329.
+pub fn disrupt(pod: &Pod, reason: &str, message: &str, now: i64) -> Option<Action> {
+    let mut conditions = Conditions::new(&pod.status.conditions);
+    conditions.set("DisruptionTarget", true, reason, message, now, false);
+    conditions.into_changed().map(|list| Action::Patch {
+        target: pod.key(),
+        subresource: Some("status"),
+        patch: json!({"status": {"conditions": list}}),
+        only_if: Precondition::unchanged(&pod.metadata),
+    })
+}
+
 /// A normal event.
 pub fn event(target: &Key, meta: &Meta, component: &'static str, reason: &str, message: String) -> Action {
     Action::Event {
         target: target.clone(),
         uid: meta.uid.clone(),
         warning: false,
+        reason: reason.into(),
+        message,
+        component,
+    }
+}
+
+/// An event about something that went wrong.
+pub fn warning(target: &Key, meta: &Meta, component: &'static str, reason: &str, message: String) -> Action {
+    Action::Event {
+        target: target.clone(),
+        uid: meta.uid.clone(),
+        warning: true,
         reason: reason.into(),
         message,
         component,
@@ -189,7 +280,11 @@ impl Conditions {
 
     /// Sets one; `touch` moves `lastUpdateTime` though nothing else changed.
     pub fn set(&mut self, kind: &str, status: bool, reason: &str, message: &str, now: i64, touch: bool) {
-        let status = if status { "True" } else { "False" };
+        self.put(kind, if status { "True" } else { "False" }, reason, message, now, touch);
+    }
+
+    /// The same for any status, `Unknown` among them.
+    pub fn put(&mut self, kind: &str, status: &str, reason: &str, message: &str, now: i64, touch: bool) {
         let time = Time(now).to_string();
         let slot = self.all.iter().find(|(_, c)| c["type"] == kind).map(|(n, _)| *n);
         let old = slot.and_then(|n| self.all.get(&n));
@@ -250,8 +345,7 @@ pub fn hash(value: &Value, salt: i32) -> String {
     for byte in value.to_string().bytes().chain(salt.to_string().bytes()) {
         state = (state ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     }
-    let letters = b"bcdfghjklmnpqrstvwxz2456789";
-    state.to_string().bytes().map(|digit| char::from(letters[usize::from(digit) % letters.len()])).collect()
+    state.to_string().bytes().map(|digit| char::from(LETTERS[usize::from(digit) % LETTERS.len()])).collect()
 }
 
 /// A number or a percentage of `total`; `up` rounds percentages up.

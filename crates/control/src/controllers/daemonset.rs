@@ -9,8 +9,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::common::{self, BURST, int_or_percent};
-use crate::model::{ControllerRevision, DaemonSet, Held, Key, Node, Pod};
-use crate::plan::{Action, Plan, Precondition, Report};
+use super::revisions;
+use crate::model::{DaemonSet, Held, Key, Node, Pod};
+use crate::plan::{Plan, Report};
 use crate::scheduler::filter::{selects, untolerated};
 use crate::view::View;
 
@@ -18,7 +19,7 @@ const COMPONENT: &str = "daemonset-controller";
 /// How long a daemon that ended stays before it is replaced, counted from its making, seconds. A node that refuses what
 /// the controller finds fit for it would else be given another at once, again and again.
 const RETRY: i64 = 5;
-const HASH: &str = "controller-revision-hash";
+const HASH: &str = revisions::POD_LABEL;
 /// Taints that describe a node's state do not keep daemons away.
 const TOLERATED: &[(&str, &str)] = &[
     ("node.kubernetes.io/not-ready", "NoExecute"),
@@ -29,7 +30,7 @@ const TOLERATED: &[(&str, &str)] = &[
     ("node.kubernetes.io/unschedulable", "NoSchedule"),
 ];
 
-pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
+pub fn plan(view: &View, key: &Key, now: i64, seed: u64) -> (Plan, Report) {
     let (mut plan, mut report) = (Plan::default(), Report::default());
     let Some(set) = view.daemon_sets.by_key(key).cloned() else { return (plan, report) };
     let reference = common::owner_reference(&set.metadata, "apps/v1", "DaemonSet");
@@ -37,7 +38,21 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
     if set.metadata.is_deleting() {
         return (plan, report);
     }
-    let hash = revisions(view, &mut plan, key, &set, &reference);
+    let revisions = revisions::revise(
+        view,
+        &mut plan,
+        &revisions::Owner {
+            key,
+            metadata: &set.metadata,
+            selector: &set.spec.selector,
+            template: &set.spec.template,
+            reference: &reference,
+            collisions: set.status.collision_count.unwrap_or(0),
+            label: HASH,
+        },
+    );
+    revisions::truncate(&mut plan, &revisions, &pods, "", set.spec.revision_history_limit, HASH);
+    let hash = revisions.hash.clone();
     let template = template(&set, &hash);
     let probe = probe(&template, key);
 
@@ -49,7 +64,9 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
     }
     let mut counts = Counts::default();
     let mut outdated: Vec<(Arc<Pod>, bool)> = Vec::new();
-    let mut made = 0;
+    let surges = max_surge(&set, 100) > 0;
+    // Nodes without a pod, nodes whose old pod may be joined by a new one, and how many have both.
+    let (mut to_make, mut to_surge, mut surging) = (Vec::new(), Vec::new(), 0);
     for node in view.nodes.all() {
         let here = by_node.remove(&node.metadata.name).unwrap_or_default();
         let child = view.clusters.get("", &node.metadata.name).cloned();
@@ -77,38 +94,54 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
         }
         counts.desired += 1;
         live.sort_by_key(|pod| (!pod.is_ready(), pod.metadata.creation_timestamp));
+        let is_new = |pod: &Pod| pod.metadata.labels.get(HASH).is_some_and(|h| **h == *hash);
+        let available = |pod: &Pod| pod.is_available(set.spec.min_ready_seconds, now);
         if let Some(pod) = live.first() {
             counts.current += 1;
             counts.ready += i32::from(pod.is_ready());
-            let available = pod.is_available(set.spec.min_ready_seconds, now);
-            counts.available += i32::from(available);
-            if pod.metadata.labels.get(HASH).is_some_and(|h| **h == *hash) {
-                counts.updated += 1;
-            } else {
-                outdated.push((pod.clone(), available));
+            counts.available += i32::from(available(pod));
+            counts.updated += i32::from(is_new(pod));
+            if let Some(at) = pod.available_at(set.spec.min_ready_seconds, now) {
+                plan.again_at(at);
             }
-            for surplus in &live[1..] {
+            let (old, new) = (live.iter().find(|pod| !is_new(pod)), live.iter().find(|pod| is_new(pod)));
+            let kept = |pod: &Arc<Pod>| match surges {
+                true => [old, new].iter().flatten().any(|kept| kept.metadata.uid == pod.metadata.uid),
+                false => pod.metadata.uid == live[0].metadata.uid,
+            };
+            for surplus in live.iter().filter(|pod| !kept(pod)) {
                 plan.push(common::delete(surplus.key(), &surplus.metadata));
             }
-        } else if here.iter().all(|pod| pod.is_finished() && now >= made_at(pod) + RETRY) && made < BURST {
+            match (old, new) {
+                (Some(old), _) if !surges && kept(old) => outdated.push((old.clone(), available(old))),
+                // Both are here: the old one goes when the new one is available.
+                (Some(old), Some(new)) if surges && available(new) => delete(&mut plan, key, &set, old),
+                (Some(_), Some(_)) if surges => surging += 1,
+                (Some(old), None) if surges => to_surge.push((node, available(old))),
+                _ => {}
+            }
+        } else if here.iter().all(|pod| pod.is_finished() && now >= made_at(pod) + RETRY) {
             // While the predecessor is ending, its place is taken.
-            made += 1;
-            let object = pod_for(&template, key, &set, &reference, &node);
-            plan.push(Action::Create { resource: "pods".into(), namespace: key.namespace.clone(), object });
+            to_make.push(node);
         }
+    }
+    if &*set.spec.update_strategy.kind != "OnDelete" && surges {
+        // Where the old pod is of no use, its successor comes at once.
+        let (well, unwell): (Vec<_>, Vec<_>) = to_surge.into_iter().partition(|(_, available)| *available);
+        let room = max_surge(&set, counts.desired) - surging;
+        let well = well.into_iter().take(usize::try_from(room).unwrap_or(0));
+        to_make.extend(unwell.into_iter().chain(well).map(|(node, _)| node));
+    }
+    let made = to_make.len().min(BURST);
+    for (n, node) in to_make.into_iter().take(BURST).enumerate() {
+        let object = pod_for(&template, key, &set, &reference, &node);
+        common::create_pod(&mut plan, key, &set.metadata, COMPONENT, object, (seed, n));
     }
     // Pods of nodes that are gone.
     for pod in by_node.into_values().flatten().filter(|pod| !pod.metadata.is_deleting()) {
         plan.push(common::delete(pod.key(), &pod.metadata));
     }
     if made > 0 {
-        plan.push(common::event(
-            key,
-            &set.metadata,
-            COMPONENT,
-            "SuccessfulCreate",
-            format!("Created {made} pods"),
-        ));
         report.waits(format!("{made} new pods"));
     }
     roll(&mut plan, &mut report, key, &set, &counts, outdated);
@@ -150,59 +183,19 @@ fn roll(
             }
             room -= 1;
         }
-        plan.push(common::delete(pod.key(), &pod.metadata));
-        let message = format!("Deleted pod: {}", pod.metadata.name);
-        plan.push(common::event(key, &set.metadata, COMPONENT, "SuccessfulDelete", message));
+        delete(plan, key, set, &pod);
     }
 }
 
-/// Sees to it that the current template has its revision, the newest, and gives its hash.
-fn revisions(view: &View, plan: &mut Plan, key: &Key, set: &DaemonSet, reference: &Value) -> String {
-    let data = json!({"spec": {"template": mark_replace(&set.spec.template)}});
-    let hash = common::hash(&set.spec.template, set.status.collision_count.unwrap_or(0));
-    let mut known: Vec<Arc<ControllerRevision>> = view.controller_revisions.of_owner(&set.metadata.uid);
-    known.sort_by_key(|revision| revision.revision);
-    let newest = known.last().map_or(0, |revision| revision.revision);
-    let current = known.iter().find(|revision| *revision.data == data);
-    match current {
-        Some(revision) if revision.revision == newest => {}
-        Some(revision) => plan.push(Action::Patch {
-            target: revision.key(),
-            subresource: None,
-            patch: json!({"revision": newest + 1}),
-            only_if: Precondition::uid(&revision.metadata.uid),
-        }),
-        None => {
-            let mut labels = set.spec.template["metadata"]["labels"].clone();
-            labels[HASH] = json!(hash);
-            plan.push(Action::Create {
-                resource: "controllerrevisions.apps".into(),
-                namespace: key.namespace.clone(),
-                object: json!({
-                    "apiVersion": "apps/v1", "kind": "ControllerRevision",
-                    "metadata": {
-                        "name": format!("{}-{hash}", key.name), "namespace": key.namespace, "labels": labels,
-                        "annotations": set.metadata.annotations.get("kubernetes.io/change-cause")
-                            .map(|cause| json!({"kubernetes.io/change-cause": cause})),
-                        "ownerReferences": [reference],
-                    },
-                    "data": data, "revision": newest + 1,
-                }),
-            });
-        }
-    }
-    let limit = usize::try_from(set.spec.revision_history_limit.unwrap_or(10)).unwrap_or(10);
-    let old = known.iter().filter(|revision| *revision.data != data);
-    let surplus = known.len().saturating_sub(limit + 1);
-    plan.actions.extend(old.take(surplus).map(|revision| common::delete(revision.key(), &revision.metadata)));
-    current.and_then(|revision| revision.metadata.labels.get(HASH).map(|h| h.to_string())).unwrap_or(hash)
+fn delete(plan: &mut Plan, key: &Key, set: &DaemonSet, pod: &Pod) {
+    plan.push(common::delete(pod.key(), &pod.metadata));
+    let message = format!("Deleted pod: {}", pod.metadata.name);
+    plan.push(common::event(key, &set.metadata, COMPONENT, "SuccessfulDelete", message));
 }
 
-/// The template as a revision holds it: a patch that replaces, which is how `kubectl rollout undo` applies it.
-fn mark_replace(template: &Value) -> Value {
-    let mut marked = template.clone();
-    marked["$patch"] = json!("replace");
-    marked
+/// How many nodes may have an old and a new pod at once.
+fn max_surge(set: &DaemonSet, desired: i32) -> i32 {
+    int_or_percent(&set.spec.update_strategy.rolling_update.max_surge, 0, desired, true)
 }
 
 fn template(set: &DaemonSet, hash: &str) -> Value {

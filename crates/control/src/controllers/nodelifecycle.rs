@@ -152,6 +152,8 @@ fn judge(plan: &mut Plan, view: &View, node: &Node, pod: &Pod, silence: Silence,
         if now < until {
             plan.again_at(until);
         } else {
+            let why = "Taint manager: deleting due to NoExecute taint";
+            plan.actions.extend(common::disrupt(pod, "DeletionByTaintManager", why, now));
             plan.push(common::delete(pod.key(), &pod.metadata));
             let text = format!("Marking for deletion Pod {}/{}", pod.metadata.namespace, pod.metadata.name);
             plan.push(common::event(

@@ -17,7 +17,7 @@ use crate::view::View;
 
 const COMPONENT: &str = "replicaset-controller";
 
-pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
+pub fn plan(view: &View, key: &Key, now: i64, seed: u64) -> (Plan, Report) {
     let (mut plan, mut report) = (Plan::default(), Report::default());
     let Some(set) = view.replica_sets.by_key(key).cloned() else { return (plan, report) };
     let reference = common::owner_reference(&set.metadata, "apps/v1", "ReplicaSet");
@@ -34,15 +34,9 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
     if counted.len() < wanted {
         let missing = (wanted - counted.len()).min(BURST);
         let pod = common::pod_from(&set.spec.template, &key.namespace, &set.metadata, reference);
-        for _ in 0..missing {
-            plan.push(crate::plan::Action::Create {
-                resource: "pods".into(),
-                namespace: key.namespace.clone(),
-                object: pod.clone(),
-            });
+        for n in 0..missing {
+            common::create_pod(&mut plan, key, &set.metadata, COMPONENT, pod.clone(), (seed, n));
         }
-        let message = format!("Created {missing} of {wanted} pods");
-        plan.push(common::event(key, &set.metadata, COMPONENT, "SuccessfulCreate", message));
         report.waits(format!("{missing} new pods"));
     } else if counted.len() > wanted {
         common::rank_for_deletion(&mut counted);
@@ -60,9 +54,8 @@ fn status(plan: &mut Plan, key: &Key, set: &ReplicaSet, pods: &[Arc<Pod>], now: 
     let template_labels = json!({"matchLabels": set.spec.template["metadata"]["labels"]});
     let available = count(&|pod| pod.is_available(set.spec.min_ready_seconds, now));
     let ready = count(&Pod::is_ready);
-    if available < ready {
-        plan.again_at(now + 1);
-    }
+    let soon = pods.iter().filter_map(|pod| pod.available_at(set.spec.min_ready_seconds, now));
+    soon.for_each(|at| plan.again_at(at));
     let mut conditions = Conditions::new(&set.status.conditions);
     // A failure to create is written by whoever executes plans; a full count ends it.
     if pods.len() >= usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0) {

@@ -1,6 +1,13 @@
 //! Plans as data: a view goes in, the writes come out.
 
+mod budgets;
+mod crons;
+mod daemons;
+mod jobs;
 mod moves;
+mod quotas;
+mod scalers;
+mod stateful;
 mod storage;
 
 use serde_json::{Value, json};
@@ -72,6 +79,22 @@ fn a_replica_set_makes_what_is_missing_and_deletes_the_unready_first() {
     view.pods.upsert(pod("bad", false, json!({})));
     view.pods.upsert(pod("better", true, json!({})));
     assert_eq!(plan_set(&view), ["patch web status", "delete bad"]);
+}
+
+#[test]
+fn the_cheapest_go_first_and_then_the_crowded() {
+    let mut view = View::default();
+    view.replica_sets.upsert(set(2));
+    let cost = |cost: &str| json!({"metadata": {"annotations": {"controller.kubernetes.io/pod-deletion-cost": cost}}});
+    view.pods.upsert(pod("dear", true, cost("10")));
+    view.pods.upsert(pod("plain", true, json!({})));
+    view.pods.upsert(pod("cheap", true, cost("-1")));
+    assert_eq!(plan_set(&view).last().map(String::as_str), Some("delete cheap"));
+    view.pods.upsert(pod("cheap", true, cost("-1 or so")));
+    view.pods.upsert(pod("cheap", true, json!({"spec": {"nodeName": "b"}})));
+    view.pods.upsert(pod("dear", true, json!({})));
+    // Of two on one node and one alone, one of the two goes.
+    assert_eq!(plan_set(&view).last().map(String::as_str), Some("delete plain"));
 }
 
 #[test]
@@ -265,4 +288,32 @@ fn percentages_round_as_kubernetes_rounds() {
     assert_eq!(common::int_or_percent(&json!("25%"), 1, 10, false), 2);
     assert_eq!(common::int_or_percent(&json!(4), 1, 10, false), 4);
     assert_eq!(common::int_or_percent(&Value::Null, 1, 10, false), 1);
+}
+
+#[test]
+fn a_role_of_others_holds_their_rules_once() {
+    use crate::model::ClusterRole;
+    let role = |name: &str, label: &str, rules: Value, parts: Value| -> ClusterRole {
+        serde_json::from_value(json!({"metadata": {"name": name, "uid": name, "labels": {"to": label}}, "rules": rules, "aggregationRule": parts}))
+            .expect("a ClusterRole")
+    };
+    let rule = |verb: &str| json!({"verbs": [verb], "apiGroups": [""], "resources": ["pods"]});
+    let parts =
+        json!({"clusterRoleSelectors": [{"matchLabels": {"to": "sum"}}, {"matchLabels": {"to": "too"}}]});
+    let mut view = View::default();
+    view.cluster_roles.upsert(role("sum", "sum", json!([]), parts.clone()));
+    view.cluster_roles.upsert(role("b", "sum", json!([rule("list"), rule("get")]), json!(null)));
+    view.cluster_roles.upsert(role("a", "too", json!([rule("get")]), json!(null)));
+    view.cluster_roles.upsert(role("c", "other", json!([rule("watch")]), json!(null)));
+    let written = |view: &View| {
+        let key = Key::new("clusterroles.rbac.authorization.k8s.io", "", "sum");
+        clusterrole::plan(view, &key, NOW, 0).0.actions.pop().map(|action| match action {
+            Action::Patch { patch, .. } => patch["rules"].clone(),
+            other => panic!("{other:?}"),
+        })
+    };
+    let rules = json!([rule("get"), rule("list")]);
+    assert_eq!(written(&view), Some(rules.clone()));
+    view.cluster_roles.upsert(role("sum", "sum", rules, parts));
+    assert_eq!(written(&view), None);
 }

@@ -114,6 +114,24 @@ projection! {
         pub ports: Arc<Value>,
     }
 
+    /// Specification and status stay JSON: amounts and scopes by name.
+    pub struct ResourceQuota {
+        pub metadata: Arc<Meta>,
+        pub spec: Arc<Value>,
+        pub status: Arc<Value>,
+    }
+
+    pub struct ClusterRole {
+        pub metadata: Arc<Meta>,
+        pub rules: Arc<Value>,
+        pub aggregation_rule: Option<AggregationRule>,
+    }
+
+    pub struct AggregationRule {
+        /// `metav1.LabelSelector`s.
+        pub cluster_role_selectors: Vec<Arc<Value>>,
+    }
+
     pub struct ServiceAccount {
         pub metadata: Arc<Meta>,
     }
@@ -174,6 +192,8 @@ held! {
     Node = "nodes",
     Namespace = "namespaces",
     Service = "services",
+    ResourceQuota = "resourcequotas",
+    ClusterRole = "clusterroles.rbac.authorization.k8s.io",
     EndpointSlice = "endpointslices.discovery.k8s.io",
     ServiceAccount = "serviceaccounts",
     ConfigMap = "configmaps",

@@ -105,8 +105,13 @@ pub struct PodSpec {
     /// What the pod needs on a node, after KEP-753: the larger of all containers together and of each moment of
     /// initialisation, plus the overhead.
     pub requests: Quantities,
+    /// The limits of all containers together, summed up in the same way.
+    pub limits: Quantities,
+    pub priority_class_name: Arc<str>,
     /// Every container's ports, host ports among them.
     pub ports: Vec<ContainerPort>,
+    /// What each container requests, sidecars among them.
+    pub containers: Vec<(Arc<str>, Quantities)>,
     /// Images of the containers.
     pub images: Vec<Arc<str>>,
     /// Volumes whose content is on a claim: the pod is where they are.
@@ -119,6 +124,7 @@ projection! {
         pub scheduler_name: Arc<str>,
         pub service_account_name: Arc<str>,
         pub priority: i32,
+        pub priority_class_name: Arc<str>,
         pub preemption_policy: Arc<str>,
         pub node_selector: Labels,
         pub affinity: Option<Arc<Value>>,
@@ -158,6 +164,7 @@ projection! {
     }
 
     pub struct Container {
+        pub name: Arc<str>,
         pub image: Arc<str>,
         pub restart_policy: Arc<str>,
         pub ports: Vec<ContainerPort>,
@@ -201,12 +208,20 @@ impl Requests {
 impl From<Raw> for PodSpec {
     fn from(raw: Raw) -> Self {
         Self {
-            requests: raw.needed(),
+            requests: raw.needed(Requests::wanted, true),
+            limits: raw.needed(|of| of.limits.clone(), false),
+            priority_class_name: raw.priority_class_name.clone(),
             ports: raw
                 .containers
                 .iter()
                 .chain(&raw.init_containers)
                 .flat_map(|c| c.ports.iter().cloned())
+                .collect(),
+            containers: raw
+                .containers
+                .iter()
+                .chain(raw.init_containers.iter().filter(|c| &*c.restart_policy == "Always"))
+                .map(|c| (c.name.clone(), c.resources.wanted()))
                 .collect(),
             images: raw.containers.iter().map(|c| c.image.clone()).collect(),
             claims: raw
@@ -241,16 +256,17 @@ impl From<Raw> for PodSpec {
 }
 
 impl Raw {
-    fn needed(&self) -> Quantities {
+    /// What all containers together have at the most at once; `overhead` says whether what is not named has it, too.
+    fn needed(&self, of: fn(&Requests) -> Quantities, overhead: bool) -> Quantities {
         let mut running = Quantities::default();
         for container in &self.containers {
-            running.add(&container.resources.wanted());
+            running.add(&of(&container.resources));
         }
         // Sidecars stay up beside everything that starts after them.
         let mut sidecars = Quantities::default();
         let mut starting = Quantities::default();
         for container in &self.init_containers {
-            let wanted = container.resources.wanted();
+            let wanted = of(&container.resources);
             if &*container.restart_policy == "Always" {
                 sidecars.add(&wanted);
                 starting.raise_to(&sidecars);
@@ -263,8 +279,10 @@ impl Raw {
         running.add(&sidecars);
         running.raise_to(&starting);
         // Requests of the whole pod replace the sums (KEP-2837).
-        running.0.extend(self.resources.wanted().0);
-        running.add(&self.overhead);
+        running.0.extend(of(&self.resources).0);
+        let mut more = self.overhead.clone();
+        more.0.retain(|name, _| overhead || running.0.contains_key(name));
+        running.add(&more);
         running
     }
 }
@@ -297,6 +315,12 @@ impl Pod {
     pub fn is_available(&self, min_ready: i64, now: i64) -> bool {
         let Some(ready) = self.condition("Ready").filter(|c| &*c.status == "True") else { return false };
         min_ready == 0 || ready.last_transition_time.is_some_and(|since| since.0 + min_ready <= now)
+    }
+
+    /// When the pod becomes available if it stays ready; `None` if it is not ready or has been for long enough.
+    pub fn available_at(&self, min_ready: i64, now: i64) -> Option<i64> {
+        let since = self.condition("Ready").filter(|c| &*c.status == "True")?.last_transition_time?;
+        Some(since.0 + min_ready).filter(|at| *at > now)
     }
 
     /// Whether the pod uses the claim of this name in its namespace.

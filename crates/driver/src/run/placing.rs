@@ -49,13 +49,14 @@ impl Loop {
 
     /// Ends pods of lower priority if that lets the pod run, and tells why it waits.
     pub(super) fn make_room(&mut self, key: Key, pod: &Arc<Pod>, why: &WhyNot, at: i64) {
-        let Some(room) = scheduler::preempt(&self.cluster.snapshot, pod, seed()) else {
+        let budgets = self.cluster.view.budgets.all();
+        let Some(room) = scheduler::preempt(&self.cluster.snapshot, pod, &budgets, seed()) else {
             return self.wait(key, pod, why, at);
         };
         tracing::info!(pod = %key, node = %room.node, victims = room.victims.len(), "making room");
         self.cluster.snapshot.nominate(pod, &room.node);
         self.cluster.pending.failed(&key, self.now(), false);
-        self.tell(key, room.writes(pod, scheduler::unschedulable(pod, why, at)), at);
+        self.tell(key, room.writes(pod, scheduler::unschedulable(pod, why, at), at), at);
     }
 
     fn tell(&mut self, key: Key, actions: Vec<Action>, at: i64) {

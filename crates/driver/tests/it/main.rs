@@ -4,6 +4,7 @@ mod extender;
 mod moves;
 mod policies;
 mod scheduling;
+mod stateful;
 mod storage;
 mod support;
 mod workloads;

@@ -163,3 +163,23 @@ async fn owned_objects_of_any_kind_go_with_their_owner() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_orphans_goes_once_its_dependents_have_let_go() {
+    let cluster = Cluster::start().await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let map = |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+    let owner = cluster.create(maps, map("owner")).await;
+    let mut owned = map("owned");
+    owned["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"]}]);
+    cluster.create(maps, owned).await;
+    let options = json!({"propagationPolicy": "Orphan"});
+    cluster.send("DELETE", &format!("{maps}/owner"), options).await.expect("deleted");
+    until("the owner to go", || async {
+        cluster.get(&format!("{maps}/owner")).await.is_none().then_some(())
+    })
+    .await;
+    let owned = cluster.get(&format!("{maps}/owned")).await.expect("it stays");
+    assert!(owned["metadata"]["ownerReferences"].as_array().is_none_or(Vec::is_empty));
+}

@@ -1,19 +1,24 @@
 //! The outside-in suite: the built program on machines of its own, driven by kubectl as a user would.
 
+mod autoscaling;
 mod bad_input;
 mod crd;
 mod deep;
+mod disruption;
 mod exposed;
 #[cfg(target_arch = "x86_64")]
 mod guest;
+mod jobs;
 mod joining;
 mod kubectl;
 mod machines;
 mod pods;
+mod quota;
 mod reach;
 mod restart;
 mod scheduler;
 mod simulate;
+mod stateful;
 mod storage;
 mod streaming;
 mod support;

@@ -76,7 +76,7 @@ fn progress(
     let name = sets.new.as_ref().map_or(&deployment.metadata.name, |set| &set.metadata.name);
     let current = deployment.status.conditions.iter().find(|c| &*c.kind == "Progressing");
     if deployment.spec.paused {
-        conditions.set("Progressing", true, "DeploymentPaused", "Deployment is paused", now, false);
+        conditions.put("Progressing", "Unknown", "DeploymentPaused", "Deployment is paused", now, false);
     } else if complete {
         let text = format!("ReplicaSet \"{name}\" has successfully progressed.");
         conditions.set("Progressing", true, "NewReplicaSetAvailable", &text, now, false);

@@ -20,7 +20,7 @@ fn filled(placed: &[(&str, Arc<Pod>)]) -> Snapshot {
 /// Node and victims, as in `a: p q`.
 fn check(snapshot: &Snapshot, pod: &Pod, want: &str) {
     let before = format!("{snapshot:?}");
-    let got = preempt(snapshot, pod, 1).map(|found| {
+    let got = preempt(snapshot, pod, &[], 1).map(|found| {
         let victims: Vec<&str> = found.victims.iter().map(|victim| &*victim.metadata.name).collect();
         format!("{}: {}", found.node, victims.join(" "))
     });
@@ -89,8 +89,8 @@ fn the_nomination_goes_with_the_condition_and_victims_get_their_grace() {
     let snapshot = filled(&[("a", ranked("p", "2", 1, EARLY)), ("b", ranked("q", "2", 300, EARLY))]);
     let vip = ranked("vip", "2", 100, EARLY);
     let why = place(&snapshot, &vip, Policy::Balanced, 1).expect_err("all full");
-    let found = preempt(&snapshot, &vip, 1).expect("p is lower");
-    let actions = found.writes(&vip, unschedulable(&vip, &why, 0));
+    let found = preempt(&snapshot, &vip, &[], 1).expect("p is lower");
+    let actions = found.writes(&vip, unschedulable(&vip, &why, 0), 0);
     let Action::Patch { patch, .. } = &actions[0] else { panic!("{actions:?}") };
     assert_eq!(patch["status"]["nominatedNodeName"], "a");
     assert_eq!(patch["status"]["conditions"][0]["reason"], "Unschedulable");
@@ -98,4 +98,40 @@ fn the_nomination_goes_with_the_condition_and_victims_get_their_grace() {
     assert_eq!(ends.len(), 1);
     let told = |a: &&Action| matches!(a, Action::Event { reason, target, .. } if &**reason == "Preempted" && &*target.name == "p");
     assert_eq!(actions.iter().filter(told).count(), 1);
+}
+
+#[test]
+fn those_whose_budget_is_spent_are_spared_if_others_do() {
+    let budget = |allowed: i32| -> Vec<Arc<crate::model::PodDisruptionBudget>> {
+        let budget = json!({"metadata": {"namespace": "default", "name": "b"}, "spec": {"selector": {"matchLabels": {"kept": "yes"}}},
+            "status": {"disruptionsAllowed": allowed}});
+        vec![Arc::new(serde_json::from_value(budget).expect("a budget"))]
+    };
+    let kept = |name: &str, cpu: &str, priority: i32| {
+        pod(
+            name,
+            cpu,
+            json!({"metadata": {"namespace": "default", "labels": {"kept": "yes"}}, "spec": {"priority": priority}}),
+        )
+    };
+    let vip = ranked("vip", "1", 100, EARLY);
+    let names = |snapshot: &Snapshot, allowed: i32| -> Vec<String> {
+        let found = preempt(snapshot, &vip, &budget(allowed), 1).expect("all are lower");
+        found.victims.iter().map(|victim| victim.metadata.name.to_string()).collect()
+    };
+    // On one node: the less important pod is spared while its budget allows nothing.
+    let one = filled(&[
+        ("a", kept("kept", "1", 1)),
+        ("a", ranked("plain", "1", 5, EARLY)),
+        ("b", ranked("top", "2", 200, EARLY)),
+    ]);
+    assert_eq!(names(&one, 0), ["plain"]);
+    assert_eq!(names(&one, 1), ["kept"]);
+    // Between nodes likewise.
+    let two = filled(&[("a", kept("kept", "2", 1)), ("b", ranked("plain", "2", 5, EARLY))]);
+    assert_eq!(names(&two, 0), ["plain"]);
+    assert_eq!(names(&two, 1), ["kept"]);
+    // With no other choice the budget gives way.
+    let none = filled(&[("a", kept("kept", "2", 1)), ("b", ranked("top", "2", 200, EARLY))]);
+    assert_eq!(names(&none, 0), ["kept"]);
 }

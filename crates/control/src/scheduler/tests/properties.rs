@@ -140,8 +140,8 @@ proptest! {
             let node = match place(&snapshot, &pod, Policy::Balanced, seed) {
                 Ok(node) => node,
                 Err(_) => {
-                    let found = preempt(&snapshot, &pod, seed);
-                    prop_assert_eq!(&found, &preempt(&snapshot.clone(), &pod, seed));
+                    let found = preempt(&snapshot, &pod, &[], seed);
+                    prop_assert_eq!(&found, &preempt(&snapshot.clone(), &pod, &[], seed));
                     let Some(found) = found else { continue };
                     for victim in &found.victims {
                         prop_assert!(victim.spec.priority < pod.spec.priority);
