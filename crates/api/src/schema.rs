@@ -95,6 +95,11 @@ pub struct Field {
     pub ty: Type,
     /// Whether the published schema requires it.
     pub required: bool,
+    /// Whether Kubernetes writes it even if nothing was set: then it holds its zero value.
+    pub always: bool,
+    /// Whether "nothing" and the zero value are told apart (a pointer in Go). Of other fields zero values are left out,
+    /// unless they are written always.
+    pub pointer: bool,
     rules: u16,
 }
 

@@ -16,6 +16,7 @@ mod metrics;
 mod model;
 mod negotiate;
 mod object;
+mod options;
 mod query;
 mod reply;
 mod request;

@@ -32,11 +32,6 @@ impl Query {
     pub fn flag(&self, name: &str) -> bool {
         self.0.iter().any(|(n, v)| n == name && !matches!(v.as_str(), "false" | "0"))
     }
-
-    /// A number, if there is one.
-    pub fn number(&self, name: &str) -> Option<i64> {
-        self.get(name).and_then(|v| v.parse().ok())
-    }
 }
 
 /// Percent-decodes; `plus` turns `+` into a space, as forms do.
@@ -86,7 +81,7 @@ mod tests {
             Query::parse("labelSelector=app%3Dweb%2Ctier+in+%28a%29&watch&limit=5&command=a&command=b");
         assert_eq!(query.get("labelSelector"), Some("app=web,tier in (a)"));
         assert!(query.flag("watch"));
-        assert_eq!(query.number("limit"), Some(5));
+        assert_eq!(query.get("limit"), Some("5"));
         assert_eq!(query.all("command").collect::<Vec<_>>(), ["a", "b"]);
     }
 }

@@ -79,8 +79,13 @@ pub fn value_in(code: u16, value: &Value, form: Form) -> Result<Reply> {
 }
 
 /// A failure as its `metav1.Status`.
-pub fn failure(failure: &Failure) -> Reply {
-    let mut reply = json(failure.code, &failure.status());
+pub fn failure(failure: &Failure, syntax: Syntax) -> Reply {
+    if failure.is_page() {
+        return text(failure.code, failure.message.clone());
+    }
+    let form = Form { syntax, ..Form::JSON };
+    let status = failure.status();
+    let mut reply = value_in(failure.code, &status, form).unwrap_or_else(|_| json(failure.code, &status));
     if let Some(seconds) =
         failure.details.as_deref().and_then(|d| d.get("retryAfterSeconds")).and_then(Value::as_u64)
     {

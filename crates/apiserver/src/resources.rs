@@ -78,6 +78,17 @@ impl Resource {
         self.sub("status").is_some()
     }
 
+    /// What clients are told whenever they use it.
+    pub fn deprecation(&self) -> Option<&'static str> {
+        match (self.group, self.plural) {
+            ("", "endpoints") => {
+                Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+            }
+            ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+            _ => None,
+        }
+    }
+
     /// Whether this is the resource `plural` of `group`.
     pub fn is(&self, group: &str, plural: &str) -> bool {
         self.group == group && self.plural == plural

@@ -61,6 +61,8 @@ pub struct Call {
     pub headers: HeaderMap,
     pub form: Form,
     pub warnings: Vec<String>,
+    /// Whether it is a patch, which Kubernetes checks in another order than a whole new state.
+    pub patching: bool,
 }
 
 impl Call {
@@ -140,13 +142,14 @@ impl ApiServer {
         {
             request.extensions_mut().insert(user.clone());
         }
+        let syntax = negotiate::form(request.headers()).map_or(negotiate::Syntax::Json, |form| form.syntax);
         let reply = match route(&self.inner, request, &asked, query).await {
             Ok(reply) => reply,
             Err(failure) => {
                 if failure.code >= 500 {
                     tracing::warn!(code = failure.code, message = %failure.message, "request failed");
                 }
-                reply::failure(&failure)
+                reply::failure(&failure, syntax)
             }
         };
         self.inner.metrics.done(&asked, reply.status().as_u16(), started.elapsed());
@@ -202,23 +205,34 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
     if !asked.is_resource {
         return discovery::answer(inner, request.method(), &path, request.headers(), &query).await;
     }
-    let resource =
-        resources::find(&asked.group, &asked.version, &asked.resource).ok_or_else(Failure::no_path)?;
+    let resource = resources::find(&asked.group, &asked.version, &asked.resource).ok_or_else(|| {
+        // Of a group that is served even what is not there is told apart from a page that nobody has.
+        let served = resources::of(&asked.group, &asked.version).next().is_some();
+        if served { Failure::no_path() } else { Failure::no_page() }
+    })?;
     let sub = match asked.sub.as_deref() {
         Some(name) => Some(resource.sub(name).ok_or_else(Failure::no_path)?),
         None => None,
     };
     if resource.namespaced != asked.namespace.is_some() && !resource.is("", "namespaces") {
-        let across = resource.namespaced && asked.sub.is_none() && matches!(asked.verb, "list" | "watch");
+        let across = resource.namespaced
+            && asked.sub.is_none()
+            && (asked.name.is_none() || matches!(asked.verb, "list" | "watch" | "deletecollection"));
         if !across {
             return Err(Failure::no_path());
+        }
+        if !matches!(asked.verb, "list" | "watch") && !(asked.verb == "create" && !resource.is_stored()) {
+            return Err(Failure::method_not_allowed());
         }
     }
     let verbs = sub.map_or(resource.verbs, |s| s.verbs);
     if !verbs.contains(&asked.verb) {
         return Err(Failure::method_not_allowed());
     }
-    if asked.verb == "create" && asked.name.is_some() && sub.is_none() {
+    let wants_name = matches!(asked.verb, "get" | "update" | "patch" | "delete");
+    if (asked.verb == "create" && asked.name.is_some() && sub.is_none())
+        || (wants_name && asked.name.is_none())
+    {
         return Err(Failure::method_not_allowed());
     }
     let mut call = Call {
@@ -231,7 +245,8 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
         query,
         form: Form::JSON,
         headers: HeaderMap::new(),
-        warnings: Vec::new(),
+        warnings: resource.deprecation().map(str::to_owned).into_iter().collect(),
+        patching: asked.verb == "patch",
     };
     if asked.sub.as_deref() == Some("proxy") {
         call.headers = request.headers().clone();

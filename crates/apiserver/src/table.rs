@@ -107,17 +107,26 @@ pub fn row(resource: &Resource, value: &Value, include: &str, now: Timestamp) ->
 
 /// The whole table.
 pub fn document(resource: &Resource, version: &str, meta: Value, rows: Vec<Value>, columns: bool) -> Value {
-    let definitions: Vec<Value> = if columns {
-        printer(resource)
-            .columns
-            .iter()
-            .map(|(name, kind, format, priority)| {
-                json!({"name": name, "type": kind, "format": format, "description": "", "priority": priority})
-            })
-            .collect()
-    } else {
-        Vec::new()
-    };
+    let definitions = if columns { definitions(printer(resource).columns) } else { Value::Null };
+    whole(version, meta, definitions, rows)
+}
+
+/// The table of a `Scale`.
+pub fn scale(scale: &Value, version: &str) -> Value {
+    let columns = [("Name", "string", "", 0), int("Desired"), int("Available"), AGE];
+    let count = |of: &str| json!(object::int(scale, &[of, "replicas"]));
+    let cells = [name(scale), count("spec"), count("status"), age(scale, Timestamp::now())];
+    let row = json!({"cells": cells, "object": emit::metadata("v1", scale.clone())});
+    let meta = json!({"resourceVersion": text(scale, &["metadata", "resourceVersion"])});
+    whole(version, meta, definitions(&columns), vec![row])
+}
+
+fn definitions(columns: &[Column]) -> Value {
+    let one = |(name, kind, format, priority): &Column| json!({"name": name, "type": kind, "format": format, "description": "", "priority": priority});
+    columns.iter().map(one).collect()
+}
+
+fn whole(version: &str, meta: Value, definitions: Value, rows: Vec<Value>) -> Value {
     json!({
         "kind": "Table",
         "apiVersion": format!("meta.k8s.io/{version}"),

@@ -17,9 +17,14 @@ static IN_TEXT: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         rule("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UID"),
         rule(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         rule(r"\b10\.43\.\d+\.\d+\b", "SERVICE-IP"),
+        rule(r"\bkube-api-access-[a-z0-9]{5}\b", "kube-api-access-RANDOM"),
         rule(r"\b198\.51\.100\.\d+\b", "HOST-IP"),
     ]
 });
+
+/// An age in a cell of a table.
+static AGE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^(\d+[smhdy])+( ago)?$").expect("a constant pattern"));
 
 /// The fields whose value says nothing.
 const FIELDS: &[(&str, &str)] = &[
@@ -40,6 +45,12 @@ pub fn mask(value: &mut Value) {
                         *value = Value::String((*with).to_owned());
                     }
                     _ => mask(value),
+                }
+            }
+            // How long ago something was changes from answer to answer.
+            if let Some(Value::Array(cells)) = fields.get_mut("cells") {
+                for cell in cells.iter_mut().filter(|c| c.as_str().is_some_and(|c| AGE.is_match(c))) {
+                    *cell = Value::String("AGE".to_owned());
                 }
             }
             // Prose, which everybody words for himself.

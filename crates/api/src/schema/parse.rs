@@ -12,7 +12,8 @@
 //!
 //! Types: `s` string, `b` boolean, `i` int32, `l` int64, `d` double, `y` bytes, `[]T` list, `{}T` map, `Name` in the
 //! same package, `alias.Name` in another. Rules: `atomic`, `granular`, `set`, `map=key,key`, `merge`, `merge=key`,
-//! `retain`, `replace`, `default=text`. `kind=*/Name` is known in every group and version.
+//! `retain`, `replace`, `default=text`. `kind=*/Name` is known in every group and version. At the end of a field's line
+//! `always` and `ptr` say how Go writes it, see [`Field`].
 //!
 //! The text is part of the program, so a mistake in it is a mistake of ours: the parser panics, and a test parses.
 
@@ -101,10 +102,12 @@ impl Parser {
 
     fn field(&mut self, alias: &'static str, line: &'static str) -> Field {
         let (name, rest) = line.split_once(' ').expect("a field has a type");
+        let (rest, pointer) = rest.strip_suffix(" ptr").map_or((rest, false), |rest| (rest, true));
+        let (rest, always) = rest.strip_suffix(" always").map_or((rest, false), |rest| (rest, true));
         let (ty, rules) = rest.split_once(' ').unwrap_or((rest, ""));
         let required = name.ends_with('!');
         let name = name.trim_end_matches('!');
-        Field { name, ty: self.ty(alias, ty), required, rules: self.rules(rules) }
+        Field { name, ty: self.ty(alias, ty), required, always, pointer, rules: self.rules(rules) }
     }
 
     fn ty(&mut self, alias: &'static str, word: &'static str) -> Type {

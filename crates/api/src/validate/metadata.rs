@@ -90,25 +90,28 @@ fn finalizers(gvk: &GroupVersionKind, list: &At, errors: &mut Errors) {
     const STANDARD: [&str; 3] = [finalizer::NAMESPACE, finalizer::FOREGROUND, finalizer::ORPHAN];
     let built_in = gvk.group.is_empty() || !gvk.group.contains('.') || gvk.group.ends_with(".k8s.io");
     for item in list.items() {
-        let found = syntax::qualified_name(item.text());
-        let qualified = item.text().contains('/') || STANDARD.contains(&item.text());
-        if found.is_empty() && built_in && !qualified {
-            errors.invalid(&item, "name is neither a standard finalizer name nor is it fully qualified");
-        }
-        errors.complaints(&item, found);
+        errors.complaints_about(list, item.text(), syntax::qualified_name(item.text()));
     }
     let has = |name: &str| list.items().iter().any(|item| item.text() == name);
     if has(finalizer::FOREGROUND) && has(finalizer::ORPHAN) {
-        errors.invalid(list, "finalizer foregroundDeletion and orphan cannot be both set");
+        errors.invalid(list, "finalizer orphan and foregroundDeletion cannot be both set");
+    }
+    for item in list.items().iter().filter(|_| built_in) {
+        let qualified = item.text().contains('/') || STANDARD.contains(&item.text());
+        if syntax::qualified_name(item.text()).is_empty() && !qualified {
+            errors.invalid(item, "name is neither a standard finalizer name nor is it fully qualified");
+        }
     }
 }
 
 fn owners(list: &At, errors: &mut Errors) {
     let mut controller: Option<At> = None;
-    for owner in list.items() {
+    for mut owner in list.items() {
+        // Kubernetes does not say which of them.
+        owner.path.clone_from(&list.path);
         let version = owner.get("apiVersion");
-        if version.is_empty() {
-            errors.invalid_value(&version, "", "version must not be empty");
+        if version.is_empty() || version.text().matches('/').count() > 1 {
+            errors.invalid_value(&version, version.text(), "version must not be empty");
         }
         for name in ["kind", "name", "uid"] {
             let field = owner.get(name);

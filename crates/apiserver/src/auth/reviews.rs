@@ -13,8 +13,7 @@ use crate::request::Asked;
 use crate::server::Call;
 
 pub async fn answer(call: &mut Call, body: Bytes) -> Result<Reply> {
-    let value = decode::syntax(call, &body)?;
-    let mut value = decode::object(call, value)?;
+    let mut value = decode::body(call, &body)?;
     if call.resource.plural == "bindings" {
         return crate::subresource::binding::bind_named(call, value).await;
     }

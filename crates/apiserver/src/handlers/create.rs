@@ -9,12 +9,13 @@ use crate::failure::{Failure, Result};
 use crate::handlers::{decode, emit, prepare, storage};
 use crate::model;
 use crate::object;
+use crate::options;
 use crate::reply::Reply;
 use crate::server::Call;
 
 pub async fn create(call: &mut Call, body: Bytes) -> Result<Reply> {
-    let value = decode::syntax(call, &body)?;
-    let value = decode::object(call, value)?;
+    options::write("CreateOptions", &call.query)?;
+    let value = decode::body(call, &body)?;
     let bytes = insert(call, value, true).await?;
     emit::stored(call, 201, bytes)
 }
@@ -23,18 +24,26 @@ pub async fn create(call: &mut Call, body: Bytes) -> Result<Reply> {
 /// `track` is false when the caller has recorded field ownership already (server-side apply).
 pub async fn insert(call: &mut Call, mut value: Value, track: bool) -> Result<Bytes> {
     let resource = call.resource;
-    let generated = prepare::identity(call, &mut value)?;
-    prepare::new_object(resource, &mut value);
+    prepare::namespace(call, &mut value)?;
+    prepare::no_history(&mut value);
     model::defaults(resource, &mut value);
+    prepare::owners_once(call, &mut value);
+    if track {
+        // What the server adds from here on is nobody's.
+        let manager = call.manager();
+        model::track(resource, None, &mut value, &manager, "");
+    }
+    let generated = prepare::identity(resource, &mut value)?;
+    // An apply may say a revision, and makes the object all the same.
+    if track {
+        prepare::no_revision(&value)?;
+    }
+    prepare::new_object(resource, &mut value);
     let admitted = admission::create(call, &mut value).await?;
     let causes = model::validate_create(resource, &value);
     if !causes.is_empty() {
         admission::undo(call, &admitted);
         return Err(Failure::invalid(resource, object::name(&value), &causes));
-    }
-    if track {
-        let manager = call.manager();
-        model::track(resource, None, &mut value, &manager, "");
     }
     if call.dry_run() {
         admission::undo(call, &admitted);

@@ -43,16 +43,17 @@ pub async fn commit(
     let sub = call.sub.clone().unwrap_or_default();
     let old = stored.value;
     prepare::same_object(call, &old, &mut new)?;
-    prepare::isolate(resource, &sub, &old, &mut new);
     model::defaults(resource, &mut new);
+    prepare::owners_once(call, &mut new);
+    if track {
+        let manager = call.manager();
+        model::track(resource, Some(&old), &mut new, &manager, &sub);
+    }
+    prepare::isolate(resource, &sub, &old, &mut new);
     admission::update(call, &old, &mut new, &sub).await?;
     let causes = model::validate_update(resource, &new, &old, &sub);
     if !causes.is_empty() {
         return Err(Failure::invalid(resource, call.name(), &causes));
-    }
-    if track {
-        let manager = call.manager();
-        model::track(resource, Some(&old), &mut new, &manager, &sub);
     }
     if prepare::unchanged(&old, &new) && !is_over(&new) {
         return Ok(Some(stored.entry.value));

@@ -24,7 +24,7 @@ use crate::negotiate::{Form, Shape, Syntax};
 use crate::reply::{self, Reply};
 use crate::resources::Resource;
 use crate::server::{Call, Inner};
-use crate::{object, table};
+use crate::{object, options, table};
 
 /// Bookmarks come this often to those who want them, and at the end of each watch.
 const BOOKMARK: Duration = Duration::from_secs(60);
@@ -32,6 +32,15 @@ const BOOKMARK: Duration = Duration::from_secs(60);
 const TIMEOUT: u64 = 1800;
 
 pub async fn watch(call: &mut Call) -> Result<Reply> {
+    options::list(&call.query, true)?;
+    if call.form.syntax != Syntax::Json {
+        return Err(Failure::new(
+            406,
+            "NotAcceptable",
+            "only the following media types are accepted: application/json;stream=watch, \
+             application/vnd.kubernetes.protobuf;stream=watch",
+        ));
+    }
     let mut selection = Selection::of(call)?;
     if let Some(name) = &call.name {
         selection.only(name);
@@ -40,20 +49,10 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
     let version = call.query.get("resourceVersion").unwrap_or("");
     let bookmarks = call.query.flag("allowWatchBookmarks");
     let initial = match call.query.get("sendInitialEvents") {
-        Some(_) if call.query.get("resourceVersionMatch") != Some("NotOlderThan") => {
-            return Err(Failure::bad_request(
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            ));
-        }
         Some(_) => call.query.flag("sendInitialEvents"),
         None => version.is_empty() || version == "0",
     };
-    let after: Option<Revision> = match version {
-        "" | "0" => None,
-        text => Some(text.parse().map_err(|_| {
-            Failure::bad_request(format!("resourceVersion: Invalid value: {text:?}: must be a number"))
-        })?),
-    };
+    let after: Option<Revision> = options::revision(&call.query)?;
     let scope = selection.scope(call);
     let mut lines = VecDeque::new();
     let mut view = View {
@@ -74,6 +73,7 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
             headers: http::HeaderMap::new(),
             form: Form::JSON,
             warnings: Vec::new(),
+            patching: false,
         };
         plain.name.clone_from(&call.name);
         let found = list::find(&plain, &selection).await?;
@@ -96,7 +96,7 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
         }
         Err(error) => return Err(storage::failed(call.resource, "", error)),
     };
-    let seconds = match call.query.number("timeoutSeconds") {
+    let seconds = match options::number(&call.query, "timeoutSeconds")? {
         Some(seconds) if seconds > 0 => seconds.unsigned_abs(),
         _ => TIMEOUT + u64::from(object::random::<1>()[0]) * TIMEOUT / 256,
     };
@@ -115,13 +115,7 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
     let body = futures_util::stream::unfold(state, |mut state| async move {
         state.next().await.map(|line| (Ok::<Bytes, BoxError>(line), state))
     });
-    let content_type = match call.form.syntax {
-        Syntax::Json => "application/json",
-        Syntax::Yaml => {
-            return Err(Failure::new(406, "NotAcceptable", "watches are written as application/json only"));
-        }
-    };
-    Ok(reply::with_type(200, content_type, reply::stream(body)))
+    Ok(reply::with_type(200, "application/json", reply::stream(body)))
 }
 
 struct Stream {
@@ -244,7 +238,7 @@ impl View {
     }
 
     fn bookmark(&mut self, revision: Revision, initial_done: bool) -> Bytes {
-        let mut meta = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        let mut meta = json!({"resourceVersion": revision.to_string()});
         if initial_done {
             meta["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }

@@ -1,6 +1,7 @@
 //! `serviceaccounts/x/token`: a token that dies with what it is bound to.
 
 use bytes::Bytes;
+use dunlin_api::gvk::GroupVersionKind;
 use dunlin_pki::jwt::{Bound, Claims, Reference};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -19,8 +20,8 @@ const YEAR: i64 = 365 * 24 * HOUR;
 const SHORTEST: i64 = 600;
 
 pub async fn request(call: &mut Call, body: Bytes) -> Result<Reply> {
-    let mut value = if body.is_empty() { json!({}) } else { decode::syntax(call, &body)? };
-    decode::kind("authentication.k8s.io", "v1", "TokenRequest", &mut value)?;
+    let kind = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
+    let mut value = decode::object_of(call, &kind, &body)?;
     let account = call.server.read(call.resource, call.ns(), call.name()).await?.value;
     let seconds = match at(&value, &["spec", "expirationSeconds"]).and_then(Value::as_i64) {
         None => HOUR,

@@ -11,12 +11,12 @@ pub const NAMESPACE: Printer = Printer {
 };
 
 pub const CONFIG_MAP: Printer = Printer {
-    columns: &[NAME, int("Data"), AGE],
+    columns: &[NAME, s("Data"), AGE],
     cells: |o, now| vec![name(o), json!(count(o, "data") + count(o, "binaryData")), age(o, now)],
 };
 
 pub const SECRET: Printer = Printer {
-    columns: &[NAME, s("Type"), int("Data"), AGE],
+    columns: &[NAME, s("Type"), s("Data"), AGE],
     cells: |o, now| {
         vec![name(o), json!(or(text(o, &["type"]), "Opaque")), json!(count(o, "data")), age(o, now)]
     },
