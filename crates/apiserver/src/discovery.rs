@@ -58,7 +58,7 @@ pub async fn answer(
         }),
         (["apis"], None) => documents::groups(),
         (["api", version], _) => documents::resources("", version).ok_or_else(Failure::no_path)?,
-        (["apis", group], _) => documents::group(group).ok_or_else(Failure::no_path)?,
+        (["apis", group], _) => documents::group(group).ok_or_else(Failure::no_page)?,
         (["apis", group, version], _) => documents::resources(group, version).ok_or_else(Failure::no_path)?,
         (["openapi", "v2"], _) => return openapi::v2(headers),
         (["openapi", "v3"], _) => openapi::index(),
@@ -78,7 +78,7 @@ pub async fn answer(
             let body = reply::full(server.config.issuer.jwks().to_string());
             return Ok(reply::with_type(200, "application/jwk-set+json", body));
         }
-        _ => return Err(Failure::no_path()),
+        _ => return Err(Failure::no_page()),
     };
     let mut form = negotiate::form(headers)?;
     form.shape = negotiate::Shape::Whole;

@@ -187,7 +187,7 @@ impl Failure {
         if let Some(details) = &self.details {
             let mut details = (**details).clone();
             if let Some(fields) = details.as_object_mut() {
-                fields.retain(|_, value| *value != "");
+                fields.retain(|_, value| *value != "" && !value.is_null());
             }
             status["details"] = details;
         }

@@ -10,6 +10,8 @@ pub enum Shape {
     Whole,
     /// `PartialObjectMetadata`, in this version of `meta.k8s.io`.
     Metadata(&'static str),
+    /// `PartialObjectMetadataList`, in this version of `meta.k8s.io`.
+    MetadataList(&'static str),
     /// `Table`, in this version of `meta.k8s.io`.
     Table(&'static str),
 }
@@ -70,6 +72,10 @@ pub fn accepts(headers: &HeaderMap) -> Vec<&str> {
     words(headers, http::header::ACCEPT)
 }
 
+/// What is said to a client that wants nothing that an API is written in.
+const NONE: &str = "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, \
+                    application/json;stream=watch";
+
 /// The first form that the client accepts and we write.
 pub fn form(headers: &HeaderMap) -> Result<Form> {
     let wanted = accepts(headers);
@@ -77,6 +83,11 @@ pub fn form(headers: &HeaderMap) -> Result<Form> {
         return Ok(Form::JSON);
     }
     wanted.iter().find_map(|text| one(&Media::parse(text))).ok_or_else(|| {
+        if wanted.iter().all(|text| !Media::parse(text).kind.starts_with("application/")) {
+            let mut failure = Failure::new(406, "NotAcceptable", NONE);
+            failure.details = Some(Box::new(serde_json::json!({})));
+            return failure;
+        }
         Failure::new(
             406,
             "NotAcceptable",
@@ -95,10 +106,13 @@ fn one(media: &Media<'_>) -> Option<Form> {
         Some("v1beta1") => "v1beta1",
         _ => "v1",
     };
+    let known = matches!(media.get("v"), Some("v1" | "v1beta1")) && media.get("g") == Some("meta.k8s.io");
     let shape = match media.get("as") {
         None => Shape::Whole,
+        Some(_) if !known => return None,
         Some("Table") => Shape::Table(version),
-        Some("PartialObjectMetadata" | "PartialObjectMetadataList") => Shape::Metadata(version),
+        Some("PartialObjectMetadata") => Shape::Metadata(version),
+        Some("PartialObjectMetadataList") => Shape::MetadataList(version),
         Some(_) => return None,
     };
     Some(Form { shape, syntax })

@@ -78,6 +78,15 @@ impl Resource {
         self.sub("status").is_some()
     }
 
+    /// How Go names the type, as messages show it.
+    pub fn go_type(&self) -> String {
+        let package = match self.group.split('.').next() {
+            None | Some("" | "events") => "core",
+            Some(package) => package,
+        };
+        format!("{package}.{}", self.kind)
+    }
+
     /// What clients are told whenever they use it.
     pub fn deprecation(&self) -> Option<&'static str> {
         match (self.group, self.plural) {

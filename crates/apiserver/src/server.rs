@@ -225,6 +225,9 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
             return Err(Failure::method_not_allowed());
         }
     }
+    if *request.method() == Method::HEAD {
+        return Err(Failure::method_not_allowed());
+    }
     let verbs = sub.map_or(resource.verbs, |s| s.verbs);
     if !verbs.contains(&asked.verb) {
         return Err(Failure::method_not_allowed());

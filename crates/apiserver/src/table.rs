@@ -13,8 +13,10 @@ mod pod;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::failure::{Failure, Result};
 use crate::handlers::emit;
 use crate::object::{self, text};
+use crate::query::Query;
 use crate::resources::Resource;
 use crate::time;
 
@@ -85,9 +87,24 @@ fn printer(resource: &Resource) -> Printer {
         "rolebindings.rbac.authorization.k8s.io" | "clusterrolebindings.rbac.authorization.k8s.io" => {
             more::BINDING
         }
+        "podtemplates" => more::POD_TEMPLATE,
+        "csidrivers.storage.k8s.io" => more::CSI_DRIVER,
+        "csinodes.storage.k8s.io" => more::CSI_NODE,
+        "volumeattachments.storage.k8s.io" => more::VOLUME_ATTACHMENT,
         "clusters.dunlin.io" => dunlin::CLUSTER,
         "migrations.dunlin.io" => dunlin::MIGRATION,
         _ => PLAIN,
+    }
+}
+
+/// Which part of each object a table has, as the query says.
+pub fn included(query: &Query) -> Result<String> {
+    match query.get("includeObject").unwrap_or("Metadata") {
+        word @ ("Metadata" | "Object" | "None") => Ok(word.to_owned()),
+        other => Err(Failure::bad_request(format!(
+            "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', \
+             'Object', 'None', or empty"
+        ))),
     }
 }
 
@@ -108,7 +125,12 @@ pub fn row(resource: &Resource, value: &Value, include: &str, now: Timestamp) ->
 /// The whole table.
 pub fn document(resource: &Resource, version: &str, meta: Value, rows: Vec<Value>, columns: bool) -> Value {
     let definitions = if columns { definitions(printer(resource).columns) } else { Value::Null };
-    whole(version, meta, definitions, rows)
+    let mut table = whole(version, meta, definitions, rows);
+    // The rows of a kind without columns of its own are made elsewhere in Kubernetes, and so are none of them.
+    if std::ptr::eq(printer(resource).columns, PLAIN.columns) && object::list(&table, &["rows"]).is_empty() {
+        table["rows"] = Value::Null;
+    }
+    table
 }
 
 /// The table of a `Scale`.

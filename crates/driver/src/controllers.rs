@@ -129,6 +129,13 @@ fn graph(view: &View, step: &Step, ids: &mut Vec<Id>) {
         let owners = meta.owner_references.iter().filter_map(|owner| view.objects.by_uid(&owner.uid));
         ids.extend(owners.filter(|owner| owner.metadata.is_deleting()).map(|owner| (GC, owner.key())));
     }
+    // An owner that waits for its dependents to forget it has one less.
+    if let Some(old) = &step.old {
+        let now = &meta.owner_references;
+        let left = old.metadata().owner_references.iter().filter(|o| now.iter().all(|n| n.uid != o.uid));
+        let owners = left.filter_map(|owner| view.objects.by_uid(&owner.uid));
+        ids.extend(owners.filter(|owner| owner.metadata.is_deleting()).map(|owner| (GC, owner.key())));
+    }
     // An object replaced by one of the same name is gone as well.
     if let Some(old) = step.old.as_ref().filter(|old| old.metadata().uid != meta.uid) {
         ids.extend(

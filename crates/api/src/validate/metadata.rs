@@ -162,6 +162,8 @@ pub(super) fn update(gvk: &GroupVersionKind, new: &At, old: &At, errors: &mut Er
         errors.invalid(&generation, "must not be decremented");
     }
     if old.get("deletionTimestamp").is_set() {
+        // Kubernetes looks twice, and lists what it finds twice.
+        late_finalizers(&new.get("finalizers"), &old.get("finalizers"), errors);
         late_finalizers(&new.get("finalizers"), &old.get("finalizers"), errors);
     }
 }

@@ -1,6 +1,9 @@
 //! Discovery documents, made from the table of resources.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::reply::{self, Reply};
 use crate::resources::{self, Resource};
@@ -92,6 +95,9 @@ pub fn resources(group: &str, version: &str) -> Option<Value> {
         if !row.categories.is_empty() {
             value["categories"] = json!(row.categories);
         }
+        if row.is_stored() {
+            value["storageVersionHash"] = json!(storage_hash(row));
+        }
         all.push(value);
         for sub in row.subs {
             let mut value = json!({
@@ -109,7 +115,18 @@ pub fn resources(group: &str, version: &str) -> Option<Value> {
         return None;
     }
     let name = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": all}))
+    let mut list = json!({"kind": "APIResourceList", "groupVersion": name, "resources": all});
+    if !group.is_empty() {
+        list["apiVersion"] = json!("v1");
+    }
+    Some(list)
+}
+
+/// Tells clients whether two resources are stored as the same kind.
+fn storage_hash(row: &Resource) -> String {
+    let group = if row.stored == "events" { "" } else { row.group };
+    let digest = Sha256::digest(format!("{group}/{}/{}", row.version, row.kind));
+    STANDARD.encode(&digest[..8])
 }
 
 /// `APIGroupDiscoveryList`.

@@ -69,7 +69,13 @@ pub async fn insert(call: &mut Call, mut value: Value, track: bool) -> Result<By
             }
             Err(Error::Exists { .. } | Error::Conflict { .. }) => {
                 admission::undo(call, &admitted);
-                return Err(Failure::already_exists(resource, &name));
+                let mut failure = Failure::already_exists(resource, &name);
+                let there = call.server.find(resource, call.ns(), &name).await?;
+                let going = |v: &Value| !object::text(v, &["metadata", "deletionTimestamp"]).is_empty();
+                if there.is_some_and(|there| going(&there.value)) {
+                    failure.message = format!("object is being deleted: {}", failure.message);
+                }
+                return Err(failure);
             }
             Err(error) => {
                 admission::undo(call, &admitted);

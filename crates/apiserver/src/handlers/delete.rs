@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::failure::{Cause, Failure, Result, success};
 use crate::handlers::storage::Stored;
 use crate::handlers::{decode, emit, modify, storage};
+use crate::negotiate::Media;
 use crate::object::{self, at, text};
 use crate::options;
 use crate::reply::{self, Reply};
@@ -57,8 +58,7 @@ impl Options {
             }
             value
         } else {
-            let wanted = GroupVersionKind::new(call.resource.group, call.resource.version, "DeleteOptions");
-            decode::object_of(call, &wanted, body)?
+            decode_options(call, body)?
         };
         Self::of(&value)
     }
@@ -75,7 +75,7 @@ impl Options {
         } else if let Some(policy) = &policy
             && !matches!(policy.as_str(), "Orphan" | "Background" | "Foreground")
         {
-            let known = "supported values: \"Background\", \"Foreground\", \"Orphan\", \"nil\"";
+            let known = "supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"";
             let why = format!("Unsupported value: {policy:?}: {known}");
             causes.push(Cause::new("FieldValueNotSupported", "propagationPolicy", why));
         }
@@ -91,6 +91,22 @@ impl Options {
             dry_run: !dry_run.is_empty(),
         })
     }
+}
+
+/// The options in a body. They are of every group, and what is unknown in them nobody minds.
+fn decode_options(call: &Call, body: &Bytes) -> Result<Value> {
+    const KIND: &str = "DeleteOptions";
+    let header = call.headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let (value, _) = decode::plain(Media::parse(header).kind, body)?;
+    let kind = text(&value, &["kind"]);
+    if !matches!(kind, "" | KIND) {
+        let version = text(&value, &["apiVersion"]);
+        let scheme = "scheme \"pkg/runtime/scheme.go:111\"";
+        let why = format!("no kind {kind:?} is registered for version {version:?} in {scheme}");
+        return Err(Failure::bad_request(why));
+    }
+    let decoded = dunlin_api::decode::decode_owned(&GroupVersionKind::new("", "v1", KIND), value);
+    decoded.map(|d| d.value).map_err(|e| Failure::bad_request(e.to_string()))
 }
 
 pub async fn delete(call: &mut Call, body: Bytes) -> Result<Reply> {
@@ -154,12 +170,10 @@ async fn attempt(
     let mut value = stored.value.clone();
     let marked = mark(resource, &mut value, options, Timestamp::now());
     if options.dry_run {
-        let bytes = Bytes::from(serde_json::to_vec(&value).unwrap_or_default());
-        return Ok(Some(if modify::is_over(&value) {
-            Outcome::Removed(bytes)
-        } else {
-            Outcome::Marked(bytes)
-        }));
+        let over = modify::is_over(&value);
+        let shown = if over && resource.stored != "pods" { &stored.value } else { &value };
+        let bytes = Bytes::from(serde_json::to_vec(shown).unwrap_or_default());
+        return Ok(Some(if over { Outcome::Removed(bytes) } else { Outcome::Marked(bytes) }));
     }
     let written = if modify::is_over(&value) {
         // What goes at once was never being deleted.
@@ -222,7 +236,10 @@ pub fn mark(resource: &Resource, value: &mut Value, options: &Options, now: Time
     if !already || held.is_some_and(|held| grace < held) {
         let end = now.checked_add(SignedDuration::from_secs(grace)).unwrap_or(now);
         meta.insert("deletionTimestamp".into(), json!(time::seconds(end)));
-        meta.insert("deletionGracePeriodSeconds".into(), json!(grace));
+        // A namespace ends when it is empty, and not by time.
+        if resource.stored != "namespaces" {
+            meta.insert("deletionGracePeriodSeconds".into(), json!(grace));
+        }
         if generation > 0 && !already {
             meta.insert("generation".into(), json!(generation + 1));
         }

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::failure::Result;
-use crate::handlers::delete::{self, Options, Outcome};
-use crate::handlers::{list, storage};
+use crate::handlers::delete::{self, Options};
+use crate::handlers::{convert, list, storage};
 use crate::model::Selection;
 use crate::reply::{self, Reply};
 use crate::server::Call;
@@ -18,7 +18,12 @@ pub async fn delete_collection(call: &mut Call, body: Bytes) -> Result<Reply> {
     for entry in &found.entries {
         let (namespace, name) = (&entry.key.namespace, &entry.key.name);
         match delete::remove(&call.server, call.resource, namespace, name, &options).await {
-            Ok(Outcome::Removed(bytes) | Outcome::Marked(bytes)) => items.push(storage::parse(&bytes)?),
+            // What was found is shown, and not what became of it.
+            Ok(_) => {
+                let mut value = convert::from_stored(call.resource, storage::parse(&entry.value)?);
+                list::without_kind(&mut value);
+                items.push(value);
+            }
             // Somebody else deleted it meanwhile, which is what was wanted.
             Err(failure) if failure.code == 404 => {}
             Err(failure) => return Err(failure),

@@ -50,20 +50,29 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
                 call.form,
             )
         }
-        Shape::Metadata(version) => {
+        Shape::Metadata(_) => {
+            let why = format!(
+                "you requested PartialObjectMetadata, but the requested object is a list (*{}List)",
+                resource.go_type()
+            );
+            Err(Failure::new(406, "NotAcceptable", why))
+        }
+        Shape::MetadataList(version) => {
             let api_version = format!("meta.k8s.io/{version}");
             let items: Vec<Value> = found
                 .entries
                 .iter()
                 .map(|e| Ok(emit::metadata(version, storage::parse(&e.value)?)))
                 .collect::<Result<_>>()?;
+            // Kubernetes makes the items of this list one by one, and so none of none.
+            let items = if items.is_empty() { Value::Null } else { Value::Array(items) };
             let list = json!({
                 "kind": "PartialObjectMetadataList", "apiVersion": api_version, "metadata": meta, "items": items,
             });
             reply::value_in(200, &list, call.form)
         }
         Shape::Table(version) => {
-            let include = call.query.get("includeObject").unwrap_or("Metadata").to_owned();
+            let include = table::included(&call.query)?;
             let now = Timestamp::now();
             let rows = found
                 .entries

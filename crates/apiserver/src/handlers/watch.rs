@@ -58,7 +58,7 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
     let mut view = View {
         resource: call.resource,
         form: call.form,
-        include: call.query.get("includeObject").unwrap_or("Metadata").to_owned(),
+        include: table::included(&call.query)?,
         columns: true,
     };
     let start = if initial {
@@ -226,7 +226,7 @@ impl View {
         let value = convert::from_stored(self.resource, storage::parse(stored)?);
         let shown = match self.form.shape {
             Shape::Whole => value,
-            Shape::Metadata(version) => emit::metadata(version, value),
+            Shape::Metadata(version) | Shape::MetadataList(version) => emit::metadata(version, value),
             Shape::Table(version) => {
                 let meta = json!({"resourceVersion": object::text(&value, &["metadata", "resourceVersion"])});
                 let row = table::row(self.resource, &value, &self.include, Timestamp::now());
@@ -255,7 +255,7 @@ impl View {
                     false,
                 )
             }
-            Shape::Metadata(version) => json!({
+            Shape::Metadata(version) | Shape::MetadataList(version) => json!({
                 "kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{version}"), "metadata": meta,
             }),
             Shape::Whole => {

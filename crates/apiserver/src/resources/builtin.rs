@@ -86,6 +86,8 @@ pub static BUILTIN: &[Resource] = &[
     },
     Resource {
         short: &["ns"],
+        // All at once would be too easy a mistake.
+        verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
         subs: &[sub("finalize", "", "v1", "Namespace", UPDATE), sub("status", "", "v1", "Namespace", GPU)],
         ..cluster("", "v1", "Namespace", "namespaces", "namespace", "namespaces")
     },

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{AGE, NAME, Printer, age, int, joined, name, or, s, selector, wide};
+use super::{AGE, NAME, Printer, age, joined, name, or, s, selector, wide};
 use crate::object::{at, list, text};
 
 pub const NAMESPACE: Printer = Printer {
@@ -22,10 +22,8 @@ pub const SECRET: Printer = Printer {
     },
 };
 
-pub const SERVICE_ACCOUNT: Printer = Printer {
-    columns: &[NAME, int("Secrets"), AGE],
-    cells: |o, now| vec![name(o), json!(list(o, &["secrets"]).len()), age(o, now)],
-};
+pub const SERVICE_ACCOUNT: Printer =
+    Printer { columns: &[NAME, AGE], cells: |o, now| vec![name(o), age(o, now)] };
 
 pub const SERVICE: Printer = Printer {
     columns: &[NAME, s("Type"), s("Cluster-IP"), s("External-IP"), s("Port(s)"), AGE, wide("Selector")],

@@ -129,7 +129,7 @@ fn metadata() {
         (json!({"name": "a", "labels": {"a": "c d"}}), format!("metadata.labels: Invalid value: \"c d\": {}", syntax::label_value("c d")[0])),
         (json!({"name": "a", "annotations": {"a": "x".repeat(262_144)}}), "metadata.annotations: Too long: may not be more than 262144 bytes".into()),
         (json!({"name": "a", "finalizers": ["mine"]}), r#"metadata.finalizers[0]: Invalid value: "mine": name is neither a standard finalizer name nor is it fully qualified"#.into()),
-        (json!({"name": "a", "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p"}]}), r#"metadata.ownerReferences[0].uid: Invalid value: "": must not be empty"#.into()),
+        (json!({"name": "a", "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p"}]}), r#"metadata.ownerReferences.uid: Invalid value: "": must not be empty"#.into()),
     ] {
         assert_eq!(check(metadata.clone()), [want], "{metadata}");
     }
