@@ -80,7 +80,7 @@ pub async fn answer(
         }
         _ => return Err(Failure::no_page()),
     };
-    let mut form = negotiate::form(headers)?;
+    let mut form = negotiate::form(headers, false)?;
     form.shape = negotiate::Shape::Whole;
     reply::value_in(200, &found, form)
 }

@@ -20,6 +20,7 @@ use crate::admission::service::Addresses;
 use crate::auth::{self, rbac::Rbac};
 use crate::config::{BoxBody, BoxError, Config, User};
 use crate::failure::{Failure, Result};
+use crate::handlers::protobuf::encode;
 use crate::metrics::Metrics;
 use crate::negotiate::{self, Form};
 use crate::query::Query;
@@ -142,7 +143,8 @@ impl ApiServer {
         {
             request.extensions_mut().insert(user.clone());
         }
-        let syntax = negotiate::form(request.headers()).map_or(negotiate::Syntax::Json, |form| form.syntax);
+        let syntax =
+            negotiate::form(request.headers(), true).map_or(negotiate::Syntax::Json, |form| form.syntax);
         let reply = match route(&self.inner, request, &asked, query).await {
             Ok(reply) => reply,
             Err(failure) => {
@@ -265,7 +267,13 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
     }
     let (parts, body) = request.into_parts();
     call.headers = parts.headers;
-    call.form = negotiate::form(&call.headers)?;
+    let (api_version, kind) = match sub {
+        Some(sub) if sub.group.is_empty() => (sub.version.to_owned(), sub.kind),
+        Some(sub) => (format!("{}/{}", sub.group, sub.version), sub.kind),
+        None => (resource.api_version(), resource.kind),
+    };
+    let protobuf = encode::writes(&api_version, kind);
+    call.form = negotiate::form(&call.headers, protobuf)?;
     let body = read(body, inner.config.limits.body, &parts.method).await?;
     let patient = asked.verb == "watch" || asked.sub.as_deref() == Some("log");
     let answer = dispatch(&mut call, asked.verb, body);

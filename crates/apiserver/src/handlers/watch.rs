@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::auth::node::node_of;
 use crate::config::BoxError;
 use crate::failure::{Failure, Result};
+use crate::handlers::protobuf::encode;
 use crate::handlers::{convert, emit, list, storage};
 use crate::metrics::Watching;
 use crate::model::Selection;
@@ -33,7 +34,7 @@ const TIMEOUT: u64 = 1800;
 
 pub async fn watch(call: &mut Call) -> Result<Reply> {
     options::list(&call.query, true)?;
-    if call.form.syntax != Syntax::Json {
+    if call.form.syntax == Syntax::Yaml {
         return Err(Failure::new(
             406,
             "NotAcceptable",
@@ -112,10 +113,15 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
         next_bookmark: Instant::now() + BOOKMARK,
         _watching: call.server.metrics.watching(),
     };
-    let body = futures_util::stream::unfold(state, |mut state| async move {
-        state.next().await.map(|line| (Ok::<Bytes, BoxError>(line), state))
+    let protobuf = call.form.syntax == Syntax::Protobuf;
+    let body = futures_util::stream::unfold(state, move |mut state| async move {
+        let line = state.next().await?;
+        let piece = if protobuf { encode::frame(&line).unwrap_or_default() } else { line };
+        Some((Ok::<Bytes, BoxError>(piece), state))
     });
-    Ok(reply::with_type(200, "application/json", reply::stream(body)))
+    let content_type =
+        if protobuf { "application/vnd.kubernetes.protobuf;stream=watch" } else { "application/json" };
+    Ok(reply::with_type(200, content_type, reply::stream(body)))
 }
 
 struct Stream {
