@@ -1,4 +1,5 @@
-//! Builds a real Kubernetes from source at the versions that `xtask/kubernetes/*/go.mod` pin, and runs what needs it.
+//! Builds a real Kubernetes from source at the versions that `xtask/kubernetes/*/go.mod` pin, and helm, installs client
+//! libraries, and runs what needs them.
 //!
 //! The programs lie outside the checkout, in a folder named after what the files pin, so that only the first run builds.
 
@@ -33,6 +34,9 @@ const MODULES: &[Module] = &[
     Module { folder: "etcd", programs: &[("go.etcd.io/etcd/server/v3", "etcd")], flags: "-s -w" },
     Module { folder: "helm", programs: &[("helm.sh/helm/v4/cmd/helm", "helm")], flags: "-s -w" },
 ];
+
+/// The client libraries, at their versions.
+const REQUIREMENTS: &str = "crates/reference/clients/requirements.txt";
 
 /// The Go toolchain that can build them.
 const GO: &str =
@@ -79,7 +83,32 @@ fn build() -> Result<PathBuf> {
             std::fs::rename(&part, &program)?;
         }
     }
+    python(&folder.join("python"))?;
     Ok(folder)
+}
+
+/// A Python of its own in `folder`, with the client library that the tests use.
+fn python(folder: &Path) -> Result<()> {
+    // Written last, so that what was broken off is begun anew.
+    let done = folder.join("complete");
+    if done.is_file() {
+        return Ok(());
+    }
+    println!("kubernetes-test: installing the Python client");
+    let run = |program: &Path, args: &[&str]| -> Result<()> {
+        let status = Command::new(program)
+            .args(args)
+            .status()
+            .context("Python 3 runs the client library's test: apt-get install python3 python3-venv")?;
+        if !status.success() {
+            bail!("{} {} failed", program.display(), args.join(" "));
+        }
+        Ok(())
+    };
+    let wanted = workspace().join(REQUIREMENTS).display().to_string();
+    run(Path::new("python3"), &["-m", "venv", "--clear", &folder.display().to_string()])?;
+    run(&folder.join("bin/pip"), &["install", "--quiet", "--disable-pip-version-check", "-r", &wanted])?;
+    Ok(std::fs::write(done, "")?)
 }
 
 fn cache() -> PathBuf {
@@ -102,6 +131,7 @@ fn fingerprint(modules: &Path) -> Result<u64> {
             hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
     };
+    add(&std::fs::read(workspace().join(REQUIREMENTS))?);
     for module in MODULES {
         add(module.flags.as_bytes());
         for file in ["go.mod", "go.sum"] {

@@ -10,7 +10,7 @@ mod tidy;
 use anyhow::{Result, bail};
 
 const USAGE: &str =
-    "usage: cargo xtask tidy | test | lint | demo [--keep] | bench [scheduler] | fuzz [SECONDS]
+    "usage: cargo xtask tidy | test | lint | demo [--keep] | bench [scheduler|tree] | fuzz [SECONDS]
        | kubernetes-test [WORD...]";
 
 fn main() -> Result<()> {
@@ -26,6 +26,11 @@ fn main() -> Result<()> {
         ["fuzz", seconds] => fuzz::run(Some(seconds)),
         ["bench", "scheduler"] => {
             cargo::cargo(&["run", "--release", "-p", "dunlin-control", "--example", "placements"])
+        }
+        ["bench", "tree"] => {
+            let example = dunlin_testkit::program::workspace().join("examples/world-edgeio.yaml");
+            let example = example.to_string_lossy();
+            cargo::cargo(&["run", "--release", "--bin", "dunlin", "--", "simulate", &example])
         }
         ["kubernetes-test", words @ ..] => kubernetes::test(words),
         _ => bail!("{USAGE}"),

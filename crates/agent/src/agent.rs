@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dunlin_api::names::annotation;
 use dunlin_base::task::Task;
 use dunlin_net::{HostPort, NetConfig, Network, Protocol, Relay};
 use dunlin_node::admit::{admit, milli};
+use dunlin_node::fence;
+use dunlin_node::volumes::Policy;
 use dunlin_node::{
     Connection, ContainerRef, ExecOptions, Input, LogOptions, NodeInfo, NodeService, Output, PodBackend,
     PodEvent, PodRef, Recorder, Registration, ServeError, Session, StatusWriter,
@@ -19,14 +20,13 @@ use dunlin_runtime::{
     ContainerId, ExecSpec, Runtime, SandboxId, SandboxStatus, SessionInput, SessionOutput, TerminalSize,
 };
 use futures_util::future::BoxFuture;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::AgentConfig;
 use crate::disk::Disk;
-use crate::fence;
 use crate::model::{Record, deleting, spec};
 use crate::plan::Delays;
 use crate::sources::Sources;
@@ -66,9 +66,12 @@ pub(crate) struct Shared {
     pub endpoint: watch::Receiver<String>,
     pub address: String,
     pub allocatable: BTreeMap<String, i128>,
-    pub labels: BTreeMap<String, String>,
+    /// What the API has of this node, once it has told.
+    pub assigned: watch::Receiver<Option<dunlin_node::Assigned>>,
     /// Closed while nobody knows whether fenced pods run elsewhere by now.
     pub fence: Arc<fence::Gate>,
+    /// The way home of pods in the host's network.
+    pub homes: crate::home::Relays,
     ended: mpsc::Sender<String>,
 }
 
@@ -83,8 +86,11 @@ impl Shared {
         self.allocatable.clone()
     }
     /// Where a pod finds the API.
-    pub fn api_address(&self, host_network: bool) -> (String, u16) {
-        if !host_network && self.config.network {
+    pub fn api_address(&self, pod: &Pod) -> (String, u16) {
+        if let Some(port) = self.homes.port(pod.metadata.uid.as_deref().unwrap_or_default()) {
+            return (std::net::Ipv4Addr::LOCALHOST.to_string(), port);
+        }
+        if spec(pod).host_network != Some(true) && self.config.network {
             return (dunlin_net::network::API_ADDRESS.to_string(), dunlin_net::network::API_PORT);
         }
         let endpoint = self.endpoint.borrow().clone();
@@ -108,13 +114,15 @@ impl Shared {
         let api: kube::Api<RuntimeClass> = kube::Api::all(self.client.clone());
         match tokio::time::timeout(Duration::from_secs(5), api.get(class)).await {
             Ok(Ok(found)) => {
-                found.handler == self.default_runtime() || matches!(found.handler.as_str(), "runc" | "crun")
+                found.handler == self.default_runtime()
+                    || crate::machine::LIKE_OCI.contains(&found.handler.as_str())
             }
             _ => false,
         }
     }
     /// A pod's worker has nothing more to do.
     pub fn ended(&self, uid: &str) {
+        self.homes.close(uid);
         // The channel holds one end per pod; a full one is emptied by the next listing.
         let _ = self.ended.try_send(uid.to_owned());
     }
@@ -213,13 +221,13 @@ impl Agent {
         let info = crate::machine::info(&config, &address, &names);
         let allocatable =
             info.allocatable.iter().map(|(k, v)| (k.clone(), milli(&Quantity(v.clone())))).collect();
-        let labels = info.labels.clone();
         let (info_tx, info_rx) = watch::channel(info);
         let (endpoint_tx, endpoint_rx) = watch::channel(endpoint);
         let (network_tx, network_rx) = watch::channel(None);
         let (status, status_task) = StatusWriter::start(client.clone());
         let (recorder, recorder_task) = Recorder::start(client.clone(), &config.node_name);
         let (ended_tx, ended_rx) = mpsc::channel(1024);
+        let registration = Registration::start(client.clone(), info_rx, config.registration.clone());
         let shared = Arc::new(Shared {
             sources: Sources::new(client.clone(), &config.data_dir),
             disk: Disk { data: config.data_dir.clone(), run: config.run_dir.clone() },
@@ -232,8 +240,9 @@ impl Agent {
             endpoint: endpoint_rx.clone(),
             address,
             allocatable,
-            labels,
+            assigned: registration.assigned.clone(),
             fence: Arc::default(),
+            homes: crate::home::Relays::default(),
             ended: ended_tx,
             config,
         });
@@ -251,7 +260,6 @@ impl Agent {
             lock(&pods.workers).insert(uid, handle);
         }
         *lock(&pods.orphans) = orphans;
-        let registration = Registration::start(client.clone(), info_rx, shared.config.registration.clone());
         let mut tasks = vec![status_task, recorder_task];
         tasks.extend(
             shared.runtimes.iter().map(|r| Task::spawn("runtime-events", listen(r.clone(), pods.clone()))),
@@ -263,8 +271,11 @@ impl Agent {
             file: shared.config.run_dir.join("contact"),
             interval: shared.config.contact,
             gate: shared.fence.clone(),
+            // What is fenced waits here after a start of the machine, so nothing runs that would have to be stopped.
+            unknown: None,
         };
         tasks.push(Task::spawn("fence", fence::run(fencing, pods.clone())));
+        tasks.push(dunlin_node::volumes::start(client.clone(), &shared.config.node_name, pods.clone()));
         tasks.push(Task::spawn("pressure", watch_disk(shared.clone(), info_tx.clone())));
         if shared.config.network {
             tasks.push(Task::spawn(
@@ -364,7 +375,7 @@ async fn bring_up(
 fn detour(pods: &Arc<Pods>) -> Option<dunlin_net::relay::Detour> {
     let home = pods.shared.config.home.clone()?;
     let pods = pods.clone();
-    Some(Arc::new(move |address| pods.homed_above(&address.to_string()).map(|uid| home(uid))))
+    Some(Arc::new(move |address| pods.homed_above(&address.to_string()).map(|pod| home(pod))))
 }
 
 /// Eight hexadecimal digits of a node's uid.
@@ -423,14 +434,25 @@ impl Pods {
         }
     }
 
-    /// The uid of the pod with this address, if its home is above this node's server.
-    fn homed_above(&self, address: &str) -> Option<String> {
-        let workers = lock(&self.workers);
-        workers.iter().find_map(|(uid, worker)| {
+    /// Whether a pod here, or what is left of one, uses the PersistentVolume.
+    fn use_volume(&self, name: &str) -> bool {
+        let runs = |worker: &Handle| {
             let view = worker.view.borrow();
-            let annotations = view.pod.metadata.annotations.as_ref();
-            let above = annotations.is_some_and(|all| all.contains_key(annotation::HOME_NAMESPACE));
-            (above && view.record.ip.as_deref() == Some(address)).then(|| uid.clone())
+            let over = crate::plan::finished(&view.pod, &view.record) || view.record.ending;
+            !over || view.record.sandbox != crate::model::Sandbox::None
+        };
+        let workers = lock(&self.workers);
+        let mut running = workers.iter().filter(|(_, worker)| runs(worker)).map(|(uid, _)| uid);
+        running.any(|uid| crate::claims::uses(&self.shared.disk, uid, name))
+    }
+
+    /// The pod with this address, if its home is above this node's server.
+    fn homed_above(&self, address: &str) -> Option<PodRef> {
+        let workers = lock(&self.workers);
+        workers.values().find_map(|worker| {
+            let view = worker.view.borrow();
+            (crate::home::is_above(&view.pod) && view.record.ip.as_deref() == Some(address))
+                .then(|| PodRef::of(&view.pod))
         })
     }
 
@@ -463,9 +485,11 @@ impl Pods {
                 .filter(|v| !crate::plan::finished(&v.pod, &v.record))
                 .map(|v| v.pod)
                 .collect();
-            if let Err(refusal) =
-                admit(&pod, others.iter().map(|p| &**p), &self.shared.allocatable, &self.shared.labels)
-            {
+            // Anybody may label a node at any time, so only the API's word counts; before there is one, the scheduler's.
+            let assigned = self.shared.assigned.borrow().clone();
+            let labels = assigned.as_ref().map(|assigned| &assigned.labels);
+            let others = others.iter().map(|pod| &**pod);
+            if let Err(refusal) = admit(&pod, others, &self.shared.allocatable, labels) {
                 self.shared.recorder.warning(&pod_ref, None, "FailedAdmission", refusal.message.clone());
                 record.failed = Some((refusal.reason, refusal.message));
             }
@@ -522,6 +546,31 @@ impl fence::Fenced for Pods {
 
     fn opened(&self) {
         lock(&self.workers).values().for_each(|worker| worker.tell(|_| {}));
+    }
+}
+
+impl dunlin_node::volumes::Backing for Pods {
+    fn remove<'a>(
+        &'a self,
+        volume: &'a PersistentVolume,
+        policy: Policy,
+    ) -> BoxFuture<'a, Result<bool, String>> {
+        let name = volume.metadata.name.as_deref().unwrap_or_default();
+        let path = self.shared.disk.volume(name);
+        Box::pin(async move {
+            if self.use_volume(name) {
+                return Ok(false);
+            }
+            if policy == Policy::Retain {
+                return Ok(true);
+            }
+            tracing::info!(volume = name, "removing the directory of a deleted volume");
+            let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(path)).await;
+            match removed.map_err(|e| e.to_string())? {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.to_string()),
+                _ => Ok(true),
+            }
+        })
     }
 }
 

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_node::RegistrationOptions;
+use dunlin_node::{PodRef, RegistrationOptions};
 
-/// Makes a connection to the home API of the pod with this uid.
-pub type HomeDial = Arc<dyn Fn(String) -> dunlin_net::relay::Connecting + Send + Sync>;
+/// Makes a connection to the home API of the pod.
+pub type HomeDial = Arc<dyn Fn(PodRef) -> dunlin_net::relay::Connecting + Send + Sync>;
 
 /// The agent's configuration.
 #[derive(Clone)]

@@ -23,6 +23,14 @@ impl Disk {
     pub fn volatile(&self, uid: &str) -> PathBuf {
         self.run.join("pods").join(uid)
     }
+    /// The directory of a volume of the class `local-path`; the name is one that the API has checked.
+    pub fn volume(&self, name: &str) -> PathBuf {
+        volumes(&self.data).join(name)
+    }
+    /// What is known of the volumes behind a pod's claims.
+    pub fn claims(&self, uid: &str) -> PathBuf {
+        self.pod(uid).join("claims.json")
+    }
     pub fn log(&self, pod: &Pod, container: &str, launches: u32) -> PathBuf {
         let m = &pod.metadata;
         let text = |o: &Option<String>| o.clone().unwrap_or_default();
@@ -77,6 +85,11 @@ impl Disk {
             }
         }
     }
+}
+
+/// Where the volumes of the class `local-path` are.
+pub fn volumes(data: &Path) -> PathBuf {
+    data.join("volumes")
 }
 
 /// Reads a JSON file; what cannot be read counts as absent.

@@ -17,7 +17,7 @@ use crate::env::{NodeFacts, expand};
 use crate::model::spec;
 use crate::podstatus::qos;
 use crate::sources::{Kind, Missing};
-use crate::{security, volumes};
+use crate::{claims, security, volumes};
 
 /// A container that was started.
 pub struct Launched {
@@ -367,7 +367,7 @@ async fn environment(
     if container.tty == Some(true) {
         set(&mut env, "TERM".into(), "xterm".into());
     }
-    let (host, port) = shared.api_address(spec(pod).host_network == Some(true));
+    let (host, port) = shared.api_address(pod);
     for (name, value) in crate::env::api(&host, port) {
         set(&mut env, name, value);
     }
@@ -512,7 +512,8 @@ fn mounts(
                 source = real.display().to_string();
             }
         }
-        let from_api = volume.empty_dir.is_none() && volume.host_path.is_none();
+        let on_claim = claims::claim(pod, volume).is_some();
+        let from_api = volume.empty_dir.is_none() && volume.host_path.is_none() && !on_claim;
         let propagation = match mount.mount_propagation.as_deref() {
             Some("HostToContainer") => Some("rslave".to_owned()),
             Some("Bidirectional") => Some("rshared".to_owned()),
@@ -521,7 +522,7 @@ fn mounts(
         out.push(Mount {
             source,
             target: PathBuf::from(&mount.mount_path),
-            read_only: mount.read_only == Some(true) || from_api,
+            read_only: mount.read_only == Some(true) || from_api || claims::read_only(volume),
             propagation,
         });
     }

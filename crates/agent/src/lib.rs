@@ -4,16 +4,17 @@
 //! waits for the API: what is needed to run it again is kept on disk.
 
 mod agent;
+mod claims;
 mod config;
 mod disk;
 mod env;
-mod fence;
+mod home;
 mod hooks;
 mod launch;
-mod machine;
-mod model;
+pub mod machine;
+pub mod model;
 mod plan;
-mod podstatus;
+pub mod podstatus;
 mod probe;
 mod pull;
 mod security;
@@ -25,3 +26,4 @@ mod worker;
 pub use agent::{Agent, AgentHandle, Error};
 pub use config::{AgentConfig, HomeDial};
 pub use dunlin_node::{NodeService, RegistrationOptions};
+pub use plan::Delays;

@@ -55,6 +55,30 @@ pub fn own_address(endpoint: &str) -> Option<IpAddr> {
     towards(endpoint).or_else(|| towards("192.0.2.1:9")).or(Some(IpAddr::from([127, 0, 0, 1])))
 }
 
+/// The labels that every machine's Node has; `architecture` is Go's name for it.
+pub fn labels(node_name: &str, architecture: &str, runtimes: &[&str]) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::from([
+        ("kubernetes.io/hostname".to_owned(), node_name.to_owned()),
+        ("kubernetes.io/os".to_owned(), "linux".to_owned()),
+        ("kubernetes.io/arch".to_owned(), architecture.to_owned()),
+        ("beta.kubernetes.io/os".to_owned(), "linux".to_owned()),
+        ("beta.kubernetes.io/arch".to_owned(), architecture.to_owned()),
+    ]);
+    for runtime in runtimes {
+        labels.insert(format!("runtime.dunlin.io/{runtime}"), "true".to_owned());
+    }
+    labels
+}
+
+/// By which names a RuntimeClass may ask for the default runtime, if that runs OCI containers as these do.
+pub const LIKE_OCI: [&str; 2] = ["runc", "crun"];
+
+/// The handlers that a RuntimeClass may name on this machine; the empty one is the default.
+fn handlers(runtimes: &[&str]) -> Vec<String> {
+    let like = LIKE_OCI.iter().filter(|_| runtimes.first() == Some(&"oci"));
+    std::iter::once(&"").chain(runtimes).chain(like).map(|name| (*name).to_owned()).collect()
+}
+
 /// What the Node says at the start.
 pub fn info(config: &AgentConfig, address: &str, runtimes: &[&str]) -> NodeInfo {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -66,17 +90,12 @@ pub fn info(config: &AgentConfig, address: &str, runtimes: &[&str]) -> NodeInfo 
         ("pods".to_owned(), config.max_pods.to_string()),
     ]);
     capacity.extend(config.capacity.clone());
-    let mut labels = BTreeMap::from([
-        ("kubernetes.io/hostname".to_owned(), config.node_name.clone()),
-        ("kubernetes.io/os".to_owned(), "linux".to_owned()),
-        ("kubernetes.io/arch".to_owned(), architecture().to_owned()),
-        ("beta.kubernetes.io/os".to_owned(), "linux".to_owned()),
-        ("beta.kubernetes.io/arch".to_owned(), architecture().to_owned()),
-    ]);
-    for runtime in runtimes {
-        labels.insert(format!("runtime.dunlin.io/{runtime}"), "true".to_owned());
-    }
+    let mut labels = labels(&config.node_name, architecture(), runtimes);
     let mut annotations = config.annotations.clone();
+    annotations.insert(
+        dunlin_api::names::annotation::VOLUMES.to_owned(),
+        std::path::absolute(crate::disk::volumes(&config.data_dir)).unwrap_or_default().display().to_string(),
+    );
     if let Some(area) = &config.area {
         annotations.insert("dunlin.io/area".to_owned(), area.clone());
         let word = !area.is_empty()
@@ -102,6 +121,7 @@ pub fn info(config: &AgentConfig, address: &str, runtimes: &[&str]) -> NodeInfo 
             ("InternalIP".into(), address.to_owned()),
             ("Hostname".into(), config.node_name.clone()),
         ],
+        runtime_handlers: handlers(runtimes),
         allocatable: capacity.clone(),
         capacity,
         system: NodeSystemInfo {

@@ -104,6 +104,8 @@ pub struct Record {
     pub sandbox_retry: Option<Timestamp>,
     pub sandbox_failures: u32,
     pub ip: Option<String>,
+    /// Where on the loopback a pod in the host's network finds the API of its home above.
+    pub home_port: Option<u16>,
     /// All init containers have done their work in this sandbox.
     pub initialized: bool,
     pub containers: BTreeMap<String, ContainerRecord>,

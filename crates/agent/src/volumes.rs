@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, Volume};
 
 use crate::agent::Shared;
+use crate::claims;
 use crate::env::NodeFacts;
 use crate::model::spec;
 use crate::sources::{Kind, Missing};
@@ -30,6 +31,8 @@ pub async fn prepare(shared: &Shared, pod: &Pod, pod_ip: &str) -> Result<Option<
                 directory(&shared.disk.pod(uid).join("volumes").join(&volume.name), 0o777, fs_group)
                     .map_err(failed)?;
             }
+        } else if claims::claim(pod, volume).is_some() {
+            claims::prepare(shared, pod, volume, fs_group).await.map_err(failed)?;
         } else if let Some(host) = &volume.host_path {
             host_path(Path::new(&host.path), host.type_.as_deref().unwrap_or("")).map_err(failed)?;
         } else {
@@ -47,6 +50,9 @@ pub async fn prepare(shared: &Shared, pod: &Pod, pod_ip: &str) -> Result<Option<
 /// The source of a mount of this volume: a path, or `tmpfs:<name>`.
 pub fn source(shared: &Shared, pod: &Pod, volume: &Volume) -> String {
     let uid = pod.metadata.uid.as_deref().unwrap_or("");
+    if let Some(path) = claims::source(&shared.disk, uid, &volume.name) {
+        return path;
+    }
     match (&volume.empty_dir, &volume.host_path) {
         (Some(empty), _) if empty.medium.as_deref() == Some("Memory") => format!("tmpfs:{}", volume.name),
         (Some(_), _) => shared.disk.pod(uid).join("volumes").join(&volume.name).display().to_string(),
@@ -202,7 +208,7 @@ pub fn safe(path: &str) -> Result<String, String> {
     if good { Ok(path.to_owned()) } else { Err(format!("path {path:?} leaves its volume")) }
 }
 
-fn directory(path: &Path, mode: u32, group: Option<u32>) -> Result<(), String> {
+pub fn directory(path: &Path, mode: u32, group: Option<u32>) -> Result<(), String> {
     if path.is_dir() {
         return Ok(());
     }
@@ -213,7 +219,7 @@ fn directory(path: &Path, mode: u32, group: Option<u32>) -> Result<(), String> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(text)
 }
 
-fn host_path(path: &Path, kind: &str) -> Result<(), String> {
+pub fn host_path(path: &Path, kind: &str) -> Result<(), String> {
     let found = std::fs::metadata(path);
     let check = |good: bool, what: &str| {
         if good {

@@ -178,6 +178,14 @@ impl Worker {
             self.record.start_time = Some(Timestamp::now());
             self.shared.disk.save_pod(&self.pod);
         }
+        if let Some(home) = &self.shared.config.home {
+            let endpoint = self.shared.endpoint.clone();
+            self.record.home_port = self
+                .shared
+                .homes
+                .open(&self.pod, self.record.home_port, home, endpoint)
+                .or(self.record.home_port);
+        }
         self.note_deletion();
         let mut sources = self.shared.sources.changes();
         loop {
@@ -274,7 +282,7 @@ impl Worker {
         matches!(self.record.sandbox, Sandbox::None | Sandbox::Lost)
             && !self.record.ending
             && !self.shared.fence.is_open()
-            && crate::fence::after(&self.pod).is_some()
+            && dunlin_node::fence::after(&self.pod).is_some()
     }
 
     fn uses_sources(&self) -> bool {

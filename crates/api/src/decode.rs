@@ -79,11 +79,29 @@ pub fn decode_owned(gvk: &GroupVersionKind, value: Value) -> Result<Decoded, Err
     Ok(Decoded { value, unknown, duplicate: Vec::new() })
 }
 
-/// An object in which nothing is set: only the fields that Kubernetes writes always. Empty for kinds that are not in the
-/// table.
+/// An object in which nothing is set: only the fields that Kubernetes writes always. Of kinds that are not in the table
+/// that is the metadata alone.
 pub fn empty_of(root: Node<'_>) -> Value {
     root.type_id()
-        .map_or_else(|| Value::Object(Default::default()), |id| convert::zero(schema(), Type::Ref(id)))
+        .map_or_else(|| serde_json::json!({"metadata": {}}), |id| convert::zero(schema(), Type::Ref(id)))
+}
+
+/// Fits the metadata of an object of any kind to its type, and leaves the rest as it is; gives back complaints about
+/// unknown fields of the metadata.
+pub fn metadata(mut value: Value) -> Result<(Value, Vec<String>), Error> {
+    // Any kind whose metadata is of the common type will do.
+    let root = schema().of(&GroupVersionKind::new("", "v1", "Namespace"));
+    let (Some(id), Some(found)) = (root, value.get_mut("metadata").map(Value::take)) else {
+        return Ok((value, Vec::new()));
+    };
+    let fitted = convert::convert(Type::Ref(id), serde_json::json!({ "metadata": found }));
+    // Kubernetes reads the metadata by itself and names its fields so.
+    let (mut fitted, unknown) = fitted.map_err(|e| match e {
+        Error::Type(text) => Error::Type(text.replace("ObjectMeta.metadata.", "ObjectMeta.")),
+        other => other,
+    })?;
+    value["metadata"] = fitted["metadata"].take();
+    Ok((value, unknown))
 }
 
 /// Parses a text and fits it to its kind; also finds duplicate fields.

@@ -7,17 +7,21 @@
 //! This crate must not do I/O, read a clock, log, or know how objects are stored or sent.
 
 pub mod apply;
+pub mod cel;
 pub mod decode;
 pub mod defaults;
 pub mod duration;
 pub mod gvk;
+pub mod jsonpath;
 pub mod names;
 pub mod offer;
 pub mod patch;
+pub mod pattern;
 pub mod quantity;
 pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod stream;
+pub mod structural;
 pub mod token;
 pub mod validate;

@@ -62,8 +62,45 @@ pub mod label {
     pub const DAEMON_OF: &str = "dunlin.io/daemon-of";
     /// On the pods and objects of a job: what `dunlin jobs` groups by.
     pub const JOB: &str = "dunlin.io/job";
+    /// On a volume that was provisioned on a node: that node as far as a label holds its name, so that it can select its
+    /// own.
+    pub const VOLUME_NODE: &str = "dunlin.io/volume-node";
     /// On a pod: the pods with the same value in one namespace are placed together or not at all (policy `group`).
     pub const GROUP: &str = "dunlin.io/group";
+
+    /// Labels of Kubernetes' own domains that a node may set on itself.
+    const OF_NODES: [&str; 13] = [
+        HOSTNAME,
+        ARCH,
+        OS,
+        "beta.kubernetes.io/arch",
+        "beta.kubernetes.io/os",
+        "beta.kubernetes.io/instance-type",
+        INSTANCE_TYPE,
+        REGION,
+        ZONE,
+        "failure-domain.beta.kubernetes.io/region",
+        "failure-domain.beta.kubernetes.io/zone",
+        "failure-domain.kubernetes.io/region",
+        "failure-domain.kubernetes.io/zone",
+    ];
+    /// And all labels of these domains and of those below them.
+    const DOMAINS_OF_NODES: [&str; 2] = ["node.kubernetes.io", "kubelet.kubernetes.io"];
+
+    /// Whether a node may give itself the label `key`: Kubernetes keeps its own domains, but for these, to its
+    /// administrators. What stands for clusters is not among them.
+    pub fn is_of_nodes(key: &str) -> bool {
+        if matches!(key, VIRTUAL_NODE | CLUSTER) {
+            return false;
+        }
+        let Some((domain, _)) = key.split_once('/') else { return true };
+        let within =
+            |wide: &str| domain.strip_suffix(wide).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        if !within("kubernetes.io") && !within("k8s.io") {
+            return true;
+        }
+        OF_NODES.contains(&key) || DOMAINS_OF_NODES.into_iter().any(within)
+    }
 }
 
 /// Well-known annotations.
@@ -113,6 +150,15 @@ pub mod annotation {
     pub const NEAR: &str = "dunlin.io/near";
     /// On a node: the keys of the labels that it has given itself, so that it can take them back.
     pub const OWN_LABELS: &str = "dunlin.io/own-labels";
+    /// On a volume that was provisioned on a node: that node.
+    pub const VOLUME_NODE: &str = "dunlin.io/volume-node";
+    /// On a node: the directory in which it makes volumes.
+    pub const VOLUMES: &str = "dunlin.io/volumes";
+    /// On a node that is a machine of a child cluster: the node that the cluster is here. It gives that node the rights
+    /// of this one; set when the node is made.
+    pub const EXPOSED_BY: &str = "dunlin.io/exposed-by";
+    /// On such a node: the taints that it has from its machine, so that it can take them back.
+    pub const OWN_TAINTS: &str = "dunlin.io/own-taints";
     /// On a node: its position, `LAT,LON` in degrees.
     pub const POSITION: &str = "dunlin.io/position";
     /// On a node: measured round trips to areas in milliseconds, as in `north=3.5,south=40`.
@@ -123,6 +169,33 @@ pub mod annotation {
     pub const MACHINE: &str = "dunlin.io/machine";
 }
 
+/// Names around persistent volumes.
+pub mod storage {
+    /// The provisioner of directories on the machine that a pod was placed on; also the finalizer by which a volume
+    /// waits until its machine, or its child cluster, has removed what it stands for.
+    pub const LOCAL_PATH: &str = "dunlin.io/local-path";
+    /// The storage class that every cluster has.
+    pub const LOCAL_PATH_CLASS: &str = "local-path";
+    /// `csi.driver` of a volume that is a claim in a child cluster.
+    pub const CLUSTER_DRIVER: &str = "dunlin.io/cluster";
+    /// The provisioner of classes whose volumes people make.
+    pub const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
+    /// The longest value of a label.
+    const LONGEST: usize = 63;
+
+    /// The value of [`super::label::VOLUME_NODE`] for a node: its name, shortened with a hash if no label holds it.
+    pub fn node_label(node: &str) -> String {
+        if node.len() <= LONGEST {
+            return node.to_owned();
+        }
+        let hash = node.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        // Names of nodes are ASCII, so any cut is a character's.
+        format!("{}-{hash:016x}", node[..LONGEST - 17].trim_end_matches(['-', '.']))
+    }
+}
+
 /// Well-known conditions of pods, beyond Kubernetes' own.
 pub mod condition {
     /// The pod's machine is out of reach for longer than the pod tolerates; it may still run there.
@@ -131,10 +204,14 @@ pub mod condition {
     pub const PLACED: &str = "dunlin.io/Placed";
 }
 
-/// Reasons of failed pods.
+/// Reasons of failed pods, and of conditions.
 pub mod reason {
     /// A child cluster has no place, or no place any more, for a pod that was bound to it.
     pub const CLUSTER_REFUSED: &str = "ClusterRefused";
+    /// The side of the pod that lost contact has stopped it after `dunlin.io/fence-after`.
+    pub const FENCED: &str = "Fenced";
+    /// Of the conditions of a node that is a machine of a child cluster: its own cluster does not hear it.
+    pub const MACHINE_UNREACHABLE: &str = "MachineUnreachable";
 }
 
 /// Well-known taints.
@@ -147,6 +224,14 @@ pub mod taint {
     pub const PID_PRESSURE: &str = "node.kubernetes.io/pid-pressure";
     pub const NETWORK_UNAVAILABLE: &str = "node.kubernetes.io/network-unavailable";
     pub const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+
+    /// A taint of a node as text, as kubectl takes it: `key=value:effect`.
+    pub fn text(taint: &serde_json::Value) -> String {
+        let field = |name: &str| taint[name].as_str().unwrap_or_default();
+        let value = Some(field("value")).filter(|value| !value.is_empty());
+        let value = value.map(|value| format!("={value}")).unwrap_or_default();
+        format!("{}{value}:{}", field("key"), field("effect"))
+    }
 }
 
 /// Well-known finalizers.
@@ -249,6 +334,15 @@ pub mod user {
 #[cfg(test)]
 mod tests {
     use super::user;
+
+    #[test]
+    fn every_node_has_a_label_of_its_own() {
+        use super::storage::node_label;
+        assert_eq!(node_label("board-7.example"), "board-7.example");
+        let (one, two) =
+            (node_label(&format!("{}1", "a".repeat(80))), node_label(&format!("{}2", "a".repeat(80))));
+        assert!(one != two && one.len() <= 63);
+    }
 
     #[test]
     fn users_round_trip() {

@@ -11,6 +11,7 @@ mod batch;
 mod container;
 mod core;
 mod cron;
+mod definition;
 mod dunlin;
 pub mod error;
 mod extension;
@@ -46,6 +47,9 @@ pub fn validate_create(gvk: &GroupVersionKind, object: &Value) -> Vec<FieldError
     kind(gvk, &root, &mut errors);
     if is(gvk, "", "Pod") {
         pod_update::create_only(&root, &mut errors);
+    }
+    if is(gvk, "apiextensions.k8s.io", "CustomResourceDefinition") {
+        definition::create_only(&root, &mut errors);
     }
     errors.into_vec()
 }

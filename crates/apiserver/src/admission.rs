@@ -4,6 +4,7 @@
 //! have effects outside the object; the one exception (addresses of services) is undone by [`undo`].
 
 pub mod certificate;
+pub mod definition;
 pub mod job;
 pub mod namespace;
 pub mod node;
@@ -33,7 +34,7 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
     namespace::create(call, value).await?;
     node::create(call, value)?;
     let mut admitted = Admitted::default();
-    match (call.resource.group, call.resource.plural) {
+    match (&*call.resource.group, &*call.resource.plural) {
         ("", "pods") => {
             service_account::create(call, value).await?;
             runtime_class::create(call, value).await?;
@@ -45,6 +46,7 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
         ("", "services") => admitted.taken = service::create(call, value)?,
         ("", "persistentvolumes" | "persistentvolumeclaims") => storage::create(call, value).await?,
         ("batch", "jobs") => job::create(value),
+        ("apiextensions.k8s.io", "customresourcedefinitions") => definition::create(value),
         ("certificates.k8s.io", "certificatesigningrequests") => certificate::create(call, value),
         ("rbac.authorization.k8s.io", _) => escalation::check(call, value).await?,
         _ => {}
@@ -54,11 +56,15 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
 
 /// Rules for changed objects; `sub` is the subresource through which the change comes.
 pub async fn update(call: &Call, old: &Value, new: &mut Value, sub: &str) -> Result<()> {
-    match (call.resource.group, call.resource.plural, sub) {
+    match (&*call.resource.group, &*call.resource.plural, sub) {
         ("", "secrets", "") => secret::encode(new),
         ("", "services", "") => service::update(call, old, new)?,
+        ("", "persistentvolumeclaims", "") => storage::update(call, old, new).await?,
         ("", "namespaces", "") => crate::object::carry_top("spec", old, new),
-        ("", "nodes", _) | ("", "pods", "status") => node::update(call, old, new)?,
+        ("", "nodes", _) | ("", "pods", "status") | ("", "persistentvolumes", _) => {
+            node::update(call, old, new)?
+        }
+        ("apiextensions.k8s.io", "customresourcedefinitions", _) => definition::update(new),
         ("certificates.k8s.io", "certificatesigningrequests", "") => {
             crate::object::carry_top("spec", old, new)
         }

@@ -2,6 +2,7 @@
 
 mod roles;
 
+use dunlin_api::names::{annotation, storage as storage_names};
 use dunlin_store::{Error, Expect};
 use serde_json::{Value, json};
 
@@ -45,6 +46,12 @@ pub async fn run(server: &Inner) -> Result<()> {
         });
         make(server, known("scheduling.k8s.io", "priorityclasses"), class).await?;
     }
+    let class = json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+        "metadata": {"name": storage_names::LOCAL_PATH_CLASS, "annotations": {annotation::DEFAULT_STORAGE_CLASS: "true"}},
+        "provisioner": storage_names::LOCAL_PATH, "reclaimPolicy": "Delete", "volumeBindingMode": "WaitForFirstConsumer",
+    });
+    make(server, known("storage.k8s.io", "storageclasses"), class).await?;
     let ip = server.addresses.api().to_string();
     let service = json!({
         "apiVersion": "v1", "kind": "Service",

@@ -43,26 +43,31 @@ pub async fn answer(
     }
     let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
     let aggregated = aggregated(headers);
+    let all = server.custom.all();
     let found = match (parts.as_slice(), aggregated) {
-        ([], _) => documents::paths(),
+        ([], _) => documents::paths(&all),
         (["api"], Some(version)) => {
-            return Ok(documents::reply(&documents::aggregated(true, version), version));
+            return Ok(documents::reply(&documents::aggregated(&all, true, version), version));
         }
         (["apis"], Some(version)) => {
-            return Ok(documents::reply(&documents::aggregated(false, version), version));
+            return Ok(documents::reply(&documents::aggregated(&all, false, version), version));
         }
         (["api"], None) => json!({
             "kind": "APIVersions",
             "versions": ["v1"],
             "serverAddressByClientCIDRs": [],
         }),
-        (["apis"], None) => documents::groups(),
-        (["api", version], _) => documents::resources("", version).ok_or_else(Failure::no_path)?,
-        (["apis", group], _) => documents::group(group).ok_or_else(Failure::no_page)?,
-        (["apis", group, version], _) => documents::resources(group, version).ok_or_else(Failure::no_path)?,
-        (["openapi", "v2"], _) => return openapi::v2(headers),
-        (["openapi", "v3"], _) => openapi::index(),
-        (["openapi", "v3", rest @ ..], _) => return openapi::group(&rest.join("/"), query),
+        (["apis"], None) => documents::groups(&all),
+        (["api", version], _) => documents::resources(&all, "", version).ok_or_else(Failure::no_path)?,
+        (["apis", group], _) => documents::group(&all, group).ok_or_else(Failure::no_page)?,
+        (["apis", group, version], _) => {
+            documents::resources(&all, group, version).ok_or_else(Failure::no_path)?
+        }
+        (["openapi", "v2"], _) => return openapi::v2(server, headers).await,
+        (["openapi", "v3"], _) => openapi::index(server, &all).await?,
+        (["openapi", "v3", rest @ ..], _) => {
+            return openapi::group(server, &all, &rest.join("/"), query).await;
+        }
         (["metrics"], _) => {
             let body = reply::full(server.metrics.page());
             return Ok(reply::with_type(200, "text/plain; version=0.0.4; charset=utf-8", body));

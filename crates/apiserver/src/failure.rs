@@ -97,8 +97,8 @@ impl Failure {
 
     /// A deletion is about another object than the one that is there. Kubernetes names the kind here.
     pub fn precondition(resource: &Resource, name: &str, why: &str) -> Self {
-        let subject = match resource.group {
-            "" => resource.kind.to_owned(),
+        let subject = match &*resource.group {
+            "" => resource.kind.to_string(),
             group => format!("{}.{group}", resource.kind),
         };
         let mut failure =
@@ -126,7 +126,7 @@ impl Failure {
 
     /// The object breaks rules; each cause is `(reason, field, message)`.
     pub fn invalid(resource: &Resource, name: &str, causes: &[Cause]) -> Self {
-        Self::refused(resource.group, resource.kind, name, causes)
+        Self::refused(&resource.group, &resource.kind, name, causes)
     }
 
     /// As [`Failure::invalid`], for a kind that is no resource.

@@ -1,7 +1,7 @@
 //! The TLS listener: certificates become users, connections become requests, tunnels go their own way.
 //!
 //! One task accepts; each connection is a task in a set that ends with the listener. A slow or silent client costs one
-//! connection, bounded in number, in handshake time and in header time.
+//! connection, bounded in number, in handshake time and in header time; of many clients at once few shake hands at a time.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,8 +19,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::config::Admitted;
+use crate::handshake;
 use crate::server::ApiServer;
 
 /// The ALPN name of the tunnel protocol.
@@ -84,6 +86,7 @@ pub fn serve(
 
 async fn accept(api: ApiServer, listener: TcpListener, tls: TlsAcceptor, mut stopped: watch::Receiver<bool>) {
     let limit = Arc::new(Semaphore::new(api.inner().config.limits.connections));
+    let room = Arc::new(Semaphore::new(handshake::AT_ONCE));
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -95,8 +98,17 @@ async fn accept(api: ApiServer, listener: TcpListener, tls: TlsAcceptor, mut sto
         match accepted {
             Ok((stream, peer)) => {
                 let (api, tls, stopped) = (api.clone(), tls.clone(), stopped.clone());
+                let room = room.clone();
                 connections.spawn(async move {
-                    connection(api, stream, peer, tls, stopped).await;
+                    if let Err(error) = watched(&stream) {
+                        tracing::debug!(%peer, %error, "setting up a connection failed");
+                    }
+                    let most = api.inner().config.limits.handshake;
+                    match handshake::handshake(stream, &tls, &room, most).await {
+                        Some(Ok(stream)) => connection(api, stream, peer, stopped).await,
+                        Some(Err(error)) => tracing::debug!(%peer, %error, "handshake failed"),
+                        None => tracing::debug!(%peer, "handshake took too long"),
+                    }
                     drop(permit);
                 });
             }
@@ -111,23 +123,10 @@ async fn accept(api: ApiServer, listener: TcpListener, tls: TlsAcceptor, mut sto
 
 async fn connection(
     api: ApiServer,
-    stream: TcpStream,
+    stream: TlsStream<TcpStream>,
     peer: SocketAddr,
-    tls: TlsAcceptor,
     mut stopped: watch::Receiver<bool>,
 ) {
-    if let Err(error) = watched(&stream) {
-        tracing::debug!(%peer, %error, "setting up a connection failed");
-    }
-    let handshake = api.inner().config.limits.handshake;
-    let stream = match tokio::time::timeout(handshake, tls.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
-            tracing::debug!(%peer, %error, "handshake failed");
-            return;
-        }
-        Err(_) => return,
-    };
     let session = stream.get_ref().1;
     let admitted = session.peer_certificates().and_then(|chain| chain.first()).and_then(|leaf| {
         let peer = Peer::read(leaf)

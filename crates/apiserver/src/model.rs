@@ -2,7 +2,9 @@
 //!
 //! Kubernetes' rules themselves are in `dunlin-api`; nothing here adds one.
 
+use dunlin_api::schema::Node;
 use dunlin_api::selector::{FieldSelector, LabelSelector};
+use dunlin_api::structural;
 use dunlin_api::{
     apply as apply_rules, decode as decode_rules, defaults as default_rules, patch as patch_rules,
 };
@@ -10,16 +12,21 @@ use dunlin_api::{validate, validate::FieldError};
 use dunlin_store::{Entry, Key, Scope};
 use serde_json::{Value, json};
 
+use crate::custom::{Custom, form};
 use crate::failure::{Cause, Failure, Result};
 use crate::handlers::{convert, storage};
 use crate::object::{self, at};
 use crate::resources::Resource;
-use crate::server::Call;
+use crate::server::{Call, Inner};
 use crate::time;
 
 /// Fits a value to its kind; gives back complaints about unknown fields.
-pub fn decode(resource: &Resource, value: Value) -> Result<(Value, Vec<String>), String> {
-    let decoded = decode_rules::decode_owned(&resource.gvk(), value).map_err(|e| e.to_string())?;
+pub fn decode(resource: &Resource, value: Value) -> Result<(Value, Vec<String>)> {
+    if let Some(custom) = &resource.custom {
+        return form::read(resource, custom, value);
+    }
+    let decoded = decode_rules::decode_owned(&resource.gvk(), value)
+        .map_err(|e| Failure::bad_request(e.to_string()))?;
     let unknown = decoded.warnings().map(str::to_owned).collect();
     Ok((decoded.value, unknown))
 }
@@ -30,7 +37,10 @@ pub fn empty(resource: &Resource) -> Value {
 }
 
 pub fn defaults(resource: &Resource, value: &mut Value) {
-    default_rules::apply(&resource.gvk(), value);
+    match &resource.custom {
+        Some(custom) => structural::fill(&custom.schema, value),
+        None => default_rules::apply(&resource.gvk(), value),
+    }
 }
 
 fn causes(errors: Vec<FieldError>) -> Vec<Cause> {
@@ -38,11 +48,20 @@ fn causes(errors: Vec<FieldError>) -> Vec<Cause> {
 }
 
 pub fn validate_create(resource: &Resource, value: &Value) -> Vec<Cause> {
-    causes(validate::validate_create(&resource.gvk(), value))
+    let mut errors = validate::validate_create(&resource.gvk(), value);
+    if let Some(custom) = &resource.custom {
+        errors.extend(form::check(custom, value, None));
+    }
+    causes(errors)
 }
 
 /// What is wrong with a change. Changes of a status are the business of those that observe.
 pub fn validate_update(resource: &Resource, new: &Value, old: &Value, sub: &str) -> Vec<Cause> {
+    if let Some(custom) = &resource.custom {
+        let mut errors = validate::validate_update(&resource.gvk(), new, old);
+        errors.extend(form::check(custom, new, Some(old)));
+        return causes(errors);
+    }
     match sub {
         "" | "scale" => causes(validate::validate_update(&resource.gvk(), new, old)),
         _ => Vec::new(),
@@ -79,38 +98,64 @@ pub fn apply(
     force: bool,
     sub: &str,
 ) -> Result<Value> {
-    apply_rules::apply(&resource.gvk(), live, config, manager, force, sub, &time::now()).map_err(
-        |e| match e {
-            apply_rules::Error::Conflicts(conflicts) => {
-                let mut failure = Failure::new(409, "Conflict", conflicts.to_string());
-                let causes: Vec<Value> = conflicts
+    let now = time::now();
+    let applied = match &resource.custom {
+        Some(custom) => {
+            let api_version = resource.api_version();
+            let target = target(resource, custom, &api_version, sub);
+            apply_rules::apply_to(target, live, config, manager, force, &now)
+        }
+        None => apply_rules::apply(&resource.gvk(), live, config, manager, force, sub, &now),
+    };
+    applied.map_err(|e| match e {
+        apply_rules::Error::Conflicts(conflicts) => {
+            let mut failure = Failure::new(409, "Conflict", conflicts.to_string());
+            let causes: Vec<Value> = conflicts
                 .causes()
                 .map(|(field, message)| {
                     json!({"reason": apply_rules::Conflicts::CAUSE, "field": field, "message": message})
                 })
                 .collect();
-                failure.details = Some(Box::new(json!({"causes": causes})));
-                failure
-            }
-            apply_rules::Error::Untyped(text) => Failure::new(
-                500,
-                "",
-                format!(
-                    "failed to create typed patch object ({}/{}; {}, Kind={}): {text}",
-                    object::namespace(config),
-                    object::name(config),
-                    if resource.group.is_empty() { "/v1".to_owned() } else { resource.api_version() },
-                    resource.kind
-                ),
-            ),
-            apply_rules::Error::Invalid(text) => Failure::bad_request(text),
-        },
-    )
+            failure.details = Some(Box::new(json!({"causes": causes})));
+            failure
+        }
+        apply_rules::Error::Untyped(text) => {
+            let version = if resource.group.is_empty() { "/v1".to_owned() } else { resource.api_version() };
+            let (namespace, name) = (object::namespace(config), object::name(config));
+            let what = format!("({namespace}/{name}; {version}, Kind={})", resource.kind);
+            Failure::new(500, "", format!("failed to create typed patch object {what}: {text}"))
+        }
+        apply_rules::Error::Invalid(text) => Failure::bad_request(text),
+    })
 }
 
 /// Records who changed what.
 pub fn track(resource: &Resource, old: Option<&Value>, new: &mut Value, manager: &str, sub: &str) {
-    apply_rules::track_update(&resource.gvk(), old, new, manager, sub, &time::now());
+    let now = time::now();
+    match &resource.custom {
+        Some(custom) => {
+            let api_version = resource.api_version();
+            apply_rules::track_update_of(
+                target(resource, custom, &api_version, sub),
+                old,
+                new,
+                manager,
+                &now,
+            );
+        }
+        None => apply_rules::track_update(&resource.gvk(), old, new, manager, sub, &now),
+    }
+}
+
+/// What a write to a custom resource is about.
+fn target<'a>(
+    resource: &Resource,
+    custom: &'a Custom,
+    api_version: &'a str,
+    sub: &'a str,
+) -> apply_rules::Target<'a> {
+    let root = Node::Resource(Some(&custom.schema));
+    apply_rules::Target { root, api_version, subresource: sub, has_status: resource.has_status() }
 }
 
 /// Whether a `LabelSelector` object selects something with these labels.
@@ -187,8 +232,13 @@ fn selectable(group: &str, stored: &str) -> &'static [&'static str] {
 /// Why a resource cannot be selected by a field, if so.
 fn unselectable(resource: &Resource, field: &str) -> Option<String> {
     let of_cluster =
-        matches!(resource.stored, "nodes" | "namespaces") || resource.group == "certificates.k8s.io";
-    let more = selectable(resource.group, resource.stored);
+        matches!(&*resource.stored, "nodes" | "namespaces") || &*resource.group == "certificates.k8s.io";
+    let more = selectable(&resource.group, &resource.stored);
+    if let Some(custom) = &resource.custom {
+        let known = matches!(field, "metadata.name" | "metadata.namespace")
+            || custom.selectable.iter().any(|f| &**f == field);
+        return (!known).then(|| format!("field label not supported: {field}"));
+    }
     let known = match field {
         "metadata.name" => true,
         "metadata.namespace" => !of_cluster,
@@ -197,7 +247,7 @@ fn unselectable(resource: &Resource, field: &str) -> Option<String> {
     if known {
         return None;
     }
-    Some(match resource.stored {
+    Some(match &*resource.stored {
         "jobs.batch" => format!("field label {field:?} not supported for Job"),
         _ if more.is_empty() => {
             format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
@@ -220,7 +270,7 @@ impl Selection {
         let mut selection = Self { labels, fields, name: None, namespace: None, node: None };
         for requirement in selection.fields.requirements() {
             let field = requirement.field.as_str();
-            if let Some(why) = unselectable(call.resource, field) {
+            if let Some(why) = unselectable(&call.resource, field) {
                 return Err(Failure::bad_request(why));
             }
             if requirement.negated {
@@ -270,12 +320,19 @@ impl Selection {
             })
     }
 
-    pub fn matches_bytes(&self, resource: &Resource, entry: &Entry) -> Result<bool> {
-        self.matches(resource, &entry.key, entry.tag.as_deref(), &entry.value)
+    pub async fn matches_bytes(&self, server: &Inner, resource: &Resource, entry: &Entry) -> Result<bool> {
+        self.matches(server, resource, &entry.key, entry.tag.as_deref(), &entry.value).await
     }
 
     /// Whether a state belongs to the selection. Bytes are decoded only if a selector needs them.
-    pub fn matches(&self, resource: &Resource, key: &Key, tag: Option<&str>, bytes: &[u8]) -> Result<bool> {
+    pub async fn matches(
+        &self,
+        server: &Inner,
+        resource: &Resource,
+        key: &Key,
+        tag: Option<&str>,
+        bytes: &[u8],
+    ) -> Result<bool> {
         if self.name.as_deref().is_some_and(|n| n != &*key.name)
             || self.namespace.as_deref().is_some_and(|n| n != &*key.namespace)
             || (resource.stored == "pods" && self.node.as_deref().is_some_and(|n| Some(n) != tag))
@@ -285,7 +342,7 @@ impl Selection {
         if self.is_exact() {
             return Ok(true);
         }
-        let value = convert::from_stored(resource, storage::parse(bytes)?);
+        let value = convert::shown(server, resource, storage::parse(bytes)?).await?;
         if !self.labels.matches(at(&value, &["metadata", "labels"]).unwrap_or(&Value::Null)) {
             return Ok(false);
         }

@@ -28,9 +28,9 @@ impl Query {
         self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
-    /// Whether `name` is there and not `false` or `0`.
+    /// Whether `name` is there and not `0` or `false` in any case: the Python client says `False`.
     pub fn flag(&self, name: &str) -> bool {
-        self.0.iter().any(|(n, v)| n == name && !matches!(v.as_str(), "false" | "0"))
+        self.0.iter().any(|(n, v)| n == name && v != "0" && !v.eq_ignore_ascii_case("false"))
     }
 }
 
@@ -81,6 +81,7 @@ mod tests {
             Query::parse("labelSelector=app%3Dweb%2Ctier+in+%28a%29&watch&limit=5&command=a&command=b");
         assert_eq!(query.get("labelSelector"), Some("app=web,tier in (a)"));
         assert!(query.flag("watch"));
+        assert!(!Query::parse("tty=False&stdin=0").flag("tty") && Query::parse("tty=True").flag("tty"));
         assert_eq!(query.get("limit"), Some("5"));
         assert_eq!(query.all("command").collect::<Vec<_>>(), ["a", "b"]);
     }

@@ -27,7 +27,7 @@ use crate::query::Query;
 use crate::reply::{self, Reply};
 use crate::request::{self, Asked};
 use crate::resources::{self, Resource};
-use crate::{bootstrap, discovery, handlers, subresource, sweep};
+use crate::{bootstrap, custom, discovery, handlers, subresource, sweep};
 
 /// The Kubernetes API as a service. Cloning is cheap; clones share everything.
 #[derive(Clone)]
@@ -42,18 +42,21 @@ pub struct Inner {
     pub metrics: Metrics,
     pub rbac: Rbac,
     pub addresses: Addresses,
+    /// What definitions make us serve.
+    pub custom: custom::Registry,
     /// The revision of the last change of this process that outlives it. A watch that has reached it can go on after a
     /// restart without a new list.
     pub durable: AtomicU64,
     sessions: Mutex<JoinSet<()>>,
     sweeper: OnceLock<Task>,
+    cleaner: OnceLock<Task>,
 }
 
 /// One request to a resource, as handlers see it.
 pub struct Call {
     pub server: Arc<Inner>,
     pub user: User,
-    pub resource: &'static Resource,
+    pub resource: Arc<Resource>,
     /// The namespace of the path; `None` for cluster resources and for lists over all namespaces.
     pub namespace: Option<String>,
     pub name: Option<String>,
@@ -104,6 +107,8 @@ impl ApiServer {
             durable: AtomicU64::new(0),
             sessions: Mutex::new(JoinSet::new()),
             sweeper: OnceLock::new(),
+            cleaner: OnceLock::new(),
+            custom: custom::Registry::default(),
             config,
         };
         Self { inner: Arc::new(inner), user: None }
@@ -123,7 +128,11 @@ impl ApiServer {
     pub async fn bootstrap(&self) -> Result<(), BootstrapError> {
         self.inner.addresses.rebuild(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
         bootstrap::run(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
+        custom::settle(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
         let weak = Arc::downgrade(&self.inner);
+        self.inner
+            .cleaner
+            .get_or_init(|| Task::spawn("definition cleanup", custom::cleanup::run(weak.clone())));
         self.inner.sweeper.get_or_init(|| Task::spawn("event sweep", sweep::run(weak)));
         Ok(())
     }
@@ -185,6 +194,11 @@ where
 }
 
 impl Inner {
+    /// The resource at `/apis/{group}/{version}/{plural}`.
+    pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
+        resources::find(group, version, plural).cloned().or_else(|| self.custom.find(group, version, plural))
+    }
+
     /// Runs a session that outlives its request (an upgraded stream) until it ends or the server is dropped.
     pub fn run<F>(&self, session: F)
     where
@@ -207,9 +221,9 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
     if !asked.is_resource {
         return discovery::answer(inner, request.method(), &path, request.headers(), &query).await;
     }
-    let resource = resources::find(&asked.group, &asked.version, &asked.resource).ok_or_else(|| {
+    let resource = inner.resource(&asked.group, &asked.version, &asked.resource).ok_or_else(|| {
         // Of a group that is served even what is not there is told apart from a page that nobody has.
-        let served = resources::of(&asked.group, &asked.version).next().is_some();
+        let served = resources::of(&inner.custom.all(), &asked.group, &asked.version).next().is_some();
         if served { Failure::no_path() } else { Failure::no_page() }
     })?;
     let sub = match asked.sub.as_deref() {
@@ -240,17 +254,24 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
     {
         return Err(Failure::method_not_allowed());
     }
+    let namespaced = resource.namespaced;
+    let (api_version, kind) = match sub {
+        Some(sub) if sub.group.is_empty() => (sub.version.to_string(), sub.kind.to_string()),
+        Some(sub) => (format!("{}/{}", sub.group, sub.version), sub.kind.to_string()),
+        None => (resource.api_version(), resource.kind.to_string()),
+    };
+    let protobuf = resource.custom.is_none() && encode::writes(&api_version, &kind);
     let mut call = Call {
         server: inner.clone(),
         user,
+        warnings: resource.deprecation().map(str::to_owned).into_iter().collect(),
         resource,
-        namespace: if resource.namespaced { asked.namespace.clone() } else { None },
+        namespace: if namespaced { asked.namespace.clone() } else { None },
         name: asked.name.clone(),
         sub: asked.sub.clone(),
         query,
         form: Form::JSON,
         headers: HeaderMap::new(),
-        warnings: resource.deprecation().map(str::to_owned).into_iter().collect(),
         patching: asked.verb == "patch",
     };
     if asked.sub.as_deref() == Some("proxy") {
@@ -267,12 +288,6 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
     }
     let (parts, body) = request.into_parts();
     call.headers = parts.headers;
-    let (api_version, kind) = match sub {
-        Some(sub) if sub.group.is_empty() => (sub.version.to_owned(), sub.kind),
-        Some(sub) => (format!("{}/{}", sub.group, sub.version), sub.kind),
-        None => (resource.api_version(), resource.kind),
-    };
-    let protobuf = encode::writes(&api_version, kind);
     call.form = negotiate::form(&call.headers, protobuf)?;
     let body = read(body, inner.config.limits.body, &parts.method).await?;
     let patient = asked.verb == "watch" || asked.sub.as_deref() == Some("log");
@@ -284,6 +299,9 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
             Failure::new(504, "Timeout", "the server was unable to return a response in the time allotted")
         })??
     };
+    if let Some(warning) = call.resource.custom.as_ref().and_then(|c| c.warning.clone()) {
+        call.warnings.push(warning.into());
+    }
     for warning in &call.warnings {
         reply::warn(&mut reply, warning);
     }
@@ -291,6 +309,14 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
 }
 
 async fn dispatch(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
+    let reply = answer(call, verb, body).await?;
+    if call.resource.stored == custom::STORED && !matches!(verb, "get" | "list" | "watch") {
+        custom::settle(&call.server).await?;
+    }
+    Ok(reply)
+}
+
+async fn answer(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
     if call.sub.is_some() {
         return subresource::answer(call, verb, body).await;
     }

@@ -13,6 +13,7 @@ mod pod;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::custom::columns;
 use crate::failure::{Failure, Result};
 use crate::handlers::emit;
 use crate::object::{self, text};
@@ -53,7 +54,7 @@ const PLAIN: Printer = Printer {
 };
 
 fn printer(resource: &Resource) -> Printer {
-    match resource.stored {
+    match &*resource.stored {
         "pods" => pod::POD,
         "services" => core::SERVICE,
         "namespaces" => core::NAMESPACE,
@@ -110,7 +111,10 @@ pub fn included(query: &Query) -> Result<String> {
 
 /// One row.
 pub fn row(resource: &Resource, value: &Value, include: &str, now: Timestamp) -> Value {
-    let cells = (printer(resource).cells)(value, now);
+    let cells = match &resource.custom {
+        Some(custom) => columns::cells(&custom.columns, value, now),
+        None => (printer(resource).cells)(value, now),
+    };
     let object = match include {
         "None" => Value::Null,
         "Object" => value.clone(),
@@ -123,11 +127,24 @@ pub fn row(resource: &Resource, value: &Value, include: &str, now: Timestamp) ->
 }
 
 /// The whole table.
-pub fn document(resource: &Resource, version: &str, meta: Value, rows: Vec<Value>, columns: bool) -> Value {
-    let definitions = if columns { definitions(printer(resource).columns) } else { Value::Null };
+pub fn document(
+    resource: &Resource,
+    version: &str,
+    meta: Value,
+    rows: Vec<Value>,
+    with_columns: bool,
+) -> Value {
+    let definitions = match &resource.custom {
+        _ if !with_columns => Value::Null,
+        Some(custom) => columns::definitions(&custom.columns).into(),
+        None => definitions(printer(resource).columns),
+    };
     let mut table = whole(version, meta, definitions, rows);
     // The rows of a kind without columns of its own are made elsewhere in Kubernetes, and so are none of them.
-    if std::ptr::eq(printer(resource).columns, PLAIN.columns) && object::list(&table, &["rows"]).is_empty() {
+    if resource.custom.is_none()
+        && std::ptr::eq(printer(resource).columns, PLAIN.columns)
+        && object::list(&table, &["rows"]).is_empty()
+    {
         table["rows"] = Value::Null;
     }
     table
@@ -217,7 +234,7 @@ mod tests {
 
     #[test]
     fn every_printer_gives_a_cell_for_each_column() {
-        for resource in crate::resources::BUILTIN {
+        for resource in crate::resources::BUILTIN.iter() {
             let printer = printer(resource);
             let cells = (printer.cells)(&json!({"metadata": {"name": "x"}}), Timestamp::UNIX_EPOCH);
             assert_eq!(cells.len(), printer.columns.len(), "{}", resource.plural);

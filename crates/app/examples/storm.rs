@@ -2,7 +2,8 @@
 //!
 //! Simulated agents join one server by the code that real ones use, hold a tunnel each and watch their pods. Then the
 //! server is killed and started again. Printed is how long it takes until every tunnel is open and every watch goes on,
-//! how many watches had to list again, how long the API took to answer meanwhile, and what the server used.
+//! how many watches had to list again, how long the API took to answer meanwhile, what the server and we used, and how
+//! many connections the kernel turned away because the server had not taken earlier ones.
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -70,7 +71,7 @@ struct Agent {
 async fn agent(folder: &Path, name: &str, token: &str, lists: &Arc<AtomicUsize>) -> Result<Agent, Failure> {
     let file = folder.join(name);
     let server = format!("https://{API}");
-    let joining = Joining { file: &file, server: &server, node_name: name, cluster: false };
+    let joining = Joining { file: &file, server: &server, node_name: name, cluster: false, machines: false };
     let member = Member::open(&joining, Some(token)).await?;
     let tls = Arc::new(member.tls(&[dunlin_tunnel::ALPN])?);
     let (told, link) = watch::channel(Link::Down);
@@ -101,6 +102,16 @@ fn used(pid: u32) -> Result<(f64, f64), Failure> {
     // The 14th and 15th field, counted from 1; two of them stand before the closing parenthesis.
     let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
     Ok((peak / 1024.0, ticks / 100.0))
+}
+
+/// How often the kernel had no room for a connection that nobody had taken yet; the client then tries again after a
+/// second, two more, four more.
+fn turned_away() -> Result<u64, Failure> {
+    let text = std::fs::read_to_string("/proc/net/netstat")?;
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt: "));
+    let (names, values) = (lines.next().unwrap_or(""), lines.next().unwrap_or(""));
+    let place = names.split(' ').position(|name| name == "ListenDrops").ok_or("no ListenDrops")?;
+    Ok(values.split(' ').nth(place).unwrap_or("0").parse()?)
 }
 
 /// How many watches the server holds.
@@ -172,10 +183,11 @@ async fn measure(count: usize, data: &Path, folder: &Path, child: &mut Child) ->
     for agent in &mut agents {
         agent.link.wait_for(|link| *link == Link::Down).await?;
     }
+    let (away, (_, ours)) = (turned_away()?, used(std::process::id())?);
     let begun = Instant::now();
     *child = server(data)?;
     let mut slowest = Duration::ZERO;
-    let mut answering = None;
+    let (mut answering, mut answers) = (None, 0);
     let done = all_up(&mut agents);
     tokio::pin!(done);
     // The clients of the first run know the CA and certificate of an administrator that is still valid.
@@ -192,13 +204,14 @@ async fn measure(count: usize, data: &Path, folder: &Path, child: &mut Child) ->
                 if answered {
                     answering.get_or_insert(begun.elapsed());
                     slowest = slowest.max(took);
+                    answers += 1;
                 }
             }
         }
     }
     println!("after the restart: API answering after {:.1} s", answering.unwrap_or_default().as_secs_f64());
     println!("all {count} tunnels open after {:.1} s", begun.elapsed().as_secs_f64());
-    println!("slowest answer meanwhile: {:.0} ms", slowest.as_secs_f64() * 1000.0);
+    println!("slowest of {answers} answers meanwhile: {:.0} ms", slowest.as_secs_f64() * 1000.0);
     while watches(&client).await.unwrap_or(0) < count && begun.elapsed() < Duration::from_secs(120) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -206,6 +219,8 @@ async fn measure(count: usize, data: &Path, folder: &Path, child: &mut Child) ->
     println!("watches that listed again: {}", lists.load(Ordering::Relaxed));
     let (rss, cpu) = used(child.id())?;
     println!("server: {rss:.0} MiB peak, {cpu:.1} CPU s");
+    println!("simulated agents: {:.1} CPU s", used(std::process::id())?.1 - ours);
+    println!("connections turned away by the kernel: {}", turned_away()? - away);
     Ok(())
 }
 

@@ -43,14 +43,15 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
     let (host, port) = join::endpoint(&server)?;
 
     let file = layout.membership();
-    let joining = Joining { file: &file, server: &server, node_name: &node_name, cluster: false };
+    let joining =
+        Joining { file: &file, server: &server, node_name: &node_name, cluster: false, machines: false };
     let member = Member::open(&joining, options.token.as_deref()).await?;
     let client = member.client()?;
     let above =
         dial::Target { host: host.clone(), port, tls: Arc::new(member.tls(&[dunlin_apiserver::HOME_ALPN])?) };
-    let home: dunlin_agent::HomeDial = Arc::new(move |uid| {
+    let home: dunlin_agent::HomeDial = Arc::new(move |pod| {
         let above = above.clone();
-        Box::pin(async move { crate::home::dial(&above, uid).await })
+        Box::pin(async move { crate::home::dial(&above, pod).await })
     });
     let settings = Settings {
         node_name,

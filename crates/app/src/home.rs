@@ -9,16 +9,19 @@ use std::time::Duration;
 
 use dunlin_base::error::chain;
 use dunlin_net::relay::{Connecting, Stream};
+use dunlin_node::PodRef;
 use dunlin_tunnel::dial::{Options, Target};
-use dunlin_uplink::UplinkHandle;
+use dunlin_uplink::{UplinkHandle, Upper};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ListParams};
+use kube::api::Api;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::server::exposed::Exposed;
+
 /// The longest opening line, bytes.
-const LONGEST: usize = 256;
+const LONGEST: usize = 512;
 /// How long opening may take on each level.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A buffer per direction.
@@ -30,14 +33,18 @@ const BUFFER: usize = 8 * 1024;
 struct Opening {
     /// The pod's uid in the API of the server that is dialled.
     pod: String,
+    /// Its namespace there.
+    namespace: String,
+    /// Its name there.
+    name: String,
 }
 
-/// Opens a connection through the server above to the home of the pod that is called `uid` there. The protocol of `above`
+/// Opens a connection through the server above to the home of the pod that is called so there. The protocol of `above`
 /// is [`dunlin_apiserver::HOME_ALPN`].
-pub async fn dial(above: &Target, uid: String) -> io::Result<Box<dyn Stream>> {
+pub async fn dial(above: &Target, pod: PodRef) -> io::Result<Box<dyn Stream>> {
     let connected = dunlin_tunnel::dial::connect(above, &Options::default()).await;
     let mut stream = connected.map_err(io::Error::other)?;
-    let mut line = serde_json::to_vec(&Opening { pod: uid })?;
+    let mut line = serde_json::to_vec(&Opening { pod: pod.uid, namespace: pod.namespace, name: pod.name })?;
     line.push(b'\n');
     stream.write_all(&line).await?;
     Ok(Box::new(stream))
@@ -49,6 +56,8 @@ pub struct Carrier {
     pub client: kube::Client,
     /// The own API's listener, for pods whose home it is.
     pub listener: String,
+    /// Nodes that are machines of a cluster, which speaks for them.
+    pub exposed: Arc<Exposed>,
     /// The uplink and the way up, once there are any.
     pub up: OnceLock<(Arc<UplinkHandle>, Target)>,
 }
@@ -57,8 +66,8 @@ impl Carrier {
     /// Takes a connection that `node` has opened.
     pub async fn carry(&self, node: &str, mut stream: impl Stream) {
         let opened = async {
-            let uid = opening(&mut stream).await?;
-            self.connect(node, &uid).await
+            let pod = opening(&mut stream).await?;
+            self.connect(node, &pod).await
         };
         match tokio::time::timeout(PATIENCE, opened).await {
             Ok(Ok(mut onward)) => {
@@ -73,18 +82,25 @@ impl Carrier {
         }
     }
 
-    /// Opens the next part of the way for the pod `uid` of this server's API, which must be bound to `node`.
-    pub async fn connect(&self, node: &str, uid: &str) -> io::Result<Box<dyn Stream>> {
-        let pods: Api<Pod> = Api::all(self.client.clone());
-        let bound = pods.list(&ListParams::default().fields(&format!("spec.nodeName={node}"))).await;
-        let bound = bound.map_err(io::Error::other)?.items;
-        let pod = bound.iter().find(|pod| pod.metadata.uid.as_deref() == Some(uid));
-        let pod =
-            pod.ok_or_else(|| io::Error::other(format!("no pod of uid {uid:?} is bound to node {node:?}")))?;
-        if let Some((uplink, above)) = self.up.get()
-            && let Some(upper) = uplink.upper_of(pod)
-        {
-            return dial(above, upper).await;
+    /// Opens the next part of the way for a pod of this server's API, which must be bound to `node`.
+    pub async fn connect(&self, node: &str, pod: &PodRef) -> io::Result<Box<dyn Stream>> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
+        let found = pods.get_opt(&pod.name).await.map_err(io::Error::other)?;
+        let found = found.filter(|found| found.metadata.uid.as_deref() == Some(&*pod.uid));
+        let found = found.filter(|found| {
+            let on = found.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
+            on == node || self.exposed.cluster_of(on).is_some_and(|cluster| cluster == node)
+        });
+        let found = found.ok_or_else(|| {
+            let PodRef { namespace, name, uid } = pod;
+            io::Error::other(format!("no pod {namespace}/{name} of uid {uid:?} is bound to node {node:?}"))
+        })?;
+        if let Some((uplink, above)) = self.up.get() {
+            match uplink.upper_of(&found) {
+                Upper::None => {}
+                Upper::Pod(upper) => return dial(above, upper).await,
+                Upper::Unknown => return Err(io::Error::other("the parent has not told of the pod yet")),
+            }
         }
         let stream = TcpStream::connect(&self.listener).await?;
         stream.set_nodelay(true)?;
@@ -94,15 +110,15 @@ impl Carrier {
     /// The same for the node in this process.
     pub fn local(self: &Arc<Self>, node: &str) -> dunlin_agent::HomeDial {
         let (carrier, node) = (self.clone(), node.to_owned());
-        Arc::new(move |uid| -> Connecting {
+        Arc::new(move |pod| -> Connecting {
             let (carrier, node) = (carrier.clone(), node.clone());
-            Box::pin(async move { carrier.connect(&node, &uid).await })
+            Box::pin(async move { carrier.connect(&node, &pod).await })
         })
     }
 }
 
 /// Reads the opening line, byte by byte: what follows it is not ours.
-async fn opening(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<String> {
+async fn opening(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<PodRef> {
     let mut line = Vec::new();
     loop {
         match stream.read_u8().await? {
@@ -112,7 +128,7 @@ async fn opening(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<String> {
         }
     }
     let opening: Opening = serde_json::from_slice(&line)?;
-    Ok(opening.pod)
+    Ok(PodRef { namespace: opening.namespace, name: opening.name, uid: opening.pod })
 }
 
 #[cfg(test)]
@@ -122,9 +138,10 @@ mod tests {
     #[tokio::test]
     async fn an_opening_is_one_short_line() {
         let read = |bytes: &'static [u8]| async move { opening(&mut &*bytes).await };
-        assert_eq!(read(b"{\"pod\":\"u\"}\nrest").await.unwrap(), "u");
-        assert!(read(b"{\"pod\":\"u\",\"more\":1}\n").await.is_err());
+        let said = read(b"{\"pod\":\"u\",\"namespace\":\"n\",\"name\":\"p\"}\nrest").await.unwrap();
+        assert_eq!((&*said.uid, &*said.namespace, &*said.name), ("u", "n", "p"));
+        assert!(read(b"{\"pod\":\"u\",\"namespace\":\"n\",\"name\":\"p\",\"more\":1}\n").await.is_err());
         assert!(read(b"GET / HTTP/1.1\n").await.is_err());
-        assert!(read(&[b'a'; 300]).await.is_err());
+        assert!(read(&[b'a'; 600]).await.is_err());
     }
 }

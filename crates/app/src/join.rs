@@ -36,6 +36,9 @@ pub struct Membership {
     /// Whether the node stands for a cluster.
     #[serde(default)]
     pub cluster: bool,
+    /// Whether the cluster shows its machines as nodes, instead of itself.
+    #[serde(default)]
+    pub machines: bool,
     /// The CA's certificate.
     pub ca_pem: String,
     /// The node's certificate.
@@ -55,6 +58,8 @@ pub struct Joining<'a> {
     pub node_name: &'a str,
     /// Whether the node stands for a cluster; the token must be for that.
     pub cluster: bool,
+    /// Whether the cluster shows its machines as nodes, instead of itself: decided once, when it joins.
+    pub machines: bool,
 }
 
 impl Membership {
@@ -69,7 +74,7 @@ impl Membership {
         let kept: Self = serde_json::from_slice(&bytes).ok()?;
         let same = kept.server == joining.server
             && kept.node_name == joining.node_name
-            && kept.cluster == joining.cluster;
+            && (kept.cluster, kept.machines) == (joining.cluster, joining.machines);
         same.then_some(kept)
     }
 
@@ -101,7 +106,7 @@ fn request_name(node_name: &str) -> Result<String, Error> {
 /// # Errors
 /// When the token is malformed, pins another CA, or is refused; when the server cannot be reached.
 pub async fn join(joining: &Joining<'_>, token: &str) -> Result<Membership, Error> {
-    let Joining { file, server, node_name, cluster } = *joining;
+    let Joining { file, server, node_name, cluster, machines } = *joining;
     let purpose = if cluster { "cluster" } else { "node" };
     let token: JoinToken = token.parse().map_err(|e| {
         Error::Input(format!(
@@ -122,6 +127,7 @@ pub async fn join(joining: &Joining<'_>, token: &str) -> Result<Membership, Erro
         server: server.to_owned(),
         node_name: node_name.to_owned(),
         cluster,
+        machines,
         ca_pem,
         cert_pem,
         key_pem,

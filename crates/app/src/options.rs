@@ -127,7 +127,7 @@ pub struct ServerOptions {
     pub label: Vec<String>,
     /// URL of the server above this one.
     pub parent: Option<String>,
-    /// What the parent sees of this cluster: `cluster`.
+    /// What the parent sees of this cluster: `cluster` or `nodes`.
     pub expose: Option<String>,
     /// Join token of the parent; needed once.
     pub token: Option<String>,

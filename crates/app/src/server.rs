@@ -6,6 +6,7 @@
 mod access;
 mod certificates;
 mod dialer;
+pub(crate) mod exposed;
 mod heartbeat;
 mod rotation;
 pub mod signer;
@@ -20,9 +21,11 @@ use dunlin_base::task::Task;
 use dunlin_pki::{Authority, jwt};
 use dunlin_store::sqlite::SqliteStore;
 use dunlin_tunnel::accept::Tunnels;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use certificates::Certificates;
+use dunlin_uplink::Expose;
+use exposed::Exposed;
 
 use crate::agent;
 use crate::error::{Doing, Error};
@@ -35,6 +38,11 @@ use crate::options::ServerOptions;
 /// Who issues service account tokens; the name Kubernetes clients expect inside a cluster.
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
+/// How many connections the kernel keeps for us until they are taken; it allows no more by itself (`somaxconn`). What
+/// comes beyond that is dropped without a word, and its client tries again after one second, two more, four more. When
+/// a server is back, each of its nodes dials twice within a second, while the server still starts.
+const BACKLOG: u32 = 4096;
+
 /// Runs a server until it is asked to end.
 ///
 /// # Errors
@@ -46,7 +54,7 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
         None => dunlin_driver::Scheduler::default(),
     };
     let layout = Layout::open(&options.data_dir)?;
-    let listener = TcpListener::bind(&options.listen)
+    let listener = listen(&options.listen)
         .await
         .map_err(|source| Error::Listen { address: options.listen.clone(), source })?;
     let address = listener.local_addr().doing("asking for the listener's address")?;
@@ -56,11 +64,15 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
         Some(_) => agent::hostname(),
         None => "dunlin".to_owned(),
     });
-    if let Some(other) = options.expose.as_deref().filter(|expose| *expose != "cluster") {
-        return Err(Error::Input(format!(
-            "--expose {other} is not available: a child shows itself as one node (--expose cluster)"
-        )));
-    }
+    let expose = match options.expose.as_deref() {
+        None | Some("cluster") => Expose::Cluster,
+        Some("nodes") => Expose::Nodes,
+        Some(other) => {
+            return Err(Error::Input(format!(
+                "--expose {other} is wrong: `cluster` shows the parent one node for all machines, `nodes` one for each"
+            )));
+        }
+    };
 
     let authority = Arc::new(
         Authority::open_or_create(&layout.keys(), &cluster).doing("opening the certificate authority")?,
@@ -78,7 +90,9 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
         timeout: options.times.ping_timeout(),
     }));
     let local: dialer::LocalNode = Arc::new(OnceLock::new());
-    let dialer = Arc::new(dialer::Dialer { tunnels: tunnels.clone(), local: local.clone() });
+    let exposed = Arc::new(Exposed::default());
+    let dialer =
+        Arc::new(dialer::Dialer { tunnels: tunnels.clone(), exposed: exposed.clone(), local: local.clone() });
     let mut config = Config::new(Arc::new(store), issuer, ISSUER, authority.ca_pem(), dialer.clone());
     config.api_port = address.port();
     config.eviction_toleration = options.times.eviction_toleration();
@@ -112,16 +126,28 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
         certificates: certificates.clone(),
         life,
     };
-    let nodes = as_user("dunlin:signer");
+    let (nodes, clusters, machines) =
+        (as_user("dunlin:signer"), as_user("dunlin:signer"), as_user("dunlin:heartbeat"));
+    let (of_nodes, of_clusters, following) = (certificates.clone(), certificates, exposed.clone());
     let beat = heartbeat::Beat { interval: options.times.heartbeat(), lease: options.times.node_grace() };
     let _tasks = [
         Task::spawn("signer", signer::run(signer)),
-        Task::spawn("node certificates", async move { certificates::follow(nodes, &certificates).await }),
+        Task::spawn("node certificates", async move { certificates::follow(nodes, &of_nodes).await }),
+        Task::spawn("cluster certificates", async move {
+            certificates::clusters::follow(clusters, &of_clusters).await;
+        }),
+        Task::spawn("exposed machines", async move { following.follow(machines).await }),
         Task::spawn("serving certificate", serving.rotate()),
         Task::spawn("administrator", administrator.rotate(kubeconfig)),
         Task::spawn(
             "heartbeat",
-            heartbeat::run(as_user("dunlin:heartbeat"), tunnels.clone(), own_node.clone(), beat),
+            heartbeat::run(
+                as_user("dunlin:heartbeat"),
+                tunnels.clone(),
+                exposed.clone(),
+                own_node.clone(),
+                beat,
+            ),
         ),
     ];
     let plans = dunlin_driver::Options {
@@ -137,6 +163,7 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
     let home = Arc::new(Carrier {
         client: as_user("dunlin:home"),
         listener: relay_target(address),
+        exposed,
         up: OnceLock::new(),
     });
     if carrier.set(home.clone()).is_err() {
@@ -146,9 +173,18 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
     if let Some(parent) = &options.parent {
         let server = parent.trim_end_matches('/').to_owned();
         let file = layout.uplink();
-        let joining = Joining { file: &file, server: &server, node_name: &cluster, cluster: true };
+        let machines = expose == Expose::Nodes;
+        let joining = Joining { file: &file, server: &server, node_name: &cluster, cluster: true, machines };
         let member = Member::open(&joining, options.token.as_deref()).await?;
-        let parent = uplink::Parent { member, area: options.area.clone(), times: options.times.clone() };
+        let run_dir = crate::layout::run_dir(&layout.node_id()?);
+        crate::layout::private_folder(&run_dir)?;
+        let parent = uplink::Parent {
+            member,
+            expose,
+            area: options.area.clone(),
+            times: options.times.clone(),
+            run_dir,
+        };
         let running = uplink::start(parent, as_user("dunlin:uplink"), driver.scheduler(), dialer)?;
         if home.up.set((running.handle.clone(), running.above.clone())).is_err() {
             tracing::error!("the uplink was started twice");
@@ -251,4 +287,23 @@ fn names(listen: SocketAddr, options: &ServerOptions, node_name: &str) -> Vec<St
     names.sort();
     names.dedup();
     names
+}
+
+/// Takes the port on the first of the addresses that can be had.
+async fn listen(address: &str) -> std::io::Result<TcpListener> {
+    let mut last = None;
+    for address in tokio::net::lookup_host(address).await? {
+        let taken = || {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            // A port whose last connections are still being forgotten is free.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(BACKLOG)
+        };
+        match taken() {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| std::io::Error::other("the name has no address")))
 }

@@ -1,6 +1,8 @@
 //! `status`: the tree below this server: its machines and child clusters with health, capacity and pods.
 
-use dunlin_api::names::label;
+use std::collections::BTreeMap;
+
+use dunlin_api::names::{annotation, label};
 use dunlin_api::quantity::Quantity;
 use serde_json::{Value, json};
 
@@ -37,6 +39,8 @@ fn tree(server: &str, version: &str, nodes: &[Value], pods: &[Value], clusters: 
     let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let mut machines = Vec::new();
     let mut children = Vec::new();
+    // Machines of clusters that show each as a node.
+    let mut below: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for node in nodes {
         let name = name(node);
         let here: Vec<&Value> = pods.iter().filter(|pod| pod["spec"]["nodeName"] == *name).collect();
@@ -52,6 +56,10 @@ fn tree(server: &str, version: &str, nodes: &[Value], pods: &[Value], clusters: 
             "cpu": allocatable["cpu"], "memory": allocatable["memory"],
             "area": node["metadata"]["labels"][label::AREA], "version": node["status"]["nodeInfo"]["kubeletVersion"],
         });
+        if let Some(cluster) = node["metadata"]["annotations"][annotation::EXPOSED_BY].as_str() {
+            below.entry(cluster.to_owned()).or_default().push(row);
+            continue;
+        }
         if node["metadata"]["labels"].get(label::VIRTUAL_NODE).is_none() {
             machines.push(row);
             continue;
@@ -67,9 +75,16 @@ fn tree(server: &str, version: &str, nodes: &[Value], pods: &[Value], clusters: 
             let mut row = json!({"name": cluster["metadata"]["name"], "ready": false, "pods": 0, "running": 0,
                 "cpu": null, "memory": null, "area": null, "version": null});
             describe(&mut row, cluster);
+            if let Some(nodes) = below.remove(&name(cluster)) {
+                let sum = |field: &str| nodes.iter().filter_map(|node| node[field].as_u64()).sum::<u64>();
+                (row["pods"], row["running"]) = (json!(sum("pods")), json!(sum("running")));
+                row["ready"] = json!(nodes.iter().any(|node| node["ready"] == true));
+                row["nodes"] = json!(nodes);
+            }
             children.push(row);
         }
     }
+    machines.extend(below.into_values().flatten());
     let waiting =
         pods.iter().filter(|pod| pod["spec"]["nodeName"].is_null() && pod["status"]["phase"] == "Pending");
     json!({"name": server, "version": version, "nodes": machines, "clusters": children, "unscheduledPods": waiting.count()})
@@ -124,11 +139,20 @@ fn lines(tree: &Value) -> String {
     let list = |name: &str| tree[name].as_array().cloned().unwrap_or_default();
     let (machines, clusters) = (list("nodes"), list("clusters"));
     let last = machines.len() + clusters.len();
+    let mut shown = Vec::new();
     for (n, row) in machines.iter().chain(&clusters).enumerate() {
-        let branch = if n + 1 == last { "└─" } else { "├─" };
-        let is_cluster = n >= machines.len();
+        let is_last = n + 1 == last;
+        shown.push((if is_last { "└─" } else { "├─" }.to_owned(), row.clone(), n >= machines.len()));
+        let below = row["nodes"].as_array().map_or(&[][..], Vec::as_slice);
+        for (m, node) in below.iter().enumerate() {
+            let (trunk, branch) =
+                (if is_last { "  " } else { "│ " }, if m + 1 == below.len() { "└─" } else { "├─" });
+            shown.push((format!("{trunk} {branch}"), node.clone(), false));
+        }
+    }
+    for (branch, row, is_cluster) in &shown {
         let ready = match (&row["readyMachines"], row["ready"] == true) {
-            (ready, true) if is_cluster && !ready.is_null() => format!("{ready}/{}", text(&row["machines"])),
+            (ready, true) if *is_cluster && !ready.is_null() => format!("{ready}/{}", text(&row["machines"])),
             (_, true) => "yes".to_owned(),
             (_, false) => "no".to_owned(),
         };
@@ -136,7 +160,7 @@ fn lines(tree: &Value) -> String {
             true => "-".to_owned(),
             false => format!("{} {}", text(&row[name]["cpu"]), text(&row[name]["memory"])),
         };
-        let slash = if is_cluster { "/" } else { "" };
+        let slash = if *is_cluster { "/" } else { "" };
         rows.push(vec![
             format!("{branch} {}{slash}", text(&row["name"])),
             ready,
@@ -192,5 +216,23 @@ mod tests {
         assert_eq!(words(2), "├─ board yes 1 1 4 8Gi - - roof v1.36.0");
         assert_eq!(words(3), "└─ garching/ 2/3 0 0 12 20Gi 3500m 2048Mi 2 512Mi campus 0.1.0");
         assert!(shown.contains("1 pods wait"), "{shown}");
+    }
+
+    #[test]
+    fn machines_that_a_cluster_shows_stand_below_it() {
+        let node = |name: &str, ready: &str| {
+            json!({"metadata": {"name": name, "annotations": {"dunlin.io/exposed-by": "site"}, "labels": {"dunlin.io/cluster": "site"}},
+                "status": {"conditions": [{"type": "Ready", "status": ready}], "allocatable": {"cpu": "4", "memory": "8Gi"}}})
+        };
+        let pods = [json!({"spec": {"nodeName": "site-a"}, "status": {"phase": "Running"}})];
+        let clusters = [json!({"metadata": {"name": "site"}, "status": {"machines": 2, "readyMachines": 1}})];
+        let tree = tree("root", "v1", &[node("site-a", "True"), node("site-b", "Unknown")], &pods, &clusters);
+        let shown = lines(&tree);
+        let words = |n: usize| {
+            shown.lines().nth(n).unwrap_or_default().split_whitespace().take(5).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(words(2), "└─ site/ 1/2 1 1", "{shown}");
+        assert_eq!(words(3), "├─ site-a yes 1 1", "{shown}");
+        assert_eq!(words(4), "└─ site-b no 0 0", "{shown}");
     }
 }

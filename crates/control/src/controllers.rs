@@ -3,10 +3,12 @@
 //! A plan reads the view and nothing else, is idempotent, and asks for writes whose preconditions hold it to what was
 //! read. Siblings look alike: `plan(view, key, now, seed) -> (Plan, Report)`.
 
+pub mod claim;
 pub mod common;
 pub mod daemonset;
 pub mod deployment;
 pub mod endpointslice;
+pub mod ephemeral;
 pub mod fencing;
 pub mod gc;
 pub mod job;
@@ -18,6 +20,7 @@ pub mod podgc;
 pub mod replicaset;
 pub mod serviceaccount;
 pub mod succession;
+pub mod volume;
 
 #[cfg(test)]
 mod tests;

@@ -11,3 +11,4 @@ pub mod scheduler;
 pub mod settings;
 pub mod summary;
 pub mod view;
+pub mod volumes;

@@ -9,20 +9,23 @@ mod cluster;
 pub mod migration;
 mod pod;
 mod quantities;
+mod storage;
 mod workload;
 
 pub use base::{Condition, Held, Key, Labels, Meta, Object, OwnerReference, Time};
 pub use child::{Cluster, ClusterLabel, ClusterPool, ClusterStatus};
 pub use cluster::{
     ConfigMap, EndpointSlice, Lease, LeaseSpec, Namespace, NamespaceSpec, NamespaceStatus, Node, NodeAddress,
-    NodeImage, NodeSpec, NodeStatus, Service, ServiceAccount, ServicePort, ServiceSpec, Taint,
+    NodeImage, NodeRuntimeHandler, NodeSpec, NodeStatus, RuntimeClass, RuntimeScheduling, Service,
+    ServiceAccount, ServicePort, ServiceSpec, Taint,
 };
 pub use migration::{Migration, MigrationSpec, MigrationStatus};
 pub use pod::{
-    ContainerPort, ContainerState, ContainerStatus, Pod, PodIp, PodSpec, PodStatus, Terminated, Toleration,
-    TopologySpread,
+    ClaimVolume, ContainerPort, ContainerState, ContainerStatus, Pod, PodIp, PodSpec, PodStatus, Terminated,
+    Toleration, TopologySpread,
 };
 pub use quantities::Quantities;
+pub use storage::{Claim, ClaimRef, ClaimSpec, ClaimStatus, PersistentVolume, StorageClass, VolumeSpec};
 pub use workload::{
     ControllerRevision, DaemonSet, DaemonSetSpec, DaemonSetStatus, Deployment, DeploymentSpec,
     DeploymentStatus, Job, JobSpec, JobStatus, ReplicaSet, ReplicaSetSpec, ReplicaSetStatus, RollingUpdate,

@@ -83,6 +83,9 @@ pub enum Action {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
     pub actions: Vec<Action>,
+    /// What the plan takes to be gone: the object of this name, or the one with this uid. Whoever executes the plan asks
+    /// the API server first, since an informer may be behind, and does nothing if it is there after all.
+    pub absent: Vec<(Key, Option<Arc<str>>)>,
     /// Plan the key again at this time (seconds since the epoch) even if nothing changes.
     pub again_at: Option<i64>,
 }

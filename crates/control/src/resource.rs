@@ -82,7 +82,9 @@ const BUILT_IN: &[(&str, &str, &str, &str, bool)] = &[
     ("coordination.k8s.io", "v1", "leases", "Lease", true),
     ("dunlin.io", "v1alpha1", "clusters", "Cluster", false),
     ("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", true),
+    ("storage.k8s.io", "v1", "storageclasses", "StorageClass", false),
     ("dunlin.io", "v1alpha1", "migrations", "Migration", true),
+    ("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", false),
 ];
 
 /// All resources that are known now, by name.

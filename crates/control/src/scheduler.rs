@@ -10,6 +10,7 @@ mod candidates;
 pub mod child;
 pub(crate) mod filter;
 mod index;
+pub mod kept;
 mod policy;
 mod preempt;
 mod queue;
@@ -19,6 +20,7 @@ mod snapshot;
 mod spread;
 #[cfg(test)]
 mod tests;
+pub mod volumes;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -50,6 +52,8 @@ pub struct WhyNot {
     pub reasons: BTreeMap<String, usize>,
     /// What stands in the way apart from single nodes: a group that is not whole, a policy that there is not.
     pub because: Option<String>,
+    /// What stands in the way on all nodes alike: the pod's claims.
+    pub everywhere: Option<String>,
     /// What is to be said about each node by name; only [`explain`] fills it.
     pub by_node: BTreeMap<Arc<str>, String>,
 }
@@ -75,6 +79,9 @@ impl fmt::Display for WhyNot {
             Some(because) => write!(f, "{because}: ")?,
             None if self.nodes == 0 => return write!(f, "no nodes available to schedule pods"),
             None => {}
+        }
+        if let Some(everywhere) = &self.everywhere {
+            return write!(f, "0/{} nodes are available: {everywhere}.", self.nodes);
         }
         let mut reasons: Vec<String> =
             self.reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
@@ -137,7 +144,13 @@ fn may_decide<'a>(snapshot: &'a Snapshot, pod: &'a Pod, policy: Policy) -> Resul
         Policy::Nearest => nearest::check(pod)?,
         _ => {}
     }
-    Ok(filter::Rules::new(snapshot, pod))
+    let rules = filter::Rules::new(snapshot, pod);
+    match rules.everywhere() {
+        Some(why) => {
+            Err(WhyNot { nodes: snapshot.len(), everywhere: Some(why.to_owned()), ..WhyNot::default() })
+        }
+        None => Ok(rules),
+    }
 }
 
 /// Whether the pod is for this scheduler to place, now.

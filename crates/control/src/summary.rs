@@ -14,6 +14,8 @@ use crate::scheduler::{Host, Snapshot};
 /// Label keys that are told, and values of each: more would make the summary grow with the machines.
 const KEYS: usize = 64;
 const VALUES: usize = 32;
+/// Runtime classes that are told: each has sums of its own for every architecture.
+const CLASSES: usize = 32;
 /// Keys that say nothing about where a pod could go: they differ on every machine, or belong to the level itself.
 const OWN: [&str; 3] = [label::CLUSTER, label::VIRTUAL_NODE, label::NODE_ROLE_CONTROL_PLANE];
 
@@ -32,6 +34,8 @@ pub fn summarise(snapshot: &Snapshot, parent: &str) -> Summary {
     let mut summary = Summary::default();
     let mut pools: BTreeMap<(Arc<str>, Arc<str>), ClusterPool> = BTreeMap::new();
     let mut labels = LabelSets::default();
+    let classes = snapshot.runtime_classes().iter().take(CLASSES);
+    let classes: BTreeMap<Arc<str>, _> = classes.map(|(name, class)| (name.clone(), class)).collect();
     for host in snapshot.hosts() {
         let node = host.node();
         let ready = node.is_ready() && !node.spec.unschedulable;
@@ -59,7 +63,9 @@ pub fn summarise(snapshot: &Snapshot, parent: &str) -> Summary {
         summary.allocatable.add(&allocatable);
         match host.child() {
             Some(child) => {
-                for pool in &child.status.pools {
+                // A pod gets there through this cluster's own classes only.
+                let known = |class: &str| class.is_empty() || classes.contains_key(class);
+                for pool in child.status.pools.iter().filter(|pool| known(&pool.runtime_class)) {
                     let key = (pool.architecture.clone(), pool.runtime_class.clone());
                     merge(pools.entry(key).or_default(), pool);
                 }
@@ -69,7 +75,10 @@ pub fn summarise(snapshot: &Snapshot, parent: &str) -> Summary {
                 subtract(&mut free, host.used());
                 let architecture = host.label(label::ARCH).cloned().unwrap_or_default();
                 let pool = ClusterPool { machines: 1, largest: free.clone(), free, ..ClusterPool::default() };
-                merge(pools.entry((architecture, "".into())).or_default(), &pool);
+                let of = classes.iter().filter(|(_, class)| node.runs(class)).map(|(name, _)| name.clone());
+                for class in std::iter::once("".into()).chain(of) {
+                    merge(pools.entry((architecture.clone(), class)).or_default(), &pool);
+                }
             }
         }
     }
@@ -93,6 +102,17 @@ fn own_use(host: &Host, parent: &str) -> Quantities {
     }
     used.set("pods", count);
     used
+}
+
+/// What each machine has for pods of `parent`: all, less what the cluster's own pods use. For clusters that show their
+/// machines one by one.
+pub fn machines(snapshot: &Snapshot, parent: &str) -> BTreeMap<Arc<str>, Quantities> {
+    let left = |host: &Host| {
+        let mut allocatable = host.node().status.allocatable.clone();
+        subtract(&mut allocatable, &own_use(host, parent));
+        (host.name().clone(), allocatable)
+    };
+    snapshot.hosts().map(left).collect()
 }
 
 /// Subtracts without going below nothing, and without naming what was not there.
@@ -199,6 +219,8 @@ mod tests {
         assert_eq!(summary.allocatable.get("pods"), 19);
         let pool = &summary.status.pools[0];
         assert_eq!((pool.machines, pool.free.get("cpu"), pool.largest.get("cpu")), (2, 8_000, 4_000));
+        let each = machines(&snapshot, "root");
+        assert_eq!((each["a"].get("cpu"), each["b"].get("cpu"), each["b"].get("pods")), (4_000, 7_000, 9));
         assert_eq!(summary.common.get("zone").map(|z| &**z), Some("z"));
         assert!(!summary.common.contains_key("disk") && !summary.common.contains_key(label::HOSTNAME));
         let disk = summary.status.labels.iter().find(|l| &*l.key == "disk").expect("told");
@@ -220,6 +242,33 @@ mod tests {
         assert_eq!((summary.status.machines, summary.status.ready_machines), (3, 2));
         assert_eq!(summary.status.pools[0].largest.get("cpu"), 3_000);
         assert_eq!(summary.common.get("disk").map(|d| &**d), Some("ssd"));
+    }
+
+    #[test]
+    fn each_runtime_class_has_the_machines_that_run_it() {
+        let class = |name: &str, handler: &str, selector: serde_json::Value| {
+            let object = json!({"metadata": {"name": name}, "handler": handler, "scheduling": {"nodeSelector": selector}});
+            Arc::new(serde_json::from_value(object).expect("a class"))
+        };
+        let with = |name: &str, cpu: i64, handlers: &[&str], extra: &[(&str, &str)]| {
+            let mut node = (*node(name, cpu, extra)).clone();
+            let handlers: Vec<_> = handlers.iter().map(|name| json!({"name": name})).collect();
+            node.status.runtime_handlers = serde_json::from_value(json!(handlers)).expect("handlers");
+            Arc::new(node)
+        };
+        let mut snapshot = Snapshot::default();
+        snapshot.set_node(with("a", 4, &["", "oci"], &[]));
+        snapshot.set_node(with("b", 2, &["", "oci", "wasm"], &[("fast", "yes")]));
+        snapshot.set_node(with("c", 1, &["", "wasm"], &[]));
+        snapshot.set_runtime_class(class("web", "wasm", json!({})));
+        snapshot.set_runtime_class(class("quick", "wasm", json!({"fast": "yes"})));
+        snapshot.set_runtime_class(class("vm", "microvm", json!({})));
+        let told = summarise(&snapshot, "root").status.pools;
+        let told: Vec<_> = told
+            .iter()
+            .map(|p| (&*p.runtime_class, p.machines, p.free.get("cpu"), p.largest.get("cpu")))
+            .collect();
+        assert_eq!(told, [("", 3, 7_000, 4_000), ("quick", 1, 2_000, 2_000), ("web", 2, 3_000, 2_000)]);
     }
 
     #[test]

@@ -9,8 +9,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::{
-    Cluster, ConfigMap, ControllerRevision, DaemonSet, Deployment, EndpointSlice, Job, Lease, Migration,
-    Namespace, Node, Pod, ReplicaSet, Service, ServiceAccount,
+    Claim, Cluster, ConfigMap, ControllerRevision, DaemonSet, Deployment, EndpointSlice, Job, Lease,
+    Migration, Namespace, Node, PersistentVolume, Pod, ReplicaSet, RuntimeClass, Service, ServiceAccount,
+    StorageClass,
 };
 use crate::resource::Resources;
 use crate::settings::Settings;
@@ -39,6 +40,10 @@ pub struct View {
     pub config_maps: Table<ConfigMap>,
     /// Those in `kube-node-lease`.
     pub leases: Table<Lease>,
+    pub volumes: Table<PersistentVolume>,
+    pub claims: Table<Claim>,
+    pub storage_classes: Table<StorageClass>,
+    pub runtime_classes: Table<RuntimeClass>,
     /// What child clusters say of themselves, by the name of the node that stands for each.
     pub clusters: Table<Cluster>,
     /// Metadata of all objects of all resources, the typed ones among them; not Events and Leases.
@@ -64,6 +69,10 @@ impl View {
             + self.service_accounts.visited()
             + self.config_maps.visited()
             + self.leases.visited()
+            + self.volumes.visited()
+            + self.claims.visited()
+            + self.storage_classes.visited()
+            + self.runtime_classes.visited()
             + self.clusters.visited()
             + self.objects.visited()
     }

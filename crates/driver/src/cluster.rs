@@ -74,6 +74,10 @@ impl Cluster {
             ("configmaps", _) => view.config_maps.keys(),
             ("leases.coordination.k8s.io", _) => view.leases.keys(),
             ("clusters.dunlin.io", _) => view.clusters.keys(),
+            ("persistentvolumes", _) => view.volumes.keys(),
+            ("persistentvolumeclaims", _) => view.claims.keys(),
+            ("storageclasses.storage.k8s.io", _) => view.storage_classes.keys(),
+            ("runtimeclasses.node.k8s.io", _) => view.runtime_classes.keys(),
             _ => Vec::new(),
         }
     }
@@ -106,6 +110,10 @@ impl Cluster {
             Any::ConfigMap(o) => view.config_maps.upsert(o.clone()).map(Any::ConfigMap),
             Any::Lease(o) => view.leases.upsert(o.clone()).map(Any::Lease),
             Any::Cluster(o) => view.clusters.upsert(o.clone()).map(Any::Cluster),
+            Any::Volume(o) => view.volumes.upsert(o.clone()).map(Any::Volume),
+            Any::Claim(o) => view.claims.upsert(o.clone()).map(Any::Claim),
+            Any::StorageClass(o) => view.storage_classes.upsert(o.clone()).map(Any::StorageClass),
+            Any::RuntimeClass(o) => view.runtime_classes.upsert(o.clone()).map(Any::RuntimeClass),
             Any::Other(_) => None,
         };
         self.follow(old.as_ref(), &object, now);
@@ -141,6 +149,22 @@ impl Cluster {
             Any::Cluster(o) => {
                 let changed = self.snapshot.set_child(o.clone());
                 changed.then(|| self.pending.wake());
+            }
+            Any::Volume(o) => {
+                self.snapshot.set_volume(o.clone());
+                self.pending.wake();
+            }
+            Any::Claim(o) => {
+                self.snapshot.set_claim(o.clone());
+                self.pending.wake();
+            }
+            Any::StorageClass(o) => {
+                self.snapshot.set_storage_class(o.clone());
+                self.pending.wake();
+            }
+            Any::RuntimeClass(o) => {
+                self.snapshot.set_runtime_class(o.clone());
+                self.pending.wake();
             }
             Any::Namespace(o) => self.snapshot.set_namespace(&o.metadata.name, o.metadata.labels.clone()),
             Any::Lease(lease) => {
@@ -180,6 +204,10 @@ impl Cluster {
             "configmaps" => remove(&mut view.config_maps, key, Any::ConfigMap),
             "leases.coordination.k8s.io" => remove(&mut view.leases, key, Any::Lease),
             "clusters.dunlin.io" => remove(&mut view.clusters, key, Any::Cluster),
+            "persistentvolumes" => remove(&mut view.volumes, key, Any::Volume),
+            "persistentvolumeclaims" => remove(&mut view.claims, key, Any::Claim),
+            "storageclasses.storage.k8s.io" => remove(&mut view.storage_classes, key, Any::StorageClass),
+            "runtimeclasses.node.k8s.io" => remove(&mut view.runtime_classes, key, Any::RuntimeClass),
             _ => None,
         }?;
         match &old {
@@ -192,6 +220,8 @@ impl Cluster {
             Any::Node(node) => self.snapshot.remove_node(&node.metadata.name),
             Any::Namespace(o) => self.snapshot.remove_namespace(&o.metadata.name),
             Any::Cluster(o) => self.snapshot.remove_child(&o.metadata.name),
+            Any::Volume(_) | Any::Claim(_) | Any::StorageClass(_) => self.snapshot.remove_storage(key),
+            Any::RuntimeClass(o) => self.snapshot.remove_runtime_class(&o.metadata.name),
             Any::Lease(lease) => {
                 view.heard.remove(&lease.metadata.name);
             }

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use dunlin_control::controllers::{
-    self as control, PlanFn, daemonset, deployment, endpointslice, gc, job, migration, namespace, nodeipam,
-    nodelifecycle, podgc, replicaset, serviceaccount,
+    self as control, PlanFn, claim, daemonset, deployment, endpointslice, ephemeral, gc, job, migration,
+    namespace, nodeipam, nodelifecycle, podgc, replicaset, serviceaccount, volume,
 };
 use dunlin_control::labels;
-use dunlin_control::model::{Held, Key, Meta, Migration, Node, Pod};
+use dunlin_control::model::{Claim, Held, Key, Meta, Migration, Node, PersistentVolume, Pod};
 use dunlin_control::view::View;
 
 use crate::cluster::Step;
@@ -29,9 +29,12 @@ pub const NODE_IPAM: usize = 8;
 pub const SERVICE_ACCOUNT: usize = 9;
 pub const POD_GC: usize = 10;
 pub const MIGRATION: usize = 11;
+pub const CLAIM: usize = 12;
+pub const VOLUME: usize = 13;
+pub const EPHEMERAL: usize = 14;
 
 /// Name and decision of each controller, by its number.
-pub const TABLE: [(&str, PlanFn); 12] = [
+pub const TABLE: [(&str, PlanFn); 15] = [
     ("deployment", deployment::plan as control::PlanFn),
     ("replicaset", replicaset::plan),
     ("daemonset", daemonset::plan),
@@ -44,6 +47,9 @@ pub const TABLE: [(&str, PlanFn); 12] = [
     ("serviceaccount", serviceaccount::plan),
     ("podgc", podgc::plan),
     ("migration", migration::plan),
+    ("claim", claim::plan),
+    ("volume", volume::plan),
+    ("ephemeral", ephemeral::plan),
 ];
 
 /// Whether the controller walks the graph of all objects, and so has to wait until all of them are known.
@@ -110,7 +116,16 @@ pub fn concerned(view: &View, step: &Step, ids: &mut Vec<Id>) {
             Any::Lease(_) => ids.push((NODE_LIFECYCLE, Key::new("nodes", "", key.name))),
             // What may match below decides where daemons go.
             Any::Cluster(_) => ids.extend(view.daemon_sets.keys().into_iter().map(|set| (DAEMON_SET, set))),
-            Any::Other(_) => {}
+            Any::Volume(volume) => of_volume(view, volume, ids),
+            Any::Claim(claim) => of_claim(view, step, claim, ids),
+            Any::StorageClass(class) => {
+                // A claim without a class gets the default one when there is one.
+                let name = &class.metadata.name;
+                let of_class =
+                    |claim: &Claim| claim.spec.storage_class_name.as_ref().is_none_or(|c| c == name);
+                unbound(view, of_class, ids);
+            }
+            Any::RuntimeClass(_) | Any::Other(_) => {}
         }
     }
 }
@@ -173,6 +188,15 @@ fn of_pod(view: &View, step: &Step, pod: &Arc<Pod>, ids: &mut Vec<Id>) {
     let concerns =
         |moving: &Migration| moving.spec.pod == meta.name || moving.status.replacement == meta.name;
     moves(view, &meta.namespace, concerns, ids);
+    for volume in &pod.spec.claims {
+        let claim = view.claims.get(&meta.namespace, &volume.claim(pod));
+        if let Some(claim) = claim.filter(|claim| claim.metadata.is_deleting()) {
+            ids.push((CLAIM, claim.key()));
+        }
+        if volume.template.is_some() && step.old.is_none() {
+            ids.push((EPHEMERAL, pod.key()));
+        }
+    }
     let moved = |old: &Any| matches!(old, Any::Pod(old) if old.spec.node_name != pod.spec.node_name);
     if !pod.spec.node_name.is_empty() && step.old.as_ref().is_none_or(moved) {
         ids.push((NODE_LIFECYCLE, Key::new("nodes", "", pod.spec.node_name.clone())));
@@ -196,6 +220,13 @@ fn of_node(view: &View, step: &Step, node: &Arc<Node>, ids: &mut Vec<Id>) {
         ids.extend(view.daemon_sets.keys().into_iter().map(|set| (DAEMON_SET, set)));
         let here = view.pods.on_node(&node.metadata.name);
         ids.push(pod_gc());
+        if step.new.is_none() {
+            // What waits for the node has to do without it.
+            let name = &node.metadata.name;
+            unbound(view, |claim| claim.selected_node() == Some(name), ids);
+            let all = view.volumes.all();
+            ids.extend(all.iter().filter(|v| v.metadata.is_deleting()).map(|volume| (VOLUME, volume.key())));
+        }
         // Endpoints name their node's zone.
         let services = here.iter().flat_map(|pod| {
             let services = view.services.in_namespace(&pod.metadata.namespace).into_iter();
@@ -205,6 +236,42 @@ fn of_node(view: &View, step: &Step, node: &Arc<Node>, ids: &mut Vec<Id>) {
         });
         ids.extend(services.map(|service| (ENDPOINT_SLICE, service.key())));
     }
+}
+
+fn of_volume(view: &View, volume: &PersistentVolume, ids: &mut Vec<Id>) {
+    ids.push((VOLUME, volume.key()));
+    match &volume.spec.claim_ref {
+        Some(claim) => {
+            ids.push((
+                CLAIM,
+                Key::new("persistentvolumeclaims", claim.namespace.clone(), claim.name.clone()),
+            ));
+        }
+        None => unbound(view, |claim| claim.class() == &*volume.spec.storage_class_name, ids),
+    }
+    // A claim may name a volume that does not name it.
+    unbound(view, |claim| claim.spec.volume_name == volume.metadata.name, ids);
+}
+
+fn of_claim(view: &View, step: &Step, claim: &Claim, ids: &mut Vec<Id>) {
+    ids.push((CLAIM, claim.key()));
+    let meta = &claim.metadata;
+    if !claim.spec.volume_name.is_empty() {
+        ids.push((VOLUME, Key::new("persistentvolumes", "", claim.spec.volume_name.clone())));
+    }
+    if step.new.is_none() {
+        // Volumes that were kept or made for it.
+        let all = view.volumes.all();
+        let kept = all.iter().filter(|v| v.spec.claim_ref.as_ref().is_some_and(|c| c.uid == meta.uid));
+        ids.extend(kept.map(|volume| (VOLUME, volume.key())));
+        controlled(meta, "Pod", "pods", EPHEMERAL, ids);
+    }
+}
+
+/// Claims that have no volume yet, and are such.
+fn unbound(view: &View, is: impl Fn(&Claim) -> bool, ids: &mut Vec<Id>) {
+    let all = view.claims.all();
+    ids.extend(all.iter().filter(|claim| !claim.is_bound() && is(claim)).map(|claim| (CLAIM, claim.key())));
 }
 
 /// Unfinished moves of a namespace.

@@ -29,8 +29,8 @@ pub enum Error {
         #[source]
         source: Box<kube::Error>,
     },
-    #[error("the owner {0} of an object to be collected is there after all")]
-    Owned(Key),
+    #[error("{0}, which was taken to be gone, is there after all")]
+    Present(Key),
     #[error("the external scheduler failed")]
     Extender(#[source] crate::extender::Error),
     #[error("the task that wrote ended badly")]
@@ -44,14 +44,14 @@ impl Error {
             Self::Request { source, .. } => {
                 matches!(&**source, kube::Error::Api(status) if status.code == 409)
             }
-            Self::Owned(_) => true,
+            Self::Present(_) => true,
             Self::Resource(_) | Self::Extender(_) | Self::Ended(_) => false,
         }
     }
 }
 
-/// Owners that must really be absent before an object is collected: key and uid of each.
-pub type Absent = Vec<(Key, Arc<str>)>;
+/// What must really be absent before anything is written: the object of this name, or the one with this uid.
+pub type Absent = Vec<(Key, Option<Arc<str>>)>;
 
 /// Everything that executing needs; cheap to clone.
 #[derive(Clone)]
@@ -219,16 +219,18 @@ impl Executor {
         reply.map(|_| Awaits::default()).or_else(vanished)
     }
 
-    /// Asks the server itself, since an informer may be behind: an owner that was made a moment ago must not look gone.
+    /// Asks the server itself, since an informer may be behind: what was made a moment ago must not look gone.
     async fn check_absent(&self, resources: &Resources, absent: &Absent) -> Result<(), Error> {
-        for (owner, uid) in absent {
-            let path = path(resources, owner)?;
+        for (key, uid) in absent {
+            let path = path(resources, key)?;
             let request = http::Request::get(&path)
                 .body(Vec::new())
                 .expect("paths are made of names that the server gave");
             match self.client.request::<Reply>(request).await {
-                Ok(reply) if reply.metadata.as_ref().is_some_and(|meta| meta.uid == *uid) => {
-                    return Err(Error::Owned(owner.clone()));
+                Ok(reply)
+                    if uid.is_none() || reply.metadata.as_ref().map(|meta| &meta.uid) == uid.as_ref() =>
+                {
+                    return Err(Error::Present(key.clone()));
                 }
                 Ok(_) => {}
                 Err(kube::Error::Api(status)) if status.code == 404 => {}

@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use dunlin_control::model::{
-    Cluster, ConfigMap, ControllerRevision, DaemonSet, Deployment, EndpointSlice, Held, Job, Key, Lease,
-    Meta, Migration, Namespace, Node, Object, Pod, ReplicaSet, Service, ServiceAccount,
+    Claim, Cluster, ConfigMap, ControllerRevision, DaemonSet, Deployment, EndpointSlice, Held, Job, Key,
+    Lease, Meta, Migration, Namespace, Node, Object, PersistentVolume, Pod, ReplicaSet, RuntimeClass,
+    Service, ServiceAccount, StorageClass,
 };
 use dunlin_control::resource::{Resource, Resources};
 use serde::Deserialize;
@@ -30,6 +31,10 @@ pub enum Any {
     ConfigMap(Arc<ConfigMap>),
     Lease(Arc<Lease>),
     Cluster(Arc<Cluster>),
+    Volume(Arc<PersistentVolume>),
+    Claim(Arc<Claim>),
+    StorageClass(Arc<StorageClass>),
+    RuntimeClass(Arc<RuntimeClass>),
     /// An object of which only metadata is known.
     Other(Arc<Object>),
 }
@@ -52,6 +57,10 @@ impl Any {
             Self::ConfigMap(o) => &o.metadata,
             Self::Lease(o) => &o.metadata,
             Self::Cluster(o) => &o.metadata,
+            Self::Volume(o) => &o.metadata,
+            Self::Claim(o) => &o.metadata,
+            Self::StorageClass(o) => &o.metadata,
+            Self::RuntimeClass(o) => &o.metadata,
             Self::Other(o) => &o.metadata,
         }
     }
@@ -73,6 +82,10 @@ impl Any {
             Self::ConfigMap(o) => o.key(),
             Self::Lease(o) => o.key(),
             Self::Cluster(o) => o.key(),
+            Self::Volume(o) => o.key(),
+            Self::Claim(o) => o.key(),
+            Self::StorageClass(o) => o.key(),
+            Self::RuntimeClass(o) => o.key(),
             Self::Other(o) => o.key(),
         }
     }
@@ -111,7 +124,7 @@ impl Watched {
 
 /// The typed informers.
 pub fn typed(resources: &Resources) -> Vec<Watched> {
-    let kinds: [(&str, &'static str, &'static str, Parse, ParsePage); 15] = [
+    let kinds: [(&str, &'static str, &'static str, Parse, ParsePage); 19] = [
         ("pods", "", "", |_, t| from(t, Any::Pod), |_, t| list(t, Any::Pod)),
         ("nodes", "", "", |_, t| from(t, Any::Node), |_, t| list(t, Any::Node)),
         ("replicasets.apps", "", "", |_, t| from(t, Any::ReplicaSet), |_, t| list(t, Any::ReplicaSet)),
@@ -143,7 +156,23 @@ pub fn typed(resources: &Resources) -> Vec<Watched> {
             |_, t| from(t, Any::ConfigMap),
             |_, t| list(t, Any::ConfigMap),
         ),
+        (
+            "runtimeclasses.node.k8s.io",
+            "",
+            "",
+            |_, t| from(t, Any::RuntimeClass),
+            |_, t| list(t, Any::RuntimeClass),
+        ),
         ("clusters.dunlin.io", "", "", |_, t| from(t, Any::Cluster), |_, t| list(t, Any::Cluster)),
+        ("persistentvolumes", "", "", |_, t| from(t, Any::Volume), |_, t| list(t, Any::Volume)),
+        ("persistentvolumeclaims", "", "", |_, t| from(t, Any::Claim), |_, t| list(t, Any::Claim)),
+        (
+            "storageclasses.storage.k8s.io",
+            "",
+            "",
+            |_, t| from(t, Any::StorageClass),
+            |_, t| list(t, Any::StorageClass),
+        ),
         (
             "leases.coordination.k8s.io",
             "kube-node-lease",
@@ -181,6 +210,10 @@ pub fn needs_metadata(name: &str) -> bool {
         "namespaces",
         "serviceaccounts",
         "clusters.dunlin.io",
+        "persistentvolumes",
+        "persistentvolumeclaims",
+        "storageclasses.storage.k8s.io",
+        "runtimeclasses.node.k8s.io",
     ];
     const NEVER: &[&str] = &["events", "events.events.k8s.io", "leases.coordination.k8s.io"];
     !HELD.contains(&name) && !NEVER.contains(&name)

@@ -20,5 +20,6 @@ mod run;
 mod work;
 
 pub use handle::SchedulerHandle;
+pub use offers::KEPT;
 pub use options::{Options, Scheduler};
-pub use run::{Driver, run};
+pub use run::{Driver, TURN, UNDER_WAY, run};

@@ -1,5 +1,6 @@
 //! The one task that owns all state, and its loop over one closed enum of events.
 
+mod claiming;
 mod offering;
 mod placing;
 
@@ -12,6 +13,7 @@ use dunlin_base::task::Task;
 use dunlin_control::model::Key;
 use dunlin_control::plan::{Action, Plan};
 use dunlin_control::resource::{Resource, Resources};
+use dunlin_control::scheduler::kept::{self, Kept};
 use dunlin_control::scheduler::{self, Policy, group};
 use kube::Client;
 use tokio::sync::{mpsc, watch};
@@ -33,9 +35,9 @@ const CHANGES: usize = 1024;
 /// Changes that are taken in before keys are planned: a burst is planned once.
 const BATCH: usize = 256;
 /// Keys that are planned, and pods that are placed, between two looks at the events.
-const TURN: usize = 32;
+pub const TURN: usize = 32;
 /// Plans, and bindings, that are being executed at the same time; each may have many writes.
-const UNDER_WAY: usize = 64;
+pub const UNDER_WAY: usize = 64;
 /// How long garbage collection waits for all resources to be listed; it asks the server before it collects anyway.
 const GRAPH_PATIENCE: u64 = 30_000;
 
@@ -80,6 +82,10 @@ enum Purpose {
         pod: Key,
         uid: Arc<str>,
     },
+    /// Claims of a pod are told of its place.
+    Claim {
+        uid: Arc<str>,
+    },
     Explain {
         pod: Key,
     },
@@ -116,8 +122,10 @@ struct Loop {
     asking_children: JoinSet<Answered>,
     /// Pods about which child clusters will be asked at the end of this turn, by node.
     offers: BTreeMap<Arc<str>, Vec<offers::Asked>>,
-    /// Places kept for pods that a parent offered: by home uid, until when (milliseconds).
-    kept: HashMap<Arc<str>, u64>,
+    /// Pods that have a place and wait for their claims, by uid.
+    claiming: HashMap<Arc<str>, claiming::Claiming>,
+    /// Places kept for pods that a parent offered.
+    kept: Kept,
     /// When refusals of child clusters are looked at again (milliseconds).
     forgive_at: Option<u64>,
     requested: mpsc::Receiver<Request>,
@@ -163,7 +171,8 @@ impl Loop {
             writing: JoinSet::new(),
             asking_children: JoinSet::new(),
             offers: BTreeMap::new(),
-            kept: HashMap::new(),
+            claiming: HashMap::new(),
+            kept: Kept::default(),
             forgive_at: None,
             requested,
             changed,
@@ -192,6 +201,7 @@ impl Loop {
             if self.typed.iter().all(|informer| self.cluster.listed.contains(informer)) {
                 self.look_at_graph(now);
                 self.expire(now);
+                self.look_at_claims(now);
                 // Pods first: a pod that can start is worth more than a status that is right.
                 self.place();
                 self.plan();
@@ -238,8 +248,9 @@ impl Loop {
         let plan = (self.work.is_ready() && self.plans_under_way < UNDER_WAY).then_some(now);
         let place = self.cluster.pending.next_at().filter(|_| self.bindings_under_way < UNDER_WAY);
         let graph = (!self.graph_known).then_some(now + 1_000);
-        let kept = self.kept.values().min().copied();
-        let at = [plan, place, graph, self.work.next_at(), kept, self.forgive_at].into_iter().flatten().min();
+        let kept = self.kept.next_at();
+        let times = [plan, place, graph, self.work.next_at(), kept, self.forgive_at, self.next_claim_at()];
+        let at = times.into_iter().flatten().min();
         // An hour is as good as never, and no clock overflows.
         self.began + Duration::from_millis(at.unwrap_or(now + 3_600_000))
     }
@@ -300,6 +311,13 @@ impl Loop {
                 self.bindings_under_way -= 1;
                 report("scheduler", &pod, &outcome);
                 self.take_asked_binding(pod, &uid, &outcome);
+            }
+            Purpose::Claim { uid } => {
+                self.bindings_under_way -= 1;
+                if let Some(claiming) = self.claiming.get(&uid) {
+                    report("scheduler", &claiming.pod, &outcome);
+                }
+                self.take_claimed(&uid, &outcome);
             }
             Purpose::Explain { pod } => {
                 self.bindings_under_way -= 1;
@@ -368,7 +386,8 @@ impl Loop {
             let Some(id) = self.work.pop() else { return };
             let (now, at) = (self.now(), seconds());
             let (name, plan) = TABLE[id.0];
-            let (Plan { actions, again_at }, report) = plan(&self.cluster.view, &id.1, at, seed());
+            let (Plan { actions, mut absent, again_at }, report) =
+                plan(&self.cluster.view, &id.1, at, seed());
             if !report.waiting.is_empty() {
                 tracing::debug!(controller = name, key = %id.1, waiting = ?report.waiting, "waiting");
             }
@@ -380,7 +399,9 @@ impl Loop {
                 self.work.idle(&id);
                 continue;
             }
-            let absent = if id.0 == GC { self.absent_owners(&actions) } else { Absent::new() };
+            if id.0 == GC {
+                absent = self.absent_owners(&actions);
+            }
             self.plans_under_way += 1;
             self.write(self.writes.clone(), Purpose::Plan(id), actions, absent, at);
         }
@@ -399,7 +420,7 @@ impl Loop {
         let named = lacking.filter_map(|(object, owner)| {
             let resource = view.resources.of_kind(&owner.api_version, &owner.kind)?;
             let namespace = if resource.namespaced { object.metadata.namespace.clone() } else { "".into() };
-            Some((Key::new(resource.name.clone(), namespace, owner.name.clone()), owner.uid.clone()))
+            Some((Key::new(resource.name.clone(), namespace, owner.name.clone()), Some(owner.uid.clone())))
         });
         named.collect()
     }
@@ -416,7 +437,7 @@ impl Loop {
                 continue;
             };
             // A place that was kept for the pod is free for it now.
-            self.give_up(&offering::home_uid(&pod));
+            self.kept.give_up(&mut self.cluster.snapshot, &kept::home_uid(&pod));
             let at = seconds();
             match Policy::of(&pod, self.scheduler.policy) {
                 Ok(Policy::Group) if group::name(&pod).is_some() => self.place_group(key, &pod, at),

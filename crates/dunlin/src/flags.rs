@@ -205,6 +205,16 @@ pub enum Command {
         #[arg(short, long, default_value = "table", value_name = "json|yaml")]
         output: Output,
     },
+    /// Run the planners on a described world, and tell what they decide, place and send
+    Simulate {
+        /// World file, `-` for standard input
+        file: String,
+        /// Only the world of this name; may be given more than once
+        #[arg(long, value_name = "NAME")]
+        world: Vec<String>,
+        #[arg(short, long, default_value = "table", value_name = "json|yaml")]
+        output: Output,
+    },
     /// End this machine's pods and remove what Dunlin has set up on it
     Reset {
         /// Do it
@@ -294,8 +304,8 @@ pub struct Server {
     /// Join token of the parent; needed once
     #[arg(long, value_name = "T", requires = "parent")]
     pub token: Option<String>,
-    /// What the parent sees of this cluster
-    #[arg(long, value_name = "cluster", requires = "parent")]
+    /// What the parent sees of this cluster: one node for all machines, or one for each
+    #[arg(long, value_name = "cluster|nodes", requires = "parent")]
     pub expose: Option<String>,
     #[command(flatten)]
     pub node: Node,

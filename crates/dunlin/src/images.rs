@@ -1,14 +1,11 @@
 //! The images of this machine, directly in its data directory: an agent need not run.
 
-use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
-
 use dunlin_app::images::{Image as Stored, ImageStore, Progress};
 use dunlin_client::Output;
 
 use crate::Error;
 use crate::flags::{Global, Image};
+use crate::progress::Shown;
 
 /// Runs an image command.
 pub async fn run(command: Image, global: &Global) -> Result<(), Error> {
@@ -42,45 +39,10 @@ pub async fn run(command: Image, global: &Global) -> Result<(), Error> {
     Ok(())
 }
 
-/// How often a line on a terminal is written anew.
-const REFRESH: Duration = Duration::from_millis(100);
-
-/// Progress on standard error: one line that changes on a terminal, a line for each step elsewhere.
+/// Progress of a transfer.
 fn shown() -> Progress {
-    if !std::io::stderr().is_terminal() {
-        return Progress::new(|event| {
-            if event.is_step() {
-                eprintln!("{event}");
-            }
-        });
-    }
-    let line = Line(Mutex::new(None));
-    Progress::new(move |event| line.show(&event.to_string(), event.is_step()))
-}
-
-/// A line of the terminal; cleared when the work is done.
-struct Line(Mutex<Option<Instant>>);
-
-impl Line {
-    fn show(&self, text: &str, always: bool) {
-        let Ok(mut last) = self.0.lock() else { return };
-        if always || last.is_none_or(|at| at.elapsed() >= REFRESH) {
-            *last = Some(Instant::now());
-            write(text);
-        }
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        write("");
-    }
-}
-
-fn write(text: &str) {
-    let mut terminal = std::io::stderr();
-    // A terminal that went away needs no progress.
-    let _ = write!(terminal, "\r\x1b[K{text}").and_then(|()| terminal.flush());
+    let shown = Shown::new();
+    Progress::new(move |event| shown.show(event.is_step(), event))
 }
 
 fn line(image: &Stored) -> String {

@@ -4,7 +4,9 @@
 
 mod flags;
 mod images;
+mod progress;
 mod roles;
+mod simulate;
 mod verbs;
 
 use std::process::ExitCode;
@@ -19,6 +21,7 @@ use flags::{Command, Flags};
 enum Error {
     App(#[from] dunlin_app::Error),
     Client(#[from] dunlin_client::Error),
+    Simulate(#[from] simulate::Error),
     Runtime(#[from] std::io::Error),
 }
 
@@ -43,6 +46,7 @@ fn run(flags: Flags) -> Result<u8, Error> {
         Command::Agent(agent) => roles::agent(agent, flags.global).map(|()| 0),
         Command::Reset { yes, all } => roles::reset(yes, all, &flags.global).map(|()| 0),
         Command::Image(image) => roles::on_one_thread(images::run(image, &flags.global)).map(|()| 0),
+        Command::Simulate { file, world, output } => simulate::run(&file, &world, output).map(|()| 0),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Flags::command(), "dunlin", &mut std::io::stdout());
             Ok(0)

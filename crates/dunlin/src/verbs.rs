@@ -97,6 +97,7 @@ pub async fn run(verb: Command, global: &Global) -> Result<u8, Error> {
         | Command::Agent(_)
         | Command::Image(_)
         | Command::Reset { .. }
+        | Command::Simulate { .. }
         | Command::Completion { .. } => {}
     }
     Ok(0)

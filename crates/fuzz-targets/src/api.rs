@@ -1,8 +1,11 @@
 //! Objects, patches, selectors and quantities: the pure half of what a client sends.
 
+use dunlin_api::cel::types::Type;
+use dunlin_api::cel::{Bindings, Budget, Environment, Val, compile};
 use dunlin_api::gvk::GroupVersionKind;
 use dunlin_api::quantity::Quantity;
 use dunlin_api::selector::{FieldSelector, LabelSelector};
+use dunlin_api::structural::{Rules, Schema, check, fill, prune};
 use dunlin_api::{apply, decode as decoding, patch as patching};
 use serde_json::Value;
 
@@ -66,4 +69,59 @@ pub fn quantity(data: &[u8]) {
     let again: Quantity = printed.parse().expect("a printed quantity can be read");
     assert_eq!(again.nano(), quantity.nano(), "{text:?} is printed as {printed:?}");
     let _ = (quantity.value(), quantity.milli(), quantity.as_f64(), quantity.round_to_milli());
+}
+
+/// An expression and, after a newline, the JSON that it is evaluated on: no evaluation costs more than was estimated, and
+/// none more than its budget.
+pub fn cel(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (expression, object) = text.rsplit_once('\n').unwrap_or((text, "null"));
+    let ty = Type::Dyn;
+    let program = match compile(expression, &Environment::default().with("self", ty.clone())) {
+        Ok(program) => program,
+        Err(issue) => {
+            issue.print(expression);
+            return;
+        }
+    };
+    let Ok((value, _)) = decoding::parse(object.as_bytes()) else { return };
+    let root = Val::json(&value, &ty).expect("any JSON is dyn");
+    let mut budget = Budget::new(100_000);
+    let result = program.eval(&Bindings::default().with("self", root), &mut budget);
+    if let Ok(value) = result {
+        value.to_json();
+        assert!(budget.spent() <= program.cost(), "{} > {}: {expression}", budget.spent(), program.cost());
+    }
+}
+
+/// A schema, a newline, an object: pruning and defaulting are idempotent, and what is checked and ruled on never panics.
+pub fn structural(data: &[u8]) {
+    let Some(at) = data.iter().position(|b| *b == b'\n') else { return };
+    let (Ok((schema, _)), Ok((mut object, _))) =
+        (decoding::parse(&data[..at]), decoding::parse(&data[at + 1..]))
+    else {
+        return;
+    };
+    let definition = serde_json::json!({"metadata": {"name": "as.b.c"}, "spec": {"group": "b.c", "scope": "Cluster",
+        "names": {"plural": "as", "singular": "a", "kind": "A", "listKind": "AList"},
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]}});
+    let gvk = GroupVersionKind::new("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+    let Ok(read) = decoding::decode_owned(&gvk, definition) else { return };
+    let wrong = dunlin_api::validate::validate_create(&gvk, &read.value);
+    let schema = Schema::parse(&read.value["spec"]["versions"][0]["schema"]["openAPIV3Schema"]);
+    let before = object.clone();
+    prune(&schema, &mut object);
+    assert_eq!(prune(&schema, &mut object.clone()), [""; 0], "pruning is idempotent");
+    fill(&schema, &mut object);
+    let mut again = object.clone();
+    fill(&schema, &mut again);
+    if wrong.is_empty() {
+        assert_eq!(again, object, "defaulting is idempotent");
+    }
+    check(&schema, &object, None);
+    assert!(check(&schema, &object, Some(&object)).is_empty(), "what did not change is not judged");
+    if let Some(rules) = Rules::of(&schema) {
+        rules.check(&object, None);
+        rules.check(&object, Some(&before));
+    }
 }

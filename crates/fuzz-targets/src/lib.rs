@@ -11,6 +11,7 @@ mod image;
 mod node;
 mod request;
 mod wire;
+mod world;
 
 /// A target: takes any bytes, panics when something is wrong.
 pub type Target = fn(&[u8]);
@@ -21,6 +22,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("api_patch", api::patch),
     ("api_selector", api::selector),
     ("api_quantity", api::quantity),
+    ("api_cel", api::cel),
+    ("api_structural", api::structural),
     ("api_request", request::api),
     ("node_request", request::node),
     ("node_log", node::log),
@@ -30,6 +33,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("certificates", identity::certificates),
     ("image_layer", image::layer),
     ("image_archive", image::archive),
+    ("simulate_world", world::file),
 ];
 
 /// Runs the target of this name.

@@ -34,6 +34,7 @@ pub type Detour = Arc<dyn Fn(IpAddr) -> Option<Connecting> + Send + Sync>;
 
 /// A running relay.
 pub struct Relay {
+    port: u16,
     _task: Task,
 }
 
@@ -56,7 +57,30 @@ impl Relay {
         }
         socket.bind(address).map_err(failed)?;
         let listener = socket.listen(64).map_err(failed)?;
-        Ok(Self { _task: Task::spawn("api-relay", accept(listener, target, detour)) })
+        let port = listener.local_addr().map_err(failed)?.port();
+        Ok(Self { port, _task: Task::spawn("api-relay", accept(listener, target, detour)) })
+    }
+
+    /// A relay of its own for one pod in the host's network, on a port of the loopback: that of `before` if it is free,
+    /// since the pod's environment names it, else another.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub fn on_loopback(
+        before: Option<u16>,
+        target: watch::Receiver<String>,
+        detour: Detour,
+    ) -> Result<Self, Error> {
+        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        match before.map(|port| Self::start(None, at(port), target.clone(), Some(detour.clone()))) {
+            Some(Ok(relay)) => Ok(relay),
+            _ => Self::start(None, at(0), target, Some(detour)),
+        }
+    }
+
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The relay at its fixed address on `bridge`.

@@ -77,7 +77,8 @@ fn most(into: &mut BTreeMap<String, i128>, what: &BTreeMap<String, i128>) {
     }
 }
 
-/// Whether `pod` fits beside `others` on a node with these labels and allocatable resources (thousandths).
+/// Whether `pod` fits beside `others` on a node with these labels, if they are known, and allocatable resources
+/// (thousandths).
 ///
 /// # Errors
 /// The refusal, worded as a kubelet words it.
@@ -85,10 +86,10 @@ pub fn admit<'a>(
     pod: &Pod,
     others: impl Iterator<Item = &'a Pod>,
     allocatable: &BTreeMap<String, i128>,
-    labels: &BTreeMap<String, String>,
+    labels: Option<&BTreeMap<String, String>>,
 ) -> Result<(), Refusal> {
     for (key, value) in pod.spec.iter().filter_map(|s| s.node_selector.as_ref()).flatten() {
-        if labels.get(key) != Some(value) {
+        if labels.is_some_and(|labels| labels.get(key) != Some(value)) {
             return Err(Refusal {
                 reason: "NodeAffinity".into(),
                 message: "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".into(),
@@ -209,6 +210,18 @@ mod tests {
     }
 
     #[test]
+    fn labels_are_judged_when_they_are_known() {
+        let mut picky = pod("0", "0");
+        let selector = BTreeMap::from([("role".to_owned(), "field".to_owned())]);
+        picky.spec.as_mut().expect("a spec").node_selector = Some(selector.clone());
+        let judged =
+            |labels| admit(&picky, std::iter::empty(), &BTreeMap::new(), labels).map_err(|r| r.reason);
+        let none = BTreeMap::new();
+        assert_eq!(judged(Some(&none)), Err("NodeAffinity".to_owned()));
+        assert_eq!((judged(Some(&selector)), judged(None)), (Ok(()), Ok(())));
+    }
+
+    #[test]
     fn refuses_in_kubelet_words() {
         let allocatable = BTreeMap::from([
             ("cpu".to_owned(), 1000),
@@ -217,9 +230,9 @@ mod tests {
         ]);
         let other = pod("500m", "100m");
         let labels = BTreeMap::new();
-        assert_eq!(admit(&pod("500m", "0"), [&other].into_iter(), &allocatable, &labels), Ok(()));
-        let refusal =
-            admit(&pod("500m", "600m"), [&other].into_iter(), &allocatable, &labels).expect_err("too much");
+        assert_eq!(admit(&pod("500m", "0"), [&other].into_iter(), &allocatable, Some(&labels)), Ok(()));
+        let refusal = admit(&pod("500m", "600m"), [&other].into_iter(), &allocatable, Some(&labels))
+            .expect_err("too much");
         assert_eq!(refusal.reason, "OutOfcpu");
         assert!(
             refusal.message.ends_with("requested: 600, used: 500, capacity: 1000"),
@@ -228,7 +241,9 @@ mod tests {
         );
         let small = pod("1m", "0");
         assert_eq!(
-            admit(&small, [&small, &small].into_iter(), &allocatable, &labels).expect_err("pods").reason,
+            admit(&small, [&small, &small].into_iter(), &allocatable, Some(&labels))
+                .expect_err("pods")
+                .reason,
             "OutOfpods"
         );
     }

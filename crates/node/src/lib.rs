@@ -7,6 +7,7 @@ pub mod admit;
 pub mod backend;
 pub mod body;
 pub mod events;
+pub mod fence;
 pub mod follow;
 pub mod logs;
 pub mod pods;
@@ -14,6 +15,7 @@ pub mod registration;
 pub mod service;
 pub mod status;
 mod streams;
+pub mod volumes;
 
 pub use backend::{
     Connection, ContainerRef, ExecOptions, Input, LogOptions, Output, PodBackend, PodEvent, PodRef,

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dunlin_api::names::annotation;
+use dunlin_api::names::{annotation, reason, taint};
 use dunlin_base::backoff::Backoff;
 use dunlin_base::task::Task;
 use jiff::Timestamp;
@@ -31,16 +31,22 @@ pub struct NodeInfo {
     pub annotations: BTreeMap<String, String>,
     /// Taints when it registers for the first time.
     pub taints: Vec<Taint>,
+    /// The taints are those of a machine that the node shows, and follow it; what others have put on stays.
+    pub follows_taints: bool,
     /// Type and address: `InternalIP`, `Hostname`.
     pub addresses: Vec<(String, String)>,
     /// Quantities by resource name.
     pub capacity: BTreeMap<String, String>,
     /// Quantities by resource name.
     pub allocatable: BTreeMap<String, String>,
+    /// Handlers of RuntimeClasses that it runs; the empty one is that of pods without a class.
+    pub runtime_handlers: Vec<String>,
     /// Kernel, architecture, versions.
     pub system: NodeSystemInfo,
     /// Port of a kubelet's HTTP server, for real Kubernetes; none with the tunnel.
     pub kubelet_port: Option<u16>,
+    /// Whoever speaks for the node does not hear it: nothing about its state is known.
+    pub unheard: bool,
     /// Why the node is not ready; `None` is ready.
     pub not_ready: Option<String>,
     /// Memory is short.
@@ -60,6 +66,8 @@ pub struct Assigned {
     pub uid: String,
     /// `spec.podCIDRs`.
     pub pod_cidrs: Vec<String>,
+    /// All its labels, whoever has put them on.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// How often what is written.
@@ -140,7 +148,7 @@ async fn keep(
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(15));
     let mut exists: Option<Node> = None;
     let mut written: Option<NodeInfo> = None;
-    let mut transitions: BTreeMap<String, (String, Timestamp)> = BTreeMap::new();
+    let mut transitions: Transitions = BTreeMap::new();
     let mut retry = true;
     let mut created = false;
     loop {
@@ -165,7 +173,8 @@ async fn keep(
             Happened::Seen(Seen::Present(node)) => {
                 let new_uid = node.metadata.uid.clone().unwrap_or_default();
                 let cidrs = node.spec.as_ref().map(pod_cidrs).unwrap_or_default();
-                let value = Some(Assigned { uid: new_uid.clone(), pod_cidrs: cidrs });
+                let labels = node.metadata.labels.clone().unwrap_or_default();
+                let value = Some(Assigned { uid: new_uid.clone(), pod_cidrs: cidrs, labels });
                 assigned.send_if_modified(|a| (*a != value).then(|| *a = value).is_some());
                 let fresh =
                     uid.send_if_modified(|u| (*u != new_uid).then(|| u.clone_from(&new_uid)).is_some());
@@ -230,7 +239,11 @@ async fn keep(
 /// Whether the object says of the node's readiness what the node itself does not.
 fn contradicted(node: &Node, info: &NodeInfo) -> bool {
     let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let ours = if info.not_ready.is_none() { "True" } else { "False" };
+    let ours = match &info.not_ready {
+        _ if info.unheard => "Unknown",
+        None => "True",
+        Some(_) => "False",
+    };
     conditions.filter(|c| c.type_ == "Ready").any(|c| c.status != ours)
 }
 
@@ -243,11 +256,15 @@ fn pod_cidrs(spec: &k8s_openapi::api::core::v1::NodeSpec) -> Vec<String> {
 }
 
 async fn create(api: &Api<Node>, info: &NodeInfo) -> Result<(), kube::Error> {
+    let mut annotations = info.annotations.clone();
+    if info.follows_taints {
+        annotations.insert(annotation::OWN_TAINTS.into(), own_taints(None, info));
+    }
     let node = Node {
         metadata: ObjectMeta {
             name: Some(info.name.clone()),
             labels: Some(info.labels.clone()),
-            annotations: Some(info.annotations.clone()).filter(|a| !a.is_empty()),
+            annotations: Some(annotations).filter(|a| !a.is_empty()),
             ..ObjectMeta::default()
         },
         spec: Some(k8s_openapi::api::core::v1::NodeSpec {
@@ -267,7 +284,7 @@ async fn write(
     api: &Api<Node>,
     info: &NodeInfo,
     known: Option<&Node>,
-    transitions: &mut BTreeMap<String, (String, Timestamp)>,
+    transitions: &mut Transitions,
 ) -> Result<(), kube::Error> {
     let has = |have: &Option<BTreeMap<String, String>>, want: &BTreeMap<String, String>| {
         want.iter().all(|(k, v)| have.as_ref().and_then(|h| h.get(k)) == Some(v))
@@ -275,13 +292,23 @@ async fn write(
     let stale = known.map(|node| stale_labels(node, info)).unwrap_or_default();
     let mut annotations = info.annotations.clone();
     annotations.insert(annotation::OWN_LABELS.into(), own_labels(info));
+    let taints = known.filter(|_| info.follows_taints).and_then(|node| followed_taints(node, info));
+    if info.follows_taints {
+        annotations.insert(annotation::OWN_TAINTS.into(), own_taints(known, info));
+    }
     let labelled = known
         .is_some_and(|n| has(&n.metadata.labels, &info.labels) && has(&n.metadata.annotations, &annotations));
-    if !labelled || !stale.is_empty() {
+    if !labelled || !stale.is_empty() || taints.is_some() {
         let mut labels: BTreeMap<String, Option<String>> =
             info.labels.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
         labels.extend(stale.into_iter().map(|key| (key, None)));
-        let patch = json!({"metadata": {"labels": labels, "annotations": annotations}});
+        let mut patch = json!({"metadata": {"labels": labels, "annotations": annotations}});
+        if let Some(taints) = taints {
+            patch["spec"] = json!({"taints": taints});
+            // Somebody else may put one on at the same time.
+            patch["metadata"]["resourceVersion"] =
+                json!(known.and_then(|node| node.metadata.resource_version.clone()));
+        }
         api.patch(&info.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
     }
     if let Some(before) = known.and_then(|n| n.status.as_ref()).and_then(|s| s.conditions.as_ref()) {
@@ -293,9 +320,8 @@ async fn write(
             }
         }
     }
-    let status = status(info, Timestamp::now(), transitions);
-    api.patch_status(&info.name, &PatchParams::default(), &Patch::Strategic(json!({"status": status})))
-        .await?;
+    let patch = patch(info, Timestamp::now(), transitions);
+    api.patch_status(&info.name, &PatchParams::default(), &Patch::Strategic(patch)).await?;
     Ok(())
 }
 
@@ -312,8 +338,51 @@ fn stale_labels(known: &Node, info: &NodeInfo) -> Vec<String> {
     own.filter(|key| !info.labels.contains_key(*key)).filter(has).map(str::to_owned).collect()
 }
 
-/// The node's status as a patch.
-fn status(info: &NodeInfo, now: Timestamp, transitions: &mut BTreeMap<String, (String, Timestamp)>) -> Value {
+/// A condition of a node that nobody hears.
+fn unheard() -> (&'static str, String, String) {
+    ("Unknown", reason::MACHINE_UNREACHABLE.to_owned(), "the cluster does not hear its machine".to_owned())
+}
+
+/// The taints that the node shall have, with those of others that it has; `None` if it has them.
+fn followed_taints(known: &Node, info: &NodeInfo) -> Option<Vec<Taint>> {
+    let text = |taint: &Taint| taint::text(&serde_json::to_value(taint).unwrap_or_default());
+    let noted = known.metadata.annotations.as_ref().and_then(|all| all.get(annotation::OWN_TAINTS));
+    let noted: Vec<&str> = noted.map(String::as_str).unwrap_or_default().split(',').collect();
+    let present = known.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+    let wanted: Vec<String> = info.taints.iter().map(text).collect();
+    let keeps = |taint: &Taint| {
+        let taint = text(taint);
+        !noted.contains(&taint.as_str()) || wanted.contains(&taint)
+    };
+    let mut all: Vec<Taint> = present.iter().filter(|taint| keeps(taint)).cloned().collect();
+    let has: Vec<String> = all.iter().map(text).collect();
+    all.extend(info.taints.iter().filter(|taint| !has.contains(&text(taint))).cloned());
+    (all != present).then_some(all)
+}
+
+/// Of the taints that the node shall have, those that it brings itself, as its annotation notes them: what somebody else
+/// had put on before is not among them.
+fn own_taints(known: Option<&Node>, info: &NodeInfo) -> String {
+    let text = |taint: &Taint| taint::text(&serde_json::to_value(taint).unwrap_or_default());
+    let noted = known.and_then(|node| node.metadata.annotations.as_ref()?.get(annotation::OWN_TAINTS));
+    let noted: Vec<&str> = noted.map(String::as_str).unwrap_or_default().split(',').collect();
+    let present = known.and_then(|node| node.spec.as_ref()?.taints.as_ref());
+    let present: Vec<String> = present.into_iter().flatten().map(text).collect();
+    let own = info.taints.iter().map(text);
+    own.filter(|taint| noted.contains(&taint.as_str()) || !present.contains(taint))
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+/// Type of a condition to its status and since when it is so.
+pub type Transitions = BTreeMap<String, (String, Timestamp)>;
+
+/// The strategic merge patch of the node's status; `transitions` is brought up to date.
+pub fn patch(info: &NodeInfo, now: Timestamp, transitions: &mut Transitions) -> Value {
+    json!({"status": status(info, now, transitions)})
+}
+
+fn status(info: &NodeInfo, now: Timestamp, transitions: &mut Transitions) -> Value {
     let pressure = |on: bool, kind: &str, good: &str, bad: &str| {
         let (status, reason, message) = if on {
             ("True", format!("KubeletHas{kind}"), bad.to_owned())
@@ -354,6 +423,7 @@ fn status(info: &NodeInfo, now: Timestamp, transitions: &mut BTreeMap<String, (S
     let conditions: Vec<Value> =
         [("MemoryPressure", memory), ("DiskPressure", disk), ("PIDPressure", pid), ("Ready", ready)]
             .into_iter()
+            .map(|(kind, word)| (kind, if info.unheard { unheard() } else { word }))
             .map(|(kind, (status, reason, message))| {
                 let entry = transitions.entry(kind.to_owned()).or_insert_with(|| (status.to_owned(), now));
                 if entry.0 != status {
@@ -371,6 +441,10 @@ fn status(info: &NodeInfo, now: Timestamp, transitions: &mut BTreeMap<String, (S
         "addresses": addresses, "capacity": info.capacity, "allocatable": info.allocatable,
         "nodeInfo": info.system, "conditions": conditions, "images": images,
     });
+    if !info.runtime_handlers.is_empty() {
+        let handlers: Vec<Value> = info.runtime_handlers.iter().map(|name| json!({"name": name})).collect();
+        status["runtimeHandlers"] = json!(handlers);
+    }
     if let Some(port) = info.kubelet_port {
         status["daemonEndpoints"] = json!({"kubeletEndpoint": {"Port": port}});
     }
@@ -477,6 +551,42 @@ mod tests {
         let labels = BTreeMap::from([("kept".to_owned(), "1".to_owned())]);
         let info = NodeInfo { name: "n".into(), labels, ..NodeInfo::default() };
         assert_eq!(stale_labels(&known, &info), ["old"]);
+    }
+
+    #[test]
+    fn a_machines_taints_are_followed_and_those_of_others_stay() {
+        let taint = |key: &str| Taint { key: key.into(), effect: "NoSchedule".into(), ..Taint::default() };
+        let known = |taints: &[&str], own: &str| -> Node {
+            let taints: Vec<Taint> = taints.iter().map(|key| taint(key)).collect();
+            serde_json::from_value(
+                json!({"metadata": {"name": "n", "annotations": {"dunlin.io/own-taints": own}},
+                "spec": {"taints": taints}}),
+            )
+            .expect("a node")
+        };
+        let info = |taints: &[&str]| NodeInfo {
+            taints: taints.iter().map(|key| taint(key)).collect(),
+            follows_taints: true,
+            ..NodeInfo::default()
+        };
+        let keys = |known: &Node, info: &NodeInfo| {
+            followed_taints(known, info).map(|all| all.into_iter().map(|t| t.key).collect::<Vec<_>>())
+        };
+        let both = known(&["theirs", "old"], "old:NoSchedule");
+        assert_eq!(keys(&both, &info(&["new"])), Some(vec!["theirs".to_owned(), "new".to_owned()]));
+        assert_eq!(keys(&both, &info(&["old"])), None);
+        assert_eq!(own_taints(Some(&both), &info(&["new", "theirs"])), "new:NoSchedule");
+    }
+
+    #[test]
+    fn a_machine_that_is_not_heard_is_unknown() {
+        let info = NodeInfo { name: "n".into(), unheard: true, ..NodeInfo::default() };
+        let told = status(&info, Timestamp::UNIX_EPOCH, &mut BTreeMap::new());
+        let all = told["conditions"].as_array().expect("list");
+        assert!(
+            all.iter().all(|c| c["status"] == "Unknown" && c["reason"] == "MachineUnreachable"),
+            "{all:?}"
+        );
     }
 
     #[test]

@@ -41,6 +41,8 @@ struct Queue {
     pending: BTreeMap<PodRef, Pending>,
     /// What the API has, as a hash.
     written: BTreeMap<PodRef, u64>,
+    /// Pods about which the API was seen to have something else since their last write began.
+    doubted: BTreeSet<PodRef>,
 }
 
 #[derive(Default)]
@@ -84,8 +86,11 @@ impl StatusWriter {
     }
 
     /// The API has something else than was written (it was changed by somebody): the next status is written in any case.
+    /// That holds as well while a write is on its way: what was seen may have come after it, and before its answer.
     pub fn doubt(&self, pod: &PodRef) {
-        lock(&self.shared).written.remove(pod);
+        let mut queue = lock(&self.shared);
+        queue.written.remove(pod);
+        queue.doubted.insert(pod.clone());
     }
 
     /// The pod is gone; nothing more will be written about it.
@@ -93,6 +98,7 @@ impl StatusWriter {
         let mut queue = lock(&self.shared);
         queue.pending.remove(pod);
         queue.written.remove(pod);
+        queue.doubted.remove(pod);
     }
 }
 
@@ -165,17 +171,22 @@ fn take(
         queue.pending.remove(&pod);
     }
     let taken = found.and_then(|pod| queue.pending.remove(&pod).map(|p| (pod, p)));
+    if let Some((pod, _)) = &taken {
+        queue.doubted.remove(pod);
+    }
     (taken, wait)
 }
 
 fn settle(queue: &mut Queue, pod: PodRef, mut tried: Pending, outcome: Outcome) {
     match outcome {
+        Outcome::Written(_) if queue.doubted.contains(&pod) => {}
         Outcome::Written(hash) => {
             queue.written.insert(pod, hash);
         }
         Outcome::Deleted | Outcome::Forget => {
             queue.pending.remove(&pod);
             queue.written.remove(&pod);
+            queue.doubted.remove(&pod);
         }
         Outcome::Retry(reason) => {
             tracing::debug!(
@@ -224,8 +235,8 @@ async fn write(client: &Client, pod: &PodRef, pending: &Pending) -> Outcome {
     outcome
 }
 
-/// The patch: a strategic merge, so that conditions that others own stay.
-fn patch(uid: &str, status: &Value) -> Value {
+/// The patch of a pod's status: a strategic merge, so that conditions that others own stay.
+pub fn patch(uid: &str, status: &Value) -> Value {
     let mut status = status.clone();
     if let Some(fields) = status.as_object_mut() {
         for name in ["reason", "message"] {
@@ -272,6 +283,26 @@ mod tests {
         queue.written.insert(pod(), hash(&json!({"phase": "Running"})));
         assert!(take(&mut queue, &BTreeSet::new()).0.is_none());
         assert!(queue.pending.is_empty());
+    }
+
+    #[test]
+    fn what_is_doubted_while_it_is_written_is_written_again() {
+        let writer =
+            StatusWriter { shared: Arc::new(Shared { queue: Mutex::default(), wake: Notify::new() }) };
+        let status = PodStatus { phase: Some("Running".into()), ..PodStatus::default() };
+        let written = |doubted: bool| {
+            writer.set(&pod(), &status);
+            let (taken, _) = take(&mut lock(&writer.shared), &BTreeSet::new());
+            let Some((pod, tried)) = taken else { return false };
+            if doubted {
+                writer.doubt(&pod);
+            }
+            let outcome = Outcome::Written(hash(tried.status.as_deref().expect("a status")));
+            settle(&mut lock(&writer.shared), pod, tried, outcome);
+            true
+        };
+        assert!(written(true) && written(false));
+        assert!(!written(false), "nobody has doubted it since");
     }
 
     #[tokio::test]

@@ -56,6 +56,13 @@ pub fn mask(value: &mut Value) {
                     _ => mask(value),
                 }
             }
+            // Their order is that of their times, whose seconds need not end at the same moment on both sides.
+            if let Some(Value::Array(entries)) = fields.get_mut("managedFields") {
+                let key = |e: &Value| {
+                    ["manager", "operation", "subresource", "apiVersion"].map(|f| e[f].to_string())
+                };
+                entries.sort_by_key(key);
+            }
             // How long ago something was changes from answer to answer.
             if let Some(Value::Array(cells)) = fields.get_mut("cells") {
                 for cell in cells.iter_mut().filter(|c| c.as_str().is_some_and(|c| AGE.is_match(c))) {

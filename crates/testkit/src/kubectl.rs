@@ -70,9 +70,13 @@ impl Kubectl {
             .stderr(Stdio::piped())
             .spawn()
             .context("starting kubectl")?;
-        // kubectl may end without reading its input; that is its affair.
-        let _ = child.stdin.take().map(|mut pipe| pipe.write_all(input.as_bytes()));
-        Ok(child.wait_with_output()?)
+        let pipe = child.stdin.take();
+        // Written while its output is read: kubectl need not take all of its input before it says something. It may
+        // also end without reading it; that is its affair.
+        std::thread::scope(|scope| {
+            scope.spawn(|| pipe.map(|mut pipe| pipe.write_all(input.as_bytes())));
+            Ok(child.wait_with_output()?)
+        })
     }
 
     /// Runs it and gives its standard output.

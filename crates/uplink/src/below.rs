@@ -73,7 +73,12 @@ where
                 *known = true;
                 let touched: Vec<String> = all.keys().cloned().chain(before.into_keys()).collect();
                 let above: Vec<String> = state.uppers.keys().cloned().collect();
+                let mirrors = state.mirrors_known;
                 drop(state);
+                if mirrors {
+                    shared.mirrors_listed.send_replace(true);
+                    shared.fence.look();
+                }
                 touched.into_iter().for_each(|of| shared.queue.push(id(of)));
                 above.into_iter().for_each(|uid| shared.queue.push(Id::Pod(uid)));
             }

@@ -180,6 +180,8 @@ impl Copies {
         let task = match kind {
             Kind::ConfigMap => Task::spawn("copy", keeper.keep::<ConfigMap>(told)),
             Kind::Secret => Task::spawn("copy", keeper.keep::<Secret>(told)),
+            // Never asked for: a claim is no copy.
+            Kind::Claim => Task::spawn("copy", std::future::ready(())),
         };
         Copy { users: BTreeSet::new(), name: names, _task: task }
     }

@@ -5,9 +5,13 @@
 //! and a deletion happens only because the parent's API has said so. Silence of the parent changes nothing.
 
 mod below;
+mod claims;
 mod copies;
+mod fence;
+mod machines;
 mod namespaces;
 pub mod plan;
+mod priority;
 mod queue;
 mod register;
 mod service;
@@ -15,6 +19,6 @@ mod tokens;
 mod uplink;
 mod work;
 
-pub use plan::mirror::Level;
+pub use plan::mirror::{Expose, Level};
 pub use service::{Dial, UplinkService};
-pub use uplink::{Config, Uplink, UplinkHandle};
+pub use uplink::{Config, Contact, Uplink, UplinkHandle, Upper};

@@ -14,7 +14,8 @@ use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 
-use crate::plan::{daemon, mirror, place, references};
+use crate::plan::{daemon, offer as offered, references};
+use crate::priority;
 use crate::uplink::Shared;
 
 /// Calls a node of this cluster; the error is for people.
@@ -65,7 +66,15 @@ impl UplinkService {
         let mut asked = Vec::new();
         for pod in offer.pods {
             let read = serde_json::from_value::<Pod>(pod).map_err(|e| format!("the pod is malformed: {e}"));
-            match read.and_then(|pod| self.as_mirror(&pod)) {
+            let settled = match read {
+                Ok(pod) => self.settle(pod).await,
+                Err(why) => Err(why),
+            };
+            let made = match settled {
+                Ok(pod) => self.as_mirror(&pod).await,
+                Err(why) => Err(why),
+            };
+            match made {
                 Ok(mirror) => {
                     asked.push(mirror);
                     answers.push(None);
@@ -85,26 +94,24 @@ impl UplinkService {
         Ok(response)
     }
 
-    /// The pod as it would be made here; its namespace is not made for a mere offer.
-    fn as_mirror(&self, pod: &Pod) -> Result<serde_json::Value, String> {
-        if let Some(claim) = pod.spec.as_ref().and_then(references::claim) {
-            return Err(format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
+    /// The pod on the claims that are here.
+    async fn settle(&self, mut pod: Pod) -> Result<Pod, String> {
+        if self.shared.daemon_owner(&pod).is_some()
+            && let Some(claim) = references::claims(&pod).first()
+        {
+            return Err(daemon::no_claims(claim));
         }
-        if daemon::owner(pod).is_some() {
-            // Every machine judges for itself; the pod that stands for all takes no room of its own.
-            let mut light = pod.clone();
-            for container in light.spec.iter_mut().flat_map(|spec| &mut spec.containers) {
-                container.resources = None;
-            }
-            return self.mirrored(&light);
-        }
-        self.mirrored(pod)
+        let settled = self.shared.claims.settle(&mut pod).await;
+        settled.map(|()| pod).map_err(|e| format!("looking for its claims: {e}"))
     }
 
-    fn mirrored(&self, pod: &Pod) -> Result<serde_json::Value, String> {
-        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-        let mirror =
-            mirror::mirror(&self.shared.config.level, pod, &namespace, &|kind, name| place::name(kind, name));
+    /// The pod as it would be made here, with what its priority class stands for here.
+    async fn as_mirror(&self, pod: &Pod) -> Result<serde_json::Value, String> {
+        let mut mirror = offered::as_mirror(&self.shared.config.level, pod);
+        if let (Some(upper), Some(spec)) = (&pod.spec, &mut mirror.spec) {
+            let set = priority::set(&self.shared, upper, spec, true).await;
+            set.map_err(|e| format!("reading its priority class: {}", dunlin_base::error::chain(&e)))?;
+        }
         serde_json::to_value(&mirror).map_err(|e| e.to_string())
     }
 
@@ -112,8 +119,8 @@ impl UplinkService {
     async fn pass_on(&self, uid: &str, request: Request<BoxBody>) -> Result<Response<BoxBody>, ServeError> {
         let (mirror, owner) = {
             let state = self.shared.lock();
-            let owner =
-                state.uppers.get(uid).and_then(|pod| daemon::owner(pod)).map(|owner| owner.uid.clone());
+            let upper = state.uppers.get(uid);
+            let owner = upper.and_then(|pod| self.shared.daemon_owner(pod)).map(|owner| owner.uid.clone());
             (state.mirrors.get(uid).cloned(), owner)
         };
         let mirror = match (mirror, owner) {
@@ -145,14 +152,29 @@ impl UplinkService {
         if pods.len() == 1 {
             return Ok(pods.remove(0));
         }
-        let names: Vec<&str> = pods.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
-        let count = pods.len();
-        let node = &self.shared.config.level.node;
-        Err(ServeError::bad_request(format!(
-            "the pod stands for {count} pods in cluster {node:?}; ask for one of them there: {}",
-            names.join(", ")
-        )))
+        Err(ServeError::bad_request(several(&self.shared.config.level.node, &pods)))
     }
+}
+
+/// What a person does who asked for a pod that is several.
+fn several(cluster: &str, pods: &[Pod]) -> String {
+    /// Names of so many; a person reads no more.
+    const SHOWN: usize = 20;
+    let of = |pod: &Pod| {
+        let text = |part: &Option<String>| part.clone().unwrap_or_default();
+        let node = pod.spec.as_ref().map(|spec| text(&spec.node_name)).unwrap_or_default();
+        format!("{} (-n {} {})", node, text(&pod.metadata.namespace), text(&pod.metadata.name))
+    };
+    let mut all: Vec<String> = pods.iter().map(of).collect();
+    all.sort();
+    let more = all.len().saturating_sub(SHOWN);
+    all.truncate(SHOWN);
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    format!(
+        "the pod stands for one on each of {} machines of cluster {cluster:?}; ask that cluster for one of them: {}{more}",
+        pods.len(),
+        all.join(", ")
+    )
 }
 
 fn unavailable(message: String) -> ServeError {
@@ -178,6 +200,21 @@ fn below(uri: &http::Uri, mirror: &Pod) -> Result<http::Uri, http::uri::InvalidU
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn several_machines_are_named() {
+        let pod = |n: usize| -> Pod {
+            serde_json::from_value(json!({"metadata": {"name": format!("d-{n:02}"), "namespace": "shop"},
+                "spec": {"nodeName": format!("m{n:02}"), "containers": []}}))
+            .expect("a pod")
+        };
+        let said = several("site", &(0..2).map(pod).collect::<Vec<_>>());
+        assert!(said.ends_with("2 machines of cluster \"site\"; ask that cluster for one of them: m00 (-n shop d-00), m01 (-n shop d-01)"), "{said}");
+        assert!(
+            several("site", &(0..23).map(pod).collect::<Vec<_>>())
+                .ends_with("m19 (-n shop d-19), and 3 more")
+        );
+    }
 
     #[test]
     fn the_question_is_the_same_below() {

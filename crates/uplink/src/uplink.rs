@@ -1,6 +1,6 @@
 //! The uplink put together: what it knows, the tasks that follow both sides, and the one that keeps them the same.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use dunlin_api::names::label;
 use dunlin_base::error::chain;
 use dunlin_base::task::Task;
 use dunlin_driver::SchedulerHandle;
+use dunlin_node::fence::Gate;
 use dunlin_node::{
     Connection, ContainerRef, ExecOptions, LogOptions, PodBackend, PodEvent, PodRef, ServeError, Session,
     StatusWriter,
@@ -18,19 +19,21 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Client;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::claims::Claims;
 use crate::copies::Copies;
 use crate::namespaces::Namespaces;
 use crate::plan::daemon;
-use crate::plan::mirror::Level;
+use crate::plan::mirror::{Expose, Level};
 use crate::queue::{Id, Queue};
 use crate::register;
 use crate::service::{Dial, UplinkService};
 use crate::tokens::Tokens;
-use crate::{below, work};
+use crate::{below, fence, machines, work};
 
 /// Things that are being looked at, at once; more would only queue in the servers.
 const AT_ONCE: usize = 16;
@@ -48,6 +51,17 @@ pub struct Config {
     pub unplaced: Duration,
     /// A DaemonSet below stays for this long without a pod above that wants it, unless its own is gone above.
     pub successor: Duration,
+    /// How contact with the parent is watched, for fenced pods; `None`: not at all.
+    pub contact: Option<Contact>,
+}
+
+/// How contact with the parent is watched.
+#[derive(Debug, Clone)]
+pub struct Contact {
+    /// Keeps the time of the last contact until the machine is started anew (tmpfs).
+    pub file: std::path::PathBuf,
+    /// How often to look, while there are fenced pods.
+    pub interval: Duration,
 }
 
 impl Config {
@@ -59,6 +73,7 @@ impl Config {
             settle: Duration::from_secs(2),
             unplaced: Duration::from_secs(30),
             successor: Duration::from_secs(60),
+            contact: None,
         }
     }
 }
@@ -66,8 +81,12 @@ impl Config {
 /// What is known of both sides.
 #[derive(Default)]
 pub(crate) struct State {
-    /// The parent has listed all pods that are bound to us.
-    pub listed: bool,
+    /// The nodes that we are above, by name, with their machines; a cluster that is one node has no machine for it.
+    pub nodes: BTreeMap<String, Option<Machine>>,
+    /// All machines are known.
+    pub nodes_known: bool,
+    /// The nodes of which the parent has listed all pods.
+    pub listed: BTreeSet<String>,
     pub uppers: HashMap<String, Arc<Pod>>,
     pub mirrors: HashMap<String, Arc<Pod>>,
     pub mirrors_known: bool,
@@ -75,11 +94,32 @@ pub(crate) struct State {
     pub daemons_known: bool,
     /// Pods above that were told to have no place.
     pub refused: HashSet<String>,
+    /// Pods above that were ended here because the parent did not hear us.
+    pub fenced: HashSet<String>,
     /// DaemonSets whose pod above went, and when.
     pub orphaned: HashMap<String, Instant>,
 }
 
+/// A machine of this cluster that is a node above.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Machine {
+    /// Its name here.
+    pub name: String,
+    /// It stands for a cluster in turn.
+    pub is_cluster: bool,
+}
+
 impl State {
+    /// Whether the parent has listed all pods that are bound to us: only then its silence about one means something.
+    pub fn all_listed(&self) -> bool {
+        self.nodes_known && self.nodes.keys().all(|node| self.listed.contains(node))
+    }
+
+    /// The machine that the parent has bound the pod to, where it sees machines.
+    pub fn machine_of(&self, upper: &Pod) -> Option<&Machine> {
+        self.nodes.get(node_of(upper))?.as_ref()
+    }
+
     /// The pod above that stands for the daemons of `owner`, the newest if one follows another.
     pub fn daemon_pod(&self, owner: &str) -> Option<&Arc<Pod>> {
         let pods = self.uppers.values().filter(|pod| daemon::owner(pod).is_some_and(|of| of.uid == owner));
@@ -97,13 +137,49 @@ pub(crate) struct Shared {
     pub queue: Queue,
     pub namespaces: Namespaces,
     pub copies: Copies,
+    pub claims: Arc<Claims>,
     pub tokens: Tokens,
     pub status: StatusWriter,
     pub scheduler: SchedulerHandle,
     pub dial: Dial,
+    pub fence: Arc<Gate>,
+    /// What an earlier process has made is known.
+    pub mirrors_listed: watch::Sender<bool>,
+}
+
+fn node_of(pod: &Pod) -> &str {
+    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default()
 }
 
 impl Shared {
+    /// We are this node above, too.
+    pub fn know_node(&self, above: &str, machine: Machine) {
+        self.lock().nodes.insert(above.to_owned(), Some(machine));
+    }
+
+    /// The machine is gone, and its pods with it.
+    pub fn forget_node(&self, above: &str) {
+        let mut state = self.lock();
+        state.nodes.remove(above);
+        state.listed.remove(above);
+        let on: Vec<String> = state
+            .uppers
+            .iter()
+            .filter(|(_, pod)| node_of(pod) == above)
+            .map(|(uid, _)| uid.clone())
+            .collect();
+        for uid in &on {
+            state.uppers.remove(uid);
+        }
+        drop(state);
+        on.into_iter().for_each(|uid| self.queue.push(Id::Pod(uid)));
+    }
+
+    /// The DaemonSet that the pod becomes here, if it becomes one: where the parent sees machines, it makes a pod for each.
+    pub fn daemon_owner<'p>(&self, upper: &'p Pod) -> Option<&'p OwnerReference> {
+        daemon::owner(upper).filter(|_| self.config.level.expose == Expose::Cluster)
+    }
+
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -118,18 +194,34 @@ pub struct UplinkHandle {
     _tasks: Vec<Task>,
 }
 
+/// What a pod here is one level above.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upper {
+    /// It was made here.
+    None,
+    /// This pod.
+    Pod(PodRef),
+    /// It was made above, where we have not been told of it yet.
+    Unknown,
+}
+
 impl UplinkHandle {
-    /// The pod one level above to which a pod here belongs, if it does: its uid.
-    pub fn upper_of(&self, pod: &Pod) -> Option<String> {
+    /// The pod one level above to which a pod here belongs, if it does.
+    pub fn upper_of(&self, pod: &Pod) -> Upper {
         let meta = &pod.metadata;
+        let known =
+            |upper: Option<&Arc<Pod>>| upper.map_or(Upper::Unknown, |pod| Upper::Pod(PodRef::of(pod)));
+        let state = self.shared.lock();
         if let Some(owner) = meta.labels.as_ref().and_then(|all| all.get(label::DAEMON_OF)) {
-            let state = self.shared.lock();
-            let set = state.daemons.get(owner).and_then(|set| set.metadata.uid.as_ref())?;
-            let controlled = daemon::owner(pod).is_some_and(|of| of.uid == *set);
-            return controlled.then(|| state.daemon_pod(owner)?.metadata.uid.clone()).flatten();
+            let set = state.daemons.get(owner).and_then(|set| set.metadata.uid.as_ref());
+            let controlled = daemon::owner(pod).is_some_and(|of| Some(&of.uid) == set);
+            return if controlled { known(state.daemon_pod(owner)) } else { Upper::None };
         }
         let ours = meta.labels.as_ref().and_then(|all| all.get(label::MIRROR));
-        (ours == Some(&self.shared.config.level.parent)).then(|| below::mirror_of(meta).cloned()).flatten()
+        match below::mirror_of(meta) {
+            Some(uid) if ours == Some(&self.shared.config.level.parent) => known(state.uppers.get(uid)),
+            _ => Upper::None,
+        }
     }
 
     /// Whether all tasks run: what the tunnel's answers to pings stand for.
@@ -153,25 +245,40 @@ impl Uplink {
         let shared = Arc::new(Shared {
             namespaces: Namespaces::new(child.clone(), level.clone()),
             copies: Copies::new(parent.clone(), child.clone(), level.clone()),
+            claims: Arc::new(Claims::new(parent.clone(), child.clone(), level.clone())),
             tokens: Tokens::new(parent.clone(), child.clone(), level),
             state: Mutex::default(),
             queue: Queue::default(),
             status,
             scheduler,
             dial,
+            fence: Arc::default(),
+            mirrors_listed: watch::Sender::new(false),
             parent: parent.clone(),
             child,
             config,
         });
-        let backend: Arc<dyn PodBackend> = Arc::new(Backend(shared.clone()));
-        let tasks = vec![
+        let node = shared.config.level.node.clone();
+        let mut tasks = vec![
             status_task,
             register::start(&shared),
             Task::spawn("mirrors", below::pods(shared.clone())),
             Task::spawn("daemons", below::daemons(shared.clone())),
             Task::spawn("uplink", run(shared.clone())),
-            dunlin_node::pods::start(parent, &shared.config.level.node, backend),
         ];
+        tasks.extend(fence::start(&shared));
+        match shared.config.level.expose {
+            Expose::Nodes => tasks.push(machines::start(&shared)),
+            Expose::Cluster => {
+                let mut state = shared.lock();
+                state.nodes.insert(node.clone(), None);
+                state.nodes_known = true;
+                drop(state);
+                let backend = Arc::new(Backend { shared: shared.clone(), node: node.clone() });
+                tasks.push(dunlin_node::volumes::start(parent.clone(), &node, shared.claims.clone()));
+                tasks.push(dunlin_node::pods::start(parent, &node, backend));
+            }
+        }
         let service = UplinkService::new(shared.clone());
         (UplinkHandle { shared, _tasks: tasks }, service)
     }
@@ -197,15 +304,18 @@ async fn run(shared: Arc<Shared>) {
     }
 }
 
-/// What the parent says of the pods that are bound to us.
-struct Backend(Arc<Shared>);
+/// What the parent says of the pods that are bound to one node that we are there.
+pub(crate) struct Backend {
+    pub shared: Arc<Shared>,
+    pub node: String,
+}
 
 impl Backend {
     fn touch(&self, pod: &Pod) {
-        if let Some(owner) = daemon::owner(pod) {
-            self.0.queue.push(Id::Daemon(owner.uid.clone()));
+        if let Some(owner) = self.shared.daemon_owner(pod) {
+            self.shared.queue.push(Id::Daemon(owner.uid.clone()));
         }
-        self.0.queue.push(Id::Pod(PodRef::of(pod).uid));
+        self.shared.queue.push(Id::Pod(PodRef::of(pod).uid));
     }
 }
 
@@ -213,32 +323,33 @@ impl PodBackend for Backend {
     fn pod_event(&self, event: PodEvent) {
         match event {
             PodEvent::Applied(pod) => {
-                self.0.lock().uppers.insert(PodRef::of(&pod).uid, pod.clone());
+                self.shared.lock().uppers.insert(PodRef::of(&pod).uid, pod.clone());
                 self.touch(&pod);
             }
             PodEvent::Gone(gone) => {
                 let old = {
-                    let mut state = self.0.lock();
+                    let mut state = self.shared.lock();
                     state.refused.remove(&gone.uid);
+                    state.fenced.remove(&gone.uid);
                     state.uppers.remove(&gone.uid)
                 };
-                self.0.status.forget(&gone);
+                self.shared.status.forget(&gone);
                 if let Some(pod) = old {
                     self.touch(&pod);
                 }
-                self.0.queue.push(Id::Pod(gone.uid));
+                self.shared.queue.push(Id::Pod(gone.uid));
             }
             PodEvent::Listed(uids) => {
                 let (touched, owners): (BTreeSet<String>, BTreeSet<String>) = {
-                    let mut state = self.0.lock();
-                    state.listed = true;
-                    state.uppers.retain(|uid, _| uids.contains(uid));
-                    let mirrors = state.mirrors.keys().filter(|uid| !uids.contains(*uid)).cloned().collect();
-                    (mirrors, state.daemons.keys().cloned().collect())
+                    let mut state = self.shared.lock();
+                    state.listed.insert(self.node.clone());
+                    state.uppers.retain(|uid, pod| node_of(pod) != self.node || uids.contains(uid));
+                    let lone = state.mirrors.keys().filter(|uid| !state.uppers.contains_key(*uid));
+                    (lone.cloned().collect(), state.daemons.keys().cloned().collect())
                 };
-                touched.into_iter().for_each(|uid| self.0.queue.push(Id::Pod(uid)));
-                owners.into_iter().for_each(|owner| self.0.queue.push(Id::Daemon(owner)));
-                self.0.queue.push(Id::Copies);
+                touched.into_iter().for_each(|uid| self.shared.queue.push(Id::Pod(uid)));
+                owners.into_iter().for_each(|owner| self.shared.queue.push(Id::Daemon(owner)));
+                self.shared.queue.push(Id::Copies);
             }
         }
     }

@@ -1,9 +1,9 @@
 //! One look at one thing: what the parent wants, what is here, and the step from the one to the other.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use dunlin_api::names::{annotation, condition};
+use dunlin_api::names::{annotation, condition, reason};
 use dunlin_node::PodRef;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DaemonSet;
@@ -12,11 +12,14 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use tokio::time::Instant;
 
 use crate::below::{gone, mirror_of, only};
+use crate::claims;
 use crate::copies::NotYet;
+use crate::plan::mirror::Expose;
 use crate::plan::references::{self, Kind};
-use crate::plan::{daemon, mirror, place, status};
+use crate::plan::{daemon, machine, mirror, place, status};
+use crate::priority;
 use crate::queue::Id;
-use crate::uplink::Shared;
+use crate::uplink::{Machine, Shared};
 
 /// Who writes below.
 const MANAGER: &str = "dunlin-uplink";
@@ -30,6 +33,8 @@ pub enum Error {
     Child(#[source] kube::Error),
     #[error(transparent)]
     Copy(#[from] NotYet),
+    #[error(transparent)]
+    Claim(#[from] claims::Error),
     #[error("an older pod of the name {0} is still ending")]
     Name(String),
 }
@@ -47,7 +52,7 @@ pub async fn look(shared: &Shared, id: &Id) -> Result<(), Error> {
 async fn collect(shared: &Shared) -> Result<(), Error> {
     let (used, owners) = {
         let state = shared.lock();
-        if !state.listed || !state.daemons_known || !state.mirrors_known {
+        if !state.all_listed() || !state.daemons_known || !state.mirrors_known {
             shared.queue.at(Id::Copies, Instant::now() + COLLECT);
             return Ok(());
         }
@@ -63,7 +68,7 @@ async fn collect(shared: &Shared) -> Result<(), Error> {
         };
         let used: BTreeSet<_> = state.uppers.values().flat_map(named).collect();
         let daemons =
-            state.uppers.values().filter_map(|pod| daemon::owner(pod)).map(|owner| owner.uid.clone());
+            state.uppers.values().filter_map(|pod| shared.daemon_owner(pod)).map(|owner| owner.uid.clone());
         let owners: HashSet<String> = state.uppers.keys().cloned().chain(daemons).collect();
         (used, owners)
     };
@@ -79,17 +84,23 @@ async fn release(shared: &Shared, owner: &str) {
 }
 
 async fn pod(shared: &Shared, uid: &str) -> Result<(), Error> {
-    let (upper, mirror, listed, refused) = {
+    let (upper, mirror, listed, refused, fenced) = {
         let state = shared.lock();
         if !state.mirrors_known {
             return Ok(());
         }
         let upper = state.uppers.get(uid).cloned();
-        (upper, state.mirrors.get(uid).cloned(), state.listed, state.refused.contains(uid))
+        (
+            upper,
+            state.mirrors.get(uid).cloned(),
+            state.all_listed(),
+            state.refused.contains(uid),
+            state.fenced.contains(uid),
+        )
     };
     let Some(upper) = upper else {
         // Only the parent's word that a pod is gone ends it.
-        if listed {
+        if listed || fenced {
             if let Some(mirror) = mirror {
                 return end(shared, &mirror, None).await;
             }
@@ -97,7 +108,7 @@ async fn pod(shared: &Shared, uid: &str) -> Result<(), Error> {
         }
         return Ok(());
     };
-    if let Some(owner) = daemon::owner(&upper) {
+    if let Some(owner) = shared.daemon_owner(&upper) {
         shared.queue.push(Id::Daemon(owner.uid.clone()));
         return Ok(());
     }
@@ -115,7 +126,11 @@ async fn pod(shared: &Shared, uid: &str) -> Result<(), Error> {
             }
         };
     }
-    if refused || phase(&upper) == "Failed" && reason(&upper) == dunlin_api::names::reason::CLUSTER_REFUSED {
+    if fenced && !refused && !matches!(phase(&upper), "Succeeded" | "Failed") {
+        let text = "The cluster was out of its parent's reach for longer than dunlin.io/fence-after.";
+        lost(shared, &upper, reason::FENCED, text.to_owned());
+    }
+    if refused || fenced || phase(&upper) == "Failed" && reason_of(&upper) == reason::CLUSTER_REFUSED {
         return match mirror {
             Some(mirror) => end(shared, &mirror, None).await,
             None => {
@@ -147,7 +162,7 @@ async fn pod(shared: &Shared, uid: &str) -> Result<(), Error> {
                 return Ok(());
             }
             let _names = needs(shared, uid, &upper, &namespace).await?;
-            Ok(())
+            add_ephemeral(shared, &upper, &mirror).await
         }
         // It was here and ended without our doing: it has lost its place.
         None if was_placed(&upper) && matches!(phase(&upper), "Pending" | "Running" | "") => {
@@ -161,14 +176,28 @@ async fn pod(shared: &Shared, uid: &str) -> Result<(), Error> {
 
 async fn create(shared: &Shared, upper: &Arc<Pod>) -> Result<(), Error> {
     let uid = PodRef::of(upper).uid;
-    let spec = upper.spec.clone().unwrap_or_default();
-    if let Some(claim) = references::claim(&spec) {
-        refuse(shared, upper, format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
-        return Ok(());
-    }
     let namespace = namespace(shared, upper).await?;
     let names = needs(shared, &uid, upper, &namespace).await?;
-    let object = mirror::mirror(&shared.config.level, upper, &namespace, &names);
+    let machine = shared.lock().machine_of(upper).cloned();
+    let claims = match claims(shared, upper, &namespace, machine.as_ref()).await {
+        Err(claims::Error::Above(claim)) => {
+            refuse(shared, upper, claims::Error::Above(claim).to_string());
+            return Ok(());
+        }
+        other => other?,
+    };
+    let names = |kind: Kind, name: &str| match claims.get(name).filter(|_| kind == Kind::Claim) {
+        Some(below) => below.clone(),
+        None => names(kind, name),
+    };
+    let mut object = mirror::mirror(&shared.config.level, upper, &namespace, &names);
+    prioritize(shared, upper, object.spec.as_mut()).await?;
+    match machine {
+        Some(to) => machine::bind(&mut object, upper, &to.name, to.is_cluster),
+        // The machine has left meanwhile; the parent hears of that.
+        None if shared.config.level.expose == Expose::Nodes => return Ok(()),
+        None => {}
+    }
     let api: Api<Pod> = Api::namespaced(shared.child.clone(), &namespace);
     match api
         .create(&PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() }, &object)
@@ -176,6 +205,7 @@ async fn create(shared: &Shared, upper: &Arc<Pod>) -> Result<(), Error> {
     {
         Ok(made) => {
             shared.lock().mirrors.entry(uid).or_insert_with(|| Arc::new(made));
+            shared.fence.look();
             Ok(())
         }
         Err(kube::Error::Api(why)) if why.code == 409 && why.reason == "AlreadyExists" => {
@@ -188,6 +218,33 @@ async fn create(shared: &Shared, upper: &Arc<Pod>) -> Result<(), Error> {
         }
         Err(error) => Err(Error::Child(error)),
     }
+}
+
+async fn prioritize(shared: &Shared, upper: &Pod, spec: Option<&mut PodSpec>) -> Result<(), Error> {
+    if let (Some(upper), Some(spec)) = (&upper.spec, spec) {
+        priority::set(shared, upper, spec, false).await.map_err(Error::Child)?;
+    }
+    Ok(())
+}
+
+/// Ephemeral containers are added to a pod that runs; they cannot be taken away again.
+async fn add_ephemeral(shared: &Shared, upper: &Pod, mirror: &Pod) -> Result<(), Error> {
+    let of =
+        |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.ephemeral_containers.clone()).unwrap_or_default();
+    let (wanted, there) = (of(upper), of(mirror));
+    if wanted.iter().all(|container| there.iter().any(|known| known.name == container.name)) {
+        return Ok(());
+    }
+    let meta = &mirror.metadata;
+    let api: Api<Pod> = Api::namespaced(shared.child.clone(), meta.namespace.as_deref().unwrap_or_default());
+    let patch = Patch::Strategic(
+        serde_json::json!({"metadata": {"uid": meta.uid}, "spec": {"ephemeralContainers": wanted}}),
+    );
+    let name = meta.name.as_deref().unwrap_or_default();
+    api.patch_subresource("ephemeralcontainers", name, &PatchParams::default(), &patch)
+        .await
+        .map(drop)
+        .map_err(Error::Child)
 }
 
 /// A namespace that was just made has no service account yet, and one that ends takes nothing.
@@ -242,6 +299,22 @@ async fn needs(
     })
 }
 
+/// The claims below that the pod uses, by their names above.
+async fn claims(
+    shared: &Shared,
+    upper: &Pod,
+    namespace: &str,
+    machine: Option<&Machine>,
+) -> Result<BTreeMap<String, String>, claims::Error> {
+    let machine = machine.map(|machine| machine.name.as_str());
+    let mut all = BTreeMap::new();
+    for name in references::claims(upper) {
+        let below = shared.claims.ensure(upper, &name, namespace, machine).await?;
+        all.insert(name, below);
+    }
+    Ok(all)
+}
+
 async fn namespace(shared: &Shared, upper: &Pod) -> Result<String, Error> {
     let above = upper.metadata.namespace.as_deref().unwrap_or_default();
     let home = upper.metadata.annotations.as_ref().and_then(|all| all.get(annotation::HOME_NAMESPACE));
@@ -251,7 +324,7 @@ async fn namespace(shared: &Shared, upper: &Pod) -> Result<String, Error> {
 /// Tells the parent what the mirror says.
 fn report(shared: &Shared, upper: &Pod, mirror: &Pod) {
     let reference = PodRef::of(upper);
-    let Some(now) = status::of_mirror(mirror, Timestamp::now()) else { return };
+    let Some(now) = status::of_mirror(mirror, shared.config.level.expose, Timestamp::now()) else { return };
     // The parent judges by itself when it does not hear us; then it has to be told again.
     let is = |pod: Option<&k8s_openapi::api::core::v1::PodStatus>, kind: &str| {
         let conditions = pod.and_then(|status| status.conditions.as_ref());
@@ -266,6 +339,11 @@ fn report(shared: &Shared, upper: &Pod, mirror: &Pod) {
 }
 
 fn refuse(shared: &Shared, upper: &Pod, message: String) {
+    lost(shared, upper, reason::CLUSTER_REFUSED, message);
+}
+
+/// The pod has no place here, any more or at all: it fails above, and its mirror ends.
+fn lost(shared: &Shared, upper: &Pod, reason: &str, message: String) {
     let reference = PodRef::of(upper);
     tracing::info!(
         pod = reference.name,
@@ -274,7 +352,7 @@ fn refuse(shared: &Shared, upper: &Pod, message: String) {
         "a pod of the parent has no place here"
     );
     let new = shared.lock().refused.insert(reference.uid.clone());
-    shared.status.set(&reference, &status::refused(upper, message));
+    shared.status.set(&reference, &status::refused(upper, reason, message));
     if new {
         shared.queue.push(Id::Pod(reference.uid));
     }
@@ -307,7 +385,7 @@ async fn daemons(shared: &Shared, owner: &str) -> Result<(), Error> {
             .collect();
         let current =
             state.daemon_pod(owner).filter(|pod| pod.metadata.deletion_timestamp.is_none()).cloned();
-        (pods, current, state.daemons.get(owner).cloned(), state.listed)
+        (pods, current, state.daemons.get(owner).cloned(), state.all_listed())
     };
     let ending: Vec<&Arc<Pod>> = pods.iter().filter(|p| p.metadata.deletion_timestamp.is_some()).collect();
     if let Some(current) = &current {
@@ -367,9 +445,8 @@ async fn keep_daemons(
     below: Option<Arc<DaemonSet>>,
 ) -> Result<(), Error> {
     let Some(reference) = daemon::owner(upper) else { return Ok(()) };
-    let spec = upper.spec.clone().unwrap_or_default();
-    if let Some(claim) = references::claim(&spec) {
-        refuse(shared, upper, format!("volume claim {claim:?}: claims do not travel to child clusters yet"));
+    if let Some(claim) = references::claims(upper).first() {
+        refuse(shared, upper, daemon::no_claims(claim));
         return Ok(());
     }
     let namespace = match &below {
@@ -381,6 +458,8 @@ async fn keep_daemons(
     if let Some(below) = &below {
         object.metadata.name.clone_from(&below.metadata.name);
     }
+    let template = object.spec.as_mut().and_then(|set| set.template.spec.as_mut());
+    prioritize(shared, upper, template).await?;
     let api: Api<DaemonSet> = Api::namespaced(shared.child.clone(), &namespace);
     let name = object.metadata.name.clone().unwrap_or_default();
     if below.is_none()
@@ -411,7 +490,7 @@ fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 
-fn reason(pod: &Pod) -> &str {
+fn reason_of(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.reason.as_deref()).unwrap_or_default()
 }
 

@@ -296,8 +296,13 @@ fn custom_resources_merge_by_their_schema_or_by_their_shape() {
     let schema = json!({"properties": {"spec": {"properties": {"rows": {"x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["id"]}}}}});
     let widget = |rows: Value| json!({"apiVersion": "e.com/v1", "kind": "W", "metadata": {"name": "w"}, "spec": {"rows": rows}});
-    let target =
-        Target { root: Node::Resource(&schema), api_version: "e.com/v1", subresource: "", has_status: true };
+    let schema = crate::structural::Schema::parse(&schema);
+    let target = Target {
+        root: Node::Resource(Some(&schema)),
+        api_version: "e.com/v1",
+        subresource: "",
+        has_status: true,
+    };
     let live = apply_to(target, None, &widget(json!([{"id": 1}])), "you", false, T0).expect("no conflict");
     let live =
         apply_to(target, Some(&live), &widget(json!([{"id": 2}])), "me", false, T0).expect("no conflict");

@@ -164,8 +164,9 @@ fn compare_at(
     new: Option<&Value>,
     changes: &mut Changes,
 ) {
+    // Of a built-in kind a null is what was left out.
     let nothing = |value: Option<&Value>| value.is_none_or(Value::is_null);
-    if old == new || (nothing(old) && nothing(new)) {
+    if old == new || (matches!(node, Node::Typed(..)) && nothing(old) && nothing(new)) {
         return;
     }
     let below = inside(node, old, new);

@@ -7,6 +7,8 @@ use super::Error;
 use crate::schema::{Field, Form, Schema, Type, schema};
 
 const MAX_COMPLAINTS: usize = 100;
+/// The type of a custom resource's schema.
+const SCHEMA: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 const QUANTITY: &str =
     "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 
@@ -90,6 +92,7 @@ impl Walk {
                     (Form::Time, v) => self.time(v, "2006-01-02T15:04:05Z07:00"),
                     (Form::MicroTime, v) => self.time(v, "2006-01-02T15:04:05.000000Z07:00"),
                     (Form::IntOrString, v) => self.int_or_string(v),
+                    (Form::Any, v) if def.name.starts_with("JSONSchemaPropsOr") => self.schema_or(v),
                     (Form::Free, v @ Value::Object(_)) | (Form::Any, v) => Ok(v),
                     (Form::Free, v) => Err(self.wrong(&v, ty)),
                 }
@@ -132,6 +135,21 @@ impl Walk {
             }
         }
         Ok(Value::Object(kept))
+    }
+
+    /// A schema where something else may stand, too: the published type says nothing of it, Kubernetes reads it all the
+    /// same.
+    fn schema_or(&mut self, value: Value) -> Result<Value, Error> {
+        match (value, self.schema.named(SCHEMA)) {
+            (Value::Object(fields), Some(id)) => {
+                // It drops what it does not know there without a word.
+                let known = self.unknown.len();
+                let read = self.fields(id, fields);
+                self.unknown.truncate(known);
+                read
+            }
+            (other, _) => Ok(other),
+        }
     }
 
     fn list(&mut self, element: Type, items: Vec<Value>) -> Result<Value, Error> {

@@ -8,17 +8,18 @@ use serde_json::Value;
 
 use super::{Form, Rules, Schema, Type, TypeId, schema};
 use crate::gvk::GroupVersionKind;
+use crate::structural::{List, Schema as Structural};
 
 /// A place in an object, and what is known of it.
 #[derive(Clone, Copy, Debug)]
 pub enum Node<'a> {
     /// A place in a built-in kind; rules are those of the field that holds it.
     Typed(Type, Option<&'static Rules>),
-    /// The root of a custom resource, or an embedded resource: its OpenAPI schema, to which `apiVersion`, `kind` and
-    /// `metadata` are added.
-    Resource(&'a Value),
-    /// A place inside a custom resource: an OpenAPI schema.
-    OpenApi(&'a Value),
+    /// The root of a custom resource, or an embedded resource: its schema, to which `apiVersion`, `kind` and
+    /// `metadata` are added. `None`: nothing else is known.
+    Resource(Option<&'a Structural>),
+    /// A place inside a custom resource.
+    Structural(&'a Structural),
     /// Nothing is known.
     Unknown,
 }
@@ -47,8 +48,7 @@ impl<'a> Node<'a> {
 
     /// The root of a kind; of a kind that is not in the table only `metadata` is known.
     pub fn of_or_unknown(gvk: &GroupVersionKind) -> Node<'static> {
-        static NOTHING: Value = Value::Null;
-        Node::of(gvk).unwrap_or(Node::Resource(&NOTHING))
+        Node::of(gvk).unwrap_or(Node::Resource(None))
     }
 
     /// The type of the table that describes this place, if one does.
@@ -82,7 +82,8 @@ impl<'a> Node<'a> {
             Node::Resource(_) if name == "apiVersion" || name == "kind" => {
                 Some(Node::Typed(Type::String, None))
             }
-            Node::Resource(s) | Node::OpenApi(s) => Some(openapi_field(s, name)),
+            Node::Resource(None) => Some(Node::Unknown),
+            Node::Resource(Some(s)) | Node::Structural(s) => Some(s.field(name).map_or(Node::Unknown, below)),
             Node::Unknown => Some(Node::Unknown),
         }
     }
@@ -93,9 +94,8 @@ impl<'a> Node<'a> {
             Node::Typed(Type::Ref(id), _) => schema().field(id, name).is_some(),
             Node::Typed(..) | Node::Unknown => false,
             Node::Resource(_) if matches!(name, "apiVersion" | "kind" | "metadata") => true,
-            Node::Resource(s) | Node::OpenApi(s) => {
-                s.get("properties").is_some_and(|p| p.get(name).is_some())
-            }
+            Node::Resource(None) => false,
+            Node::Resource(Some(s)) | Node::Structural(s) => s.property(name).is_some(),
         }
     }
 
@@ -103,7 +103,7 @@ impl<'a> Node<'a> {
     pub fn item(&self) -> Node<'a> {
         match *self {
             Node::Typed(Type::List(e), _) => Node::Typed(schema().element(e), None),
-            Node::OpenApi(s) | Node::Resource(s) => s.get("items").map_or(Node::Unknown, openapi),
+            Node::Structural(s) => s.items.as_deref().map_or(Node::Unknown, below),
             _ => Node::Unknown,
         }
     }
@@ -115,17 +115,11 @@ impl<'a> Node<'a> {
                 ListType::Map(rules.map_keys.clone())
             }
             Node::Typed(_, Some(rules)) if rules.set => ListType::Set,
-            Node::OpenApi(s) | Node::Resource(s) => {
-                match s.get("x-kubernetes-list-type").and_then(Value::as_str) {
-                    Some("set") => ListType::Set,
-                    Some("map") => {
-                        let keys = s.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
-                        let keys: Vec<&str> = keys.into_iter().flatten().filter_map(Value::as_str).collect();
-                        if keys.is_empty() { ListType::Atomic } else { ListType::Map(keys) }
-                    }
-                    _ => ListType::Atomic,
-                }
-            }
+            Node::Structural(s) => match &s.list {
+                List::Set => ListType::Set,
+                List::Map(keys) if !keys.is_empty() => ListType::Map(keys.iter().map(|k| &**k).collect()),
+                _ => ListType::Atomic,
+            },
             _ => ListType::Atomic,
         }
     }
@@ -136,9 +130,7 @@ impl<'a> Node<'a> {
             Node::Typed(_, Some(rules)) if rules.granular => false,
             Node::Typed(_, Some(rules)) if rules.atomic => true,
             Node::Typed(Type::Ref(id), _) => schema().get(id).atomic,
-            Node::OpenApi(s) | Node::Resource(s) => {
-                s.get("x-kubernetes-map-type").and_then(Value::as_str) == Some("atomic")
-            }
+            Node::Structural(s) | Node::Resource(Some(s)) => s.atomic_map,
             _ => false,
         }
     }
@@ -150,21 +142,12 @@ impl<'a> Node<'a> {
                 let field = schema().field(id, field)?;
                 schema().rules(field).default.map(Value::from)
             }
-            Node::OpenApi(s) | Node::Resource(s) => s.get("properties")?.get(field)?.get("default").cloned(),
+            Node::Structural(s) | Node::Resource(Some(s)) => s.property(field)?.default.as_deref().cloned(),
             _ => None,
         }
     }
 }
 
-fn openapi(s: &Value) -> Node<'_> {
-    if s.get("x-kubernetes-embedded-resource").and_then(Value::as_bool) == Some(true) {
-        return Node::Resource(s);
-    }
-    Node::OpenApi(s)
-}
-
-fn openapi_field<'a>(s: &'a Value, name: &str) -> Node<'a> {
-    let known = s.get("properties").and_then(|p| p.get(name));
-    let additional = s.get("additionalProperties").filter(|a| a.is_object());
-    known.or(additional).map_or(Node::Unknown, openapi)
+fn below(s: &Structural) -> Node<'_> {
+    if s.embedded { Node::Resource(Some(s)) } else { Node::Structural(s) }
 }

@@ -73,7 +73,8 @@ fn custom_resources_are_described_by_their_schema() {
             "items": {"type": "object"}},
         "labels": {"type": "object", "additionalProperties": {"type": "string"}, "x-kubernetes-map-type": "atomic"},
     }}}});
-    let root = Node::Resource(&schema);
+    let schema = crate::structural::Schema::parse(&schema);
+    let root = Node::Resource(Some(&schema));
     assert!(root.field("metadata").expect("metadata").field("labels").is_some());
     let spec = root.field("spec").expect("spec");
     assert_eq!(spec.field("rows").expect("rows").list_type(), ListType::Map(vec!["id"]));

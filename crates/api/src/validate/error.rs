@@ -74,11 +74,13 @@ pub struct FieldError {
     pub bad_value: Option<Value>,
     /// What would be right; may be empty.
     pub detail: String,
+    /// What stands there as Kubernetes shows it, where that is not the JSON that a client has written.
+    pub shown: Option<Box<str>>,
 }
 
 impl FieldError {
     fn new(kind: ErrorKind, field: &str, bad_value: Option<Value>, detail: impl Into<String>) -> Self {
-        Self { kind, field: field.to_owned(), bad_value, detail: detail.into() }
+        Self { kind, field: field.to_owned(), bad_value, detail: detail.into(), shown: None }
     }
 
     /// The field must be there.
@@ -89,6 +91,11 @@ impl FieldError {
     /// The value is malformed or out of range.
     pub fn invalid(field: &str, value: impl Into<Value>, detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, field, Some(value.into()), detail)
+    }
+
+    /// The same error, which shows the value as this text.
+    pub fn showing(self, text: impl Into<Box<str>>) -> Self {
+        Self { shown: Some(text.into()), ..self }
     }
 
     /// The value may not change.
@@ -143,6 +150,9 @@ impl FieldError {
     pub fn body(&self) -> String {
         let mut body = self.kind.words().to_owned();
         match &self.bad_value {
+            _ if self.shown.is_some() => {
+                body.push_str(&format!(": {}", self.shown.as_deref().unwrap_or_default()));
+            }
             None => {}
             Some(Value::String(text)) => body.push_str(&format!(": {}", quote(text))),
             // Kubernetes prints a missing value as the string.

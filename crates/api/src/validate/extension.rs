@@ -1,8 +1,7 @@
-//! Small kinds of several groups: leases, priority classes, runtime classes, certificate requests, custom resource
-//! definitions.
+//! Small kinds of several groups: leases, priority classes, runtime classes, certificate requests.
 
 use super::field::{At, Errors, same};
-use super::{FieldError, scheduling, syntax};
+use super::{definition, scheduling, syntax};
 
 /// Above this are the system's own classes.
 const HIGHEST_USER_PRIORITY: i64 = 1_000_000_000;
@@ -29,7 +28,7 @@ pub(super) fn kind(kind: &str, object: &At, errors: &mut Errors) {
             super::resources::list(&object.path(&["overhead", "podFixed"]), errors);
         }
         "CertificateSigningRequest" => certificate_request(object, errors),
-        "CustomResourceDefinition" => custom_resource(object, errors),
+        "CustomResourceDefinition" => definition::kind(object, errors),
         _ => {}
     }
 }
@@ -45,16 +44,7 @@ pub(super) fn change(kind: &str, new: &At, old: &At, errors: &mut Errors) {
         }
         "RuntimeClass" => errors.immutable(&new.get("handler"), &old.get("handler")),
         "CertificateSigningRequest" => errors.immutable(&new.get("spec"), &old.get("spec")),
-        "CustomResourceDefinition" => {
-            for path in [
-                &["spec", "scope"][..],
-                &["spec", "names", "kind"],
-                &["spec", "names", "plural"],
-                &["spec", "group"],
-            ] {
-                errors.immutable(&new.path(path), &old.path(path));
-            }
-        }
+        "CustomResourceDefinition" => definition::change(new, old, errors),
         _ => {}
     }
 }
@@ -102,61 +92,5 @@ fn certificate_request(object: &At, errors: &mut Errors) {
     let seconds = spec.get("expirationSeconds");
     if seconds.int().is_some_and(|n| n < 600) {
         errors.invalid(&seconds, "may not specify a duration less than 600 seconds (10 minutes)");
-    }
-}
-
-fn custom_resource(object: &At, errors: &mut Errors) {
-    let spec = object.get("spec");
-    let (name, group, names) = (object.path(&["metadata", "name"]), spec.get("group"), spec.get("names"));
-    let plural = names.get("plural");
-    if name.text() != format!("{}.{}", plural.text(), group.text()) {
-        errors.invalid(&name, "must be spec.names.plural+\".\"+spec.group");
-    }
-    if errors.need(&group) {
-        errors.complaints(&group, syntax::dns_subdomain(group.text()));
-        if !group.text().contains('.') {
-            errors.invalid(&group, "should be a domain with at least one dot");
-        }
-    }
-    errors.need_supported(&spec.get("scope"), &["Cluster", "Namespaced"]);
-    errors.need_form(&plural, syntax::dns1035_label);
-    errors.form(&names.get("singular"), syntax::dns1035_label);
-    for kind in ["kind", "listKind"] {
-        let at = names.get(kind);
-        if errors.need(&at) {
-            errors.complaints(&at, syntax::dns1035_label(&at.text().to_lowercase()));
-        }
-    }
-    if !names.get("kind").is_empty() && names.get("kind").text() == names.get("listKind").text() {
-        errors.invalid(&names.get("listKind"), "kind and listKind may not be the same");
-    }
-    for short in names.get("shortNames").items() {
-        errors.complaints(&short, syntax::dns1035_label(short.text()));
-    }
-    versions(&spec.get("versions"), errors);
-}
-
-fn versions(versions: &At, errors: &mut Errors) {
-    if versions.is_empty() {
-        errors.required(versions, "must have at least one version");
-        return;
-    }
-    let mut seen = Vec::new();
-    let mut stored = 0;
-    for version in versions.items() {
-        let name = version.get("name");
-        errors.need_form(&name, syntax::dns1035_label);
-        if seen.contains(&name.text()) {
-            errors.invalid(&name, "must be unique");
-        }
-        seen.push(name.text());
-        stored += usize::from(version.get("storage").is_true());
-        let schema = version.path(&["schema", "openAPIV3Schema"]);
-        if !schema.is_set() {
-            errors.push(FieldError::required(&schema.path, "schemas are required"));
-        }
-    }
-    if stored != 1 {
-        errors.invalid(versions, "must have exactly one version marked as storage version");
     }
 }

@@ -23,7 +23,7 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<()> {
         return Ok(());
     }
     let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
-    let mut failure = Failure::forbidden(call.resource, object::name(value), &why);
+    let mut failure = Failure::forbidden(&call.resource, object::name(value), &why);
     if let Some(details) = &mut failure.details {
         details["causes"] = json!([{
             "reason": "NamespaceTerminating",
@@ -48,7 +48,7 @@ pub fn dress(value: &mut Value) {
 
 pub fn delete(call: &Call) -> Result<()> {
     if call.resource.is("", "namespaces") && KEPT.contains(&call.name()) {
-        return Err(Failure::forbidden(call.resource, call.name(), "this namespace may not be deleted"));
+        return Err(Failure::forbidden(&call.resource, call.name(), "this namespace may not be deleted"));
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ pub async fn create(call: &Call, pod: &mut Value) -> Result<()> {
     } else {
         let found = call.server.find(classes, "", &wanted).await?.ok_or_else(|| {
             let why = format!("no PriorityClass with name {wanted} was found");
-            Failure::forbidden(call.resource, object::name(pod), &why)
+            Failure::forbidden(&call.resource, object::name(pod), &why)
         })?;
         Some(found.value)
     };

@@ -15,10 +15,10 @@ pub async fn create(call: &Call, pod: &mut Value) -> Result<()> {
     let found = call.server.find(known("node.k8s.io", "runtimeclasses"), "", &name).await?;
     let class = found.map(|s| s.value).ok_or_else(|| {
         let why = format!("pod rejected: RuntimeClass {name:?} not found");
-        Failure::forbidden(call.resource, object::name(pod), &why)
+        Failure::forbidden(&call.resource, object::name(pod), &why)
     })?;
     let refuse =
-        |why: &str| Failure::forbidden(call.resource, object::name(pod), &format!("pod rejected: {why}"));
+        |why: &str| Failure::forbidden(&call.resource, object::name(pod), &format!("pod rejected: {why}"));
     if let Some(overhead) = at(&class, &["overhead", "podFixed"]) {
         match at(pod, &["spec", "overhead"]) {
             Some(own) if own != overhead => {

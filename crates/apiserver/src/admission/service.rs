@@ -137,7 +137,7 @@ fn take(call: &Call, service: &mut Value, taken: &mut Taken) -> Result<()> {
     let addresses = &call.server.addresses;
     let mut state = addresses.state.lock().unwrap_or_else(PoisonError::into_inner);
     let invalid = |field: &str, value: Value, why: &str, service: &Value| {
-        Failure::invalid(call.resource, object::name(service), &[Cause::value(field, &value, why)])
+        Failure::invalid(&call.resource, object::name(service), &[Cause::value(field, &value, why)])
     };
     if text(service, &["spec", "type"]) != "ExternalName" {
         let wanted = match text(service, &["spec", "clusterIP"]) {
@@ -240,7 +240,7 @@ pub fn update(call: &Call, old: &Value, new: &mut Value) -> Result<()> {
         } else if text(new, &["spec", "clusterIP"]) != text(old, &["spec", "clusterIP"]) {
             let wanted = json!([text(new, &["spec", "clusterIP"])]);
             let cause = Cause::value("spec.clusterIPs[0]", &wanted, "may not change once set");
-            return Err(Failure::invalid(call.resource, call.name(), &[cause]));
+            return Err(Failure::invalid(&call.resource, call.name(), &[cause]));
         }
         for field in ["ipFamilies", "ipFamilyPolicy"] {
             if let Some(value) = at(old, &["spec", field]) {
@@ -284,7 +284,7 @@ pub fn update(call: &Call, old: &Value, new: &mut Value) -> Result<()> {
         if state.1.has(port - PORTS.start) {
             let cause =
                 Cause::value("spec.ports[].nodePort", &json!(port), "provided port is already allocated");
-            return Err(Failure::invalid(call.resource, call.name(), &[cause]));
+            return Err(Failure::invalid(&call.resource, call.name(), &[cause]));
         }
         state.1.set(port - PORTS.start, true);
     }

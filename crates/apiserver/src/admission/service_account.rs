@@ -37,7 +37,7 @@ pub async fn create(call: &Call, pod: &mut Value) -> Result<()> {
             "error looking up service account {}/{name}: serviceaccount {name:?} not found",
             call.ns()
         );
-        Failure::forbidden(call.resource, object::name(pod), &why)
+        Failure::forbidden(&call.resource, object::name(pod), &why)
     })?;
     if list(pod, &["spec", "imagePullSecrets"]).is_empty()
         && let Some(secrets) = account.get("imagePullSecrets")

@@ -18,7 +18,7 @@ pub async fn check(call: &Call, value: &Value) -> Result<()> {
         return Ok(());
     }
     let policy = call.server.rbac.policy().await?;
-    let (verb, wanted, role) = match call.resource.plural {
+    let (verb, wanted, role) = match &*call.resource.plural {
         "roles" | "clusterroles" => ("escalate", rules(value), object::name(value).to_owned()),
         _ => {
             let home = if text(value, &["roleRef", "kind"]) == "Role" { call.ns() } else { "" };
@@ -37,10 +37,10 @@ pub async fn check(call: &Call, value: &Value) -> Result<()> {
     let exception = Asked {
         verb,
         is_resource: true,
-        group: call.resource.group.to_owned(),
+        group: call.resource.group.to_string(),
         version: "v1".to_owned(),
         resource: match text(value, &["roleRef", "kind"]) {
-            "" => call.resource.plural.to_owned(),
+            "" => call.resource.plural.to_string(),
             "Role" => "roles".to_owned(),
             _ => "clusterroles".to_owned(),
         },
@@ -60,7 +60,7 @@ pub async fn check(call: &Call, value: &Value) -> Result<()> {
                 call.user.groups,
                 rule.shown()
             );
-            return Err(Failure::forbidden(call.resource, object::name(value), &why));
+            return Err(Failure::forbidden(&call.resource, object::name(value), &why));
         }
     }
     Ok(())

@@ -21,10 +21,10 @@ pub async fn answer(call: &mut Call, body: Bytes) -> Result<Reply> {
         return crate::subresource::binding::bind_named(call, value).await;
     }
     options::write("CreateOptions", &call.query)?;
-    let resource = call.resource;
+    let resource = &call.resource.clone();
     let manager = call.manager();
     model::track(resource, None, &mut value, &manager, "");
-    let status = match resource.plural {
+    let status = match &*resource.plural {
         "tokenreviews" => token(call, &value).await?,
         "selfsubjectreviews" => {
             map(&mut value, "metadata").insert("creationTimestamp".into(), json!(time::now()));

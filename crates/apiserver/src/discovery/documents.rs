@@ -1,5 +1,7 @@
 //! Discovery documents, made from the table of resources.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -32,9 +34,9 @@ pub fn version() -> Value {
 }
 
 /// The paths at the root.
-pub fn paths() -> Value {
+pub fn paths(all: &[Arc<Resource>]) -> Value {
     let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
-    for (group, versions) in resources::groups().into_iter().filter(|(g, _)| !g.is_empty()) {
+    for (group, versions) in resources::groups(all).into_iter().filter(|(g, _)| !g.is_empty()) {
         paths.push(format!("/apis/{group}"));
         paths.extend(versions.iter().map(|v| format!("/apis/{group}/{v}")));
     }
@@ -53,18 +55,18 @@ pub fn paths() -> Value {
 }
 
 /// `APIGroupList`.
-pub fn groups() -> Value {
-    let all: Vec<Value> = resources::groups()
+pub fn groups(all: &[Arc<Resource>]) -> Value {
+    let groups: Vec<Value> = resources::groups(all)
         .iter()
         .filter(|(g, _)| !g.is_empty())
         .map(|(group, versions)| described(group, versions))
         .collect();
-    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": all})
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// `APIGroup`.
-pub fn group(name: &str) -> Option<Value> {
-    let groups = resources::groups();
+pub fn group(all: &[Arc<Resource>], name: &str) -> Option<Value> {
+    let groups = resources::groups(all);
     let (group, versions) = groups.iter().find(|(g, _)| *g == name && !g.is_empty())?;
     let mut value = described(group, versions);
     value["kind"] = json!("APIGroup");
@@ -82,9 +84,9 @@ fn described(group: &str, versions: &[&str]) -> Value {
 }
 
 /// `APIResourceList`.
-pub fn resources(group: &str, version: &str) -> Option<Value> {
-    let mut all = Vec::new();
-    for row in resources::of(group, version) {
+pub fn resources(all: &[Arc<Resource>], group: &str, version: &str) -> Option<Value> {
+    let mut found = Vec::new();
+    for row in resources::of(all, group, version) {
         let mut value = json!({
             "name": row.plural, "singularName": row.singular, "namespaced": row.namespaced, "kind": row.kind,
             "verbs": row.verbs,
@@ -98,8 +100,8 @@ pub fn resources(group: &str, version: &str) -> Option<Value> {
         if row.is_stored() {
             value["storageVersionHash"] = json!(storage_hash(row));
         }
-        all.push(value);
-        for sub in row.subs {
+        found.push(value);
+        for sub in &row.subs {
             let mut value = json!({
                 "name": format!("{}/{}", row.plural, sub.name), "singularName": "", "namespaced": row.namespaced,
                 "kind": sub.kind, "verbs": sub.verbs,
@@ -108,14 +110,14 @@ pub fn resources(group: &str, version: &str) -> Option<Value> {
                 value["group"] = json!(sub.group);
                 value["version"] = json!(sub.version);
             }
-            all.push(value);
+            found.push(value);
         }
     }
-    if all.is_empty() {
+    if found.is_empty() {
         return None;
     }
     let name = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    let mut list = json!({"kind": "APIResourceList", "groupVersion": name, "resources": all});
+    let mut list = json!({"kind": "APIResourceList", "groupVersion": name, "resources": found});
     if !group.is_empty() {
         list["apiVersion"] = json!("v1");
     }
@@ -124,21 +126,21 @@ pub fn resources(group: &str, version: &str) -> Option<Value> {
 
 /// Tells clients whether two resources are stored as the same kind.
 fn storage_hash(row: &Resource) -> String {
-    let group = if row.stored == "events" { "" } else { row.group };
+    let group = if &*row.stored == "events" { "" } else { &*row.group };
     let digest = Sha256::digest(format!("{group}/{}/{}", row.version, row.kind));
     STANDARD.encode(&digest[..8])
 }
 
 /// `APIGroupDiscoveryList`.
-pub fn aggregated(core: bool, version: &str) -> Value {
-    let items: Vec<Value> = resources::groups()
+pub fn aggregated(all: &[Arc<Resource>], core: bool, version: &str) -> Value {
+    let items: Vec<Value> = resources::groups(all)
         .iter()
         .filter(|(g, _)| g.is_empty() == core)
         .map(|(group, versions)| {
             let versions: Vec<Value> = versions
                 .iter()
                 .map(|v| {
-                    let rows: Vec<Value> = resources::of(group, v).map(row).collect();
+                    let rows: Vec<Value> = resources::of(all, group, v).map(|r| row(r)).collect();
                     json!({"version": v, "freshness": "Current", "resources": rows})
                 })
                 .collect();

@@ -1,6 +1,7 @@
-//! OpenAPI documents. Made when asked for and not kept: they are large, and clients cache them by their hash.
+//! OpenAPI documents. Made when asked for and not kept: they are large, and clients cache them by their hash. The
+//! schemas of custom resources come from the stored definitions, prose and all; what is held of them has none.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use dunlin_api::gvk::GroupVersionKind;
 use dunlin_api::schema::openapi::{Resource as Row, Subresource, v2_document, v3_document, v3_index};
@@ -10,15 +11,17 @@ use sha2::{Digest, Sha256};
 
 use crate::failure::{Failure, Result};
 use crate::negotiate::{self, Media};
+use crate::object::{self, at, list, text};
 use crate::query::Query;
 use crate::reply::{self, Reply};
-use crate::resources::{self, Resource};
+use crate::resources::{self, BUILTIN, Resource, known};
+use crate::server::Inner;
 
-fn row(resource: &Resource) -> Row {
+fn row(resource: &Resource, definitions: &[Value]) -> Row {
     let own = |all: &[&str]| all.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>();
     Row {
         gvk: resource.gvk(),
-        plural: resource.plural.to_owned(),
+        plural: resource.plural.to_string(),
         namespaced: resource.namespaced,
         verbs: own(resource.verbs),
         subresources: resource
@@ -26,45 +29,84 @@ fn row(resource: &Resource) -> Row {
             .iter()
             .map(|s| Subresource {
                 name: s.name.to_owned(),
-                gvk: GroupVersionKind::new(s.group, s.version, s.kind),
+                gvk: GroupVersionKind::new(&*s.group, &*s.version, &*s.kind),
                 verbs: own(s.verbs),
             })
             .collect(),
-        schema: None,
+        schema: resource.custom.is_some().then(|| schema(resource, definitions)),
     }
 }
 
-/// Hashes by group and version. The documents depend on the program alone, so this is computed once, from the rows.
-fn hashes() -> &'static [(&'static str, &'static str, String)] {
-    static HASHES: OnceLock<Vec<(&'static str, &'static str, String)>> = OnceLock::new();
-    HASHES.get_or_init(|| {
-        let mut all = Vec::new();
-        for (group, versions) in resources::groups() {
+fn schema(resource: &Resource, definitions: &[Value]) -> Value {
+    let definition = definitions.iter().find(|d| object::name(d) == resource.stored);
+    let version = definition
+        .and_then(|d| list(d, &["spec", "versions"]).iter().find(|v| text(v, &["name"]) == resource.version));
+    version.and_then(|v| at(v, &["schema", "openAPIV3Schema"])).cloned().unwrap_or_default()
+}
+
+async fn definitions(server: &Inner) -> Result<Vec<Value>> {
+    if !server.custom.all().iter().any(|r| r.custom.is_some()) {
+        return Ok(Vec::new());
+    }
+    server.all(known("apiextensions.k8s.io", "customresourcedefinitions"), None).await
+}
+
+fn hex(digest: Sha256) -> String {
+    digest.finalize().iter().map(|b| format!("{b:02X}")).collect()
+}
+
+/// The hash of a group and version. Of the built-in resources it depends on the program alone, so it is computed once.
+fn hash(all: &[Arc<Resource>], definitions: &[Value], group: &str, version: &str) -> String {
+    static BUILT_IN: OnceLock<Vec<(String, String, String)>> = OnceLock::new();
+    let built_in = BUILT_IN.get_or_init(|| {
+        let mut found = Vec::new();
+        for (group, versions) in resources::groups(&BUILTIN) {
             for version in versions {
                 let mut digest = Sha256::new();
                 digest.update(env!("CARGO_PKG_VERSION"));
-                resources::of(group, version).for_each(|r| digest.update(format!("{r:?}")));
-                let hash: String = digest.finalize().iter().map(|b| format!("{b:02X}")).collect();
-                all.push((group, version, hash));
+                resources::of(&BUILTIN, group, version).for_each(|r| digest.update(format!("{r:?}")));
+                found.push((group.to_owned(), version.to_owned(), hex(digest)));
             }
         }
-        all
-    })
+        found
+    });
+    let own = built_in.iter().find(|(g, v, _)| g == group && v == version).map(|(_, _, hash)| hash.clone());
+    let custom: Vec<_> = resources::of(all, group, version).filter(|r| r.custom.is_some()).collect();
+    if custom.is_empty() {
+        return own.unwrap_or_default();
+    }
+    let mut digest = Sha256::new();
+    digest.update(own.unwrap_or_default());
+    for row in custom {
+        let definition = definitions.iter().find(|d| object::name(d) == row.stored);
+        let meta = definition.map(|d| &d["metadata"]).unwrap_or(&Value::Null);
+        digest.update(format!("{} {} {}", row.stored, meta["uid"], meta["generation"]));
+    }
+    hex(digest)
 }
 
 /// `/openapi/v3`.
-pub fn index() -> Value {
-    v3_index(hashes().iter().map(|(group, version, hash)| (*group, *version, hash.as_str())))
+pub async fn index(server: &Inner, all: &[Arc<Resource>]) -> Result<Value> {
+    let definitions = definitions(server).await?;
+    let mut found = Vec::new();
+    for (group, versions) in resources::groups(all) {
+        for version in versions {
+            found.push((group, version, hash(all, &definitions, group, version)));
+        }
+    }
+    Ok(v3_index(found.iter().map(|(group, version, hash)| (*group, *version, hash.as_str()))))
 }
 
 /// `/openapi/v3/{path}`.
-pub fn group(path: &str, query: &Query) -> Result<Reply> {
-    let found = hashes().iter().find(|(g, v, _)| dunlin_api::schema::openapi::v3_path(g, v) == path);
-    let (group, version, hash) = found.ok_or_else(Failure::no_path)?;
-    let rows: Vec<Row> = resources::of(group, version).map(row).collect();
+pub async fn group(server: &Inner, all: &[Arc<Resource>], path: &str, query: &Query) -> Result<Reply> {
+    let found = all.iter().find(|r| dunlin_api::schema::openapi::v3_path(&r.group, &r.version) == path);
+    let (group, version) = found.map(|r| (&*r.group, &*r.version)).ok_or_else(Failure::no_path)?;
+    let definitions = definitions(server).await?;
+    let hash = hash(all, &definitions, group, version);
+    let rows: Vec<Row> = resources::of(all, group, version).map(|r| row(r, &definitions)).collect();
     let document = v3_document(group, version, &rows);
     let mut reply = reply::json(200, &document);
-    if query.get("hash") == Some(hash) {
+    if query.get("hash") == Some(&hash) {
         let forever = HeaderValue::from_static("public, immutable");
         reply.headers_mut().insert(header::CACHE_CONTROL, forever);
     }
@@ -75,7 +117,7 @@ pub fn group(path: &str, query: &Query) -> Result<Reply> {
 }
 
 /// `/openapi/v2`, as JSON only.
-pub fn v2(headers: &HeaderMap) -> Result<Reply> {
+pub async fn v2(server: &Inner, headers: &HeaderMap) -> Result<Reply> {
     let wanted = negotiate::accepts(headers);
     let json = |t: &&str| matches!(Media::parse(t).kind, "application/json" | "*/*" | "application/*");
     if !wanted.is_empty() && !wanted.iter().any(json) {
@@ -85,6 +127,7 @@ pub fn v2(headers: &HeaderMap) -> Result<Reply> {
             "only the following media types are accepted: application/json",
         ));
     }
-    let rows: Vec<Row> = resources::BUILTIN.iter().map(row).collect();
+    let definitions = definitions(server).await?;
+    let rows: Vec<Row> = server.custom.all().iter().map(|r| row(r, &definitions)).collect();
     Ok(reply::json(200, &v2_document(&rows)))
 }

@@ -1,10 +1,15 @@
-//! The one kind that is served in two groups: Events, stored as `v1`, also seen as `events.k8s.io/v1`.
+//! Between the stored form of an object and the one that a resource shows.
 //!
-//! Both forms hold the same facts under different names, so conversion is renaming, and loses nothing.
+//! Custom objects are stored in one version of their definition and shown in all that are served. Of the built-in kinds,
+//! Events alone are served in two groups: stored as `v1`, also seen as `events.k8s.io/v1`; both forms hold the same facts
+//! under different names, so conversion is renaming, and loses nothing.
 
 use serde_json::{Map, Value, json};
 
+use crate::custom::form;
+use crate::failure::Result;
 use crate::resources::Resource;
+use crate::server::Inner;
 
 const NAMES: &[(&str, &str)] = &[
     ("involvedObject", "regarding"),
@@ -18,15 +23,37 @@ const NAMES: &[(&str, &str)] = &[
 
 /// Whether stored bytes differ from what this resource shows.
 pub fn needed(resource: &Resource) -> bool {
+    is_event(resource) || resource.custom.as_ref().is_some_and(|c| !c.raw)
+}
+
+fn is_event(resource: &Resource) -> bool {
     resource.group == "events.k8s.io"
 }
 
-pub fn from_stored(resource: &Resource, value: Value) -> Value {
-    if needed(resource) { rename(value, "events.k8s.io/v1", NAMES.iter().copied()) } else { value }
+/// A stored object as the resource shows it.
+pub async fn shown(server: &Inner, resource: &Resource, value: Value) -> Result<Value> {
+    Ok(all_shown(server, resource, vec![value]).await?.pop().unwrap_or_default())
 }
 
-pub fn to_stored(resource: &Resource, value: Value) -> Value {
-    if needed(resource) { rename(value, "v1", NAMES.iter().map(|(a, b)| (*b, *a))) } else { value }
+/// Stored objects as the resource shows them, in the same order.
+pub async fn all_shown(server: &Inner, resource: &Resource, values: Vec<Value>) -> Result<Vec<Value>> {
+    match &resource.custom {
+        Some(custom) if !custom.raw => form::shown(server, resource, custom, values).await,
+        _ if is_event(resource) => {
+            let shown = |v| rename(v, "events.k8s.io/v1", NAMES.iter().copied());
+            Ok(values.into_iter().map(shown).collect())
+        }
+        _ => Ok(values),
+    }
+}
+
+/// An object as it is to be stored.
+pub async fn stored(server: &Inner, resource: &Resource, value: Value) -> Result<Value> {
+    match &resource.custom {
+        Some(custom) if !custom.raw => form::stored(server, custom, value).await,
+        _ if is_event(resource) => Ok(rename(value, "v1", NAMES.iter().map(|(a, b)| (*b, *a)))),
+        _ => Ok(value),
+    }
 }
 
 fn rename(

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::admission;
 use crate::failure::{Failure, Result};
-use crate::handlers::{decode, emit, prepare, storage};
+use crate::handlers::{convert, decode, emit, prepare, storage};
 use crate::model;
 use crate::object;
 use crate::options;
@@ -17,13 +17,17 @@ pub async fn create(call: &mut Call, body: Bytes) -> Result<Reply> {
     options::write("CreateOptions", &call.query)?;
     let value = decode::body(call, &body)?;
     let bytes = insert(call, value, true).await?;
-    emit::stored(call, 201, bytes)
+    emit::stored(call, 201, bytes).await
 }
 
 /// Defaults, admits, checks and stores a decoded object; gives back its stored bytes.
 /// `track` is false when the caller has recorded field ownership already (server-side apply).
 pub async fn insert(call: &mut Call, mut value: Value, track: bool) -> Result<Bytes> {
-    let resource = call.resource;
+    let resource = &call.resource.clone();
+    if resource.custom.as_ref().is_some_and(|c| c.going) {
+        let text = "create not allowed while custom resource definition is terminating";
+        return Err(Failure::new(405, "MethodNotAllowed", text));
+    }
     prepare::namespace(call, &mut value)?;
     prepare::no_history(&mut value);
     model::defaults(resource, &mut value);
@@ -51,13 +55,20 @@ pub async fn insert(call: &mut Call, mut value: Value, track: bool) -> Result<By
             return Err(Failure::already_exists(resource, object::name(&value)));
         }
         return Ok(Bytes::from(
-            serde_json::to_vec(&crate::handlers::convert::to_stored(resource, value)).unwrap_or_default(),
+            serde_json::to_vec(&convert::stored(&call.server, resource, value).await?).unwrap_or_default(),
         ));
     }
     let mut attempt = 0;
     loop {
         let name = object::name(&value).to_owned();
-        match call.server.save(resource, Expect::Absent, value.clone()).await {
+        let stored = match convert::stored(&call.server, resource, value.clone()).await {
+            Ok(stored) => stored,
+            Err(failure) => {
+                admission::undo(call, &admitted);
+                return Err(failure);
+            }
+        };
+        match call.server.save(resource, Expect::Absent, stored).await {
             Ok(entry) => {
                 admission::created(call, &value).await?;
                 return Ok(entry.value);

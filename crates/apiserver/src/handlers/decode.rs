@@ -5,7 +5,7 @@ use dunlin_api::gvk::GroupVersionKind;
 use dunlin_api::schema::schema;
 use serde_json::Value;
 
-use crate::failure::{Failure, Result};
+use crate::failure::{Cause, Failure, Result};
 use crate::handlers::{protobuf, yaml};
 use crate::model;
 use crate::negotiate::Media;
@@ -69,24 +69,35 @@ pub fn object_of(call: &mut Call, wanted: &GroupVersionKind, body: &Bytes) -> Re
         ))
     };
     let mut parsed = parse(&media, body)?.map_err(unrecognized)?;
+    let resource = call.resource.clone();
+    let own = *wanted == resource.gvk();
+    if own && resource.custom.is_some() {
+        same_kind(&resource, &parsed.value)?;
+    }
     identify(wanted, &mut parsed.value).map_err(|wrong| match wrong {
         Wrong::Unreadable(why) => unrecognized(why),
         Wrong::Kind(failure) => failure,
     })?;
-    let decoded = dunlin_api::decode::decode_owned(wanted, parsed.value)
-        .map_err(|e| cannot(&wanted.version, &wanted.kind, &wanted.kind, &e.to_string()))?;
+    let refuse = |why: &str| cannot(&wanted.version, &wanted.kind, &wanted.kind, why);
+    let (value, unknown) = if own {
+        fit(&resource, parsed.value)?
+    } else {
+        let decoded = dunlin_api::decode::decode_owned(wanted, parsed.value);
+        let decoded = decoded.map_err(|e| refuse(&e.to_string()))?;
+        (decoded.value, decoded.unknown)
+    };
     let strict = call.query.get("fieldValidation") == Some("Strict");
     let mut complaints = match parsed.strict {
         Some(once) if strict => vec![once],
         _ => parsed.duplicates,
     };
-    complaints.extend(decoded.unknown);
+    complaints.extend(unknown);
     if strict && !complaints.is_empty() {
         let why = format!("strict decoding error: {}", complaints.join(", "));
         return Err(cannot(&wanted.version, &wanted.kind, &wanted.kind, &why));
     }
     tell(call, complaints);
-    Ok(decoded.value)
+    Ok(value)
 }
 
 /// Warns of what `fieldValidation` is about, unless the client does not want to know.
@@ -105,12 +116,13 @@ pub fn patched(
     shown: impl Fn(&Value) -> String,
     words: impl Fn(&str) -> String,
 ) -> Result<Value> {
-    let resource = call.resource;
+    let resource = &call.resource.clone();
     let text = shown(&value);
     let mut value = value;
     kind(&resource.gvk(), &mut value).map_err(|e| Failure::bad_patch(&text, &e.message))?;
-    let (value, unknown) =
-        model::decode(resource, value).map_err(|why| Failure::bad_patch(&text, &words(&why)))?;
+    let (value, unknown) = model::decode(resource, value).map_err(|f| {
+        if resource.custom.is_some() { f } else { Failure::bad_patch(&text, &words(&f.message)) }
+    })?;
     let complaints: Vec<String> = duplicates.iter().cloned().chain(unknown).collect();
     if call.query.get("fieldValidation") == Some("Strict") && !complaints.is_empty() {
         return Err(Failure::bad_patch(&text, &format!("strict decoding error: {}", complaints.join(", "))));
@@ -179,6 +191,25 @@ enum Wrong {
 /// `ConfigMap in version "v1" cannot be handled as a Secret: why`.
 fn cannot(version: &str, kind: &str, wanted: &str, why: &str) -> Failure {
     Failure::bad_request(format!("{kind} in version {version:?} cannot be handled as a {wanted}: {why}"))
+}
+
+/// Refuses a custom object of another kind or version as Kubernetes does, where that is a rule of the object.
+fn same_kind(resource: &Resource, value: &Value) -> Result<()> {
+    let mut causes = Vec::new();
+    for (field, wanted) in [("apiVersion", resource.api_version()), ("kind", resource.kind.to_string())] {
+        match value.get(field) {
+            Some(Value::String(given)) if !given.is_empty() && *given != wanted => {
+                causes.push(Cause::value(field, &value[field], &format!("must be {wanted}")));
+            }
+            _ => {}
+        }
+    }
+    if causes.is_empty() {
+        return Ok(());
+    }
+    let kind = value["kind"].as_str().unwrap_or(&resource.kind).to_owned();
+    let named = Resource { kind: kind.into(), ..resource.clone() };
+    Err(Failure::invalid(&named, crate::object::name(value), &causes))
 }
 
 /// Checks `apiVersion` and `kind`, and fills them in where they are missing.
@@ -258,7 +289,13 @@ fn other_kind(wanted: &GroupVersionKind, found: &GroupVersionKind, api_version: 
 
 /// Reads the fields by type, and drops those that are not known without a word.
 pub fn typed(resource: &Resource, value: Value) -> Result<Value> {
-    let (value, _) = model::decode(resource, value)
-        .map_err(|why| cannot(resource.version, resource.kind, resource.kind, &why))?;
-    Ok(value)
+    fit(resource, value).map(|(value, _)| value)
+}
+
+/// Reads the fields by type; gives back complaints about those that are not known.
+fn fit(resource: &Resource, value: Value) -> Result<(Value, Vec<String>)> {
+    model::decode(resource, value).map_err(|failure| match resource.custom {
+        Some(_) => failure,
+        None => cannot(&resource.version, &resource.kind, &resource.kind, &failure.message),
+    })
 }

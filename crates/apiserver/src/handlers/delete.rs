@@ -6,9 +6,10 @@ use dunlin_store::{Error, Expect};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use crate::custom;
 use crate::failure::{Cause, Failure, Result, success};
 use crate::handlers::storage::Stored;
-use crate::handlers::{decode, emit, modify, storage};
+use crate::handlers::{convert, decode, emit, modify, storage};
 use crate::negotiate::Media;
 use crate::object::{self, at, text};
 use crate::options;
@@ -111,11 +112,11 @@ fn decode_options(call: &Call, body: &Bytes) -> Result<Value> {
 
 pub async fn delete(call: &mut Call, body: Bytes) -> Result<Reply> {
     let options = Options::read(call, &body)?;
-    let (resource, name) = (call.resource, call.name().to_owned());
+    let (resource, name) = (&call.resource.clone(), call.name().to_owned());
     crate::admission::delete(call)?;
     match remove(&call.server, resource, call.ns(), &name, &options).await? {
-        Outcome::Marked(bytes) => emit::stored(call, 200, bytes),
-        Outcome::Removed(bytes) if returns_object(resource) => emit::stored(call, 200, bytes),
+        Outcome::Marked(bytes) => emit::stored(call, 200, bytes).await,
+        Outcome::Removed(bytes) if returns_object(resource) => emit::stored(call, 200, bytes).await,
         Outcome::Removed(bytes) => {
             let last = storage::parse(&bytes)?;
             let mut details = json!({"name": name, "kind": resource.plural, "uid": object::uid(&last)});
@@ -131,7 +132,7 @@ pub async fn delete(call: &mut Call, body: Bytes) -> Result<Reply> {
 fn returns_object(resource: &Resource) -> bool {
     resource.group.is_empty()
         && matches!(
-            resource.plural,
+            &*resource.plural,
             "pods"
                 | "services"
                 | "serviceaccounts"
@@ -145,7 +146,7 @@ fn returns_object(resource: &Resource) -> bool {
 /// Deletes an object as far as it may go now.
 pub async fn remove(
     server: &Inner,
-    resource: &'static Resource,
+    resource: &Resource,
     namespace: &str,
     name: &str,
     options: &Options,
@@ -161,7 +162,7 @@ pub async fn remove(
 
 async fn attempt(
     server: &Inner,
-    resource: &'static Resource,
+    resource: &Resource,
     stored: Stored,
     options: &Options,
 ) -> Result<Option<Outcome>> {
@@ -169,15 +170,16 @@ async fn attempt(
     preconditions(resource, &stored.value, options)?;
     let mut value = stored.value.clone();
     let marked = mark(resource, &mut value, options, Timestamp::now());
+    let over = modify::is_over(&value);
+    let value = convert::stored(server, resource, value).await?;
     if options.dry_run {
-        let over = modify::is_over(&value);
-        let shown = if over && resource.stored != "pods" { &stored.value } else { &value };
+        let shown = if over && &*resource.stored != "pods" { &stored.value } else { &value };
         let bytes = Bytes::from(serde_json::to_vec(shown).unwrap_or_default());
         return Ok(Some(if over { Outcome::Removed(bytes) } else { Outcome::Marked(bytes) }));
     }
-    let written = if modify::is_over(&value) {
+    let written = if over {
         // What goes at once was never being deleted.
-        let last = if resource.stored == "pods" { value } else { stored.value };
+        let last = if &*resource.stored == "pods" { value } else { stored.value };
         server.remove(resource, &stored.entry, last).await.map(|e| Outcome::Removed(e.value))
     } else if !marked {
         return Ok(Some(Outcome::Marked(stored.entry.value)));
@@ -225,6 +227,9 @@ pub fn mark(resource: &Resource, value: &mut Value, options: &Options, now: Time
         object::map(value, "status").insert("phase".into(), json!("Terminating"));
     }
     let already = !text(value, &["metadata", "deletionTimestamp"]).is_empty();
+    if resource.stored == custom::STORED && !already {
+        custom::cleanup::mark(&mut finalizers, value);
+    }
     let held = at(value, &["metadata", "deletionGracePeriodSeconds"]).and_then(Value::as_i64);
     let generation = object::int(value, &["metadata", "generation"]);
     let meta = object::meta(value);
@@ -236,11 +241,12 @@ pub fn mark(resource: &Resource, value: &mut Value, options: &Options, now: Time
     if !already || held.is_some_and(|held| grace < held) {
         let end = now.checked_add(SignedDuration::from_secs(grace)).unwrap_or(now);
         meta.insert("deletionTimestamp".into(), json!(time::seconds(end)));
-        // A namespace ends when it is empty, and not by time.
-        if resource.stored != "namespaces" {
+        // Of a definition Kubernetes notes the time alone, and a namespace ends when it is empty, not by time.
+        let plain = &*resource.stored == custom::STORED;
+        if !plain && &*resource.stored != "namespaces" {
             meta.insert("deletionGracePeriodSeconds".into(), json!(grace));
         }
-        if generation > 0 && !already {
+        if generation > 0 && !already && !plain {
             meta.insert("generation".into(), json!(generation + 1));
         }
     }

@@ -12,11 +12,11 @@ use crate::server::Call;
 use crate::table;
 
 /// An object from its stored bytes; they are sent as they are when nothing has to change.
-pub fn stored(call: &Call, code: u16, bytes: Bytes) -> Result<Reply> {
-    if call.form.shape == Shape::Whole && !convert::needed(call.resource) {
+pub async fn stored(call: &Call, code: u16, bytes: Bytes) -> Result<Reply> {
+    if call.form.shape == Shape::Whole && !convert::needed(&call.resource) {
         return reply::bytes(code, bytes, call.form);
     }
-    value(call, code, convert::from_stored(call.resource, storage::parse(&bytes)?))
+    value(call, code, convert::shown(&call.server, &call.resource, storage::parse(&bytes)?).await?)
 }
 
 /// An object from its value.
@@ -38,8 +38,8 @@ pub fn value(call: &Call, code: u16, value: Value) -> Result<Reply> {
             if !version_of.is_empty() {
                 meta["resourceVersion"] = json!(version_of);
             }
-            let row = table::row(call.resource, &value, &include, Timestamp::now());
-            table::document(call.resource, version, meta, vec![row], true)
+            let row = table::row(&call.resource, &value, &include, Timestamp::now());
+            table::document(&call.resource, version, meta, vec![row], true)
         }
     };
     reply::value_in(code, &shown, call.form)

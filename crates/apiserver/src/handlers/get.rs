@@ -11,7 +11,7 @@ pub async fn get(call: &mut Call) -> Result<Reply> {
     let key = call.resource.key(call.ns(), call.name());
     let found = call.server.config.store.get(&key).await;
     let entry = found
-        .map_err(|e| storage::failed(call.resource, call.name(), e))?
-        .ok_or_else(|| Failure::not_found(call.resource, call.name()))?;
-    emit::stored(call, 200, entry.value)
+        .map_err(|e| storage::failed(&call.resource, call.name(), e))?
+        .ok_or_else(|| Failure::not_found(&call.resource, call.name()))?;
+    emit::stored(call, 200, entry.value).await
 }

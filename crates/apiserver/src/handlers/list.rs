@@ -40,13 +40,17 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
             meta["remainingItemCount"] = json!(remaining);
         }
     }
-    let resource = call.resource;
+    let resource = &call.resource.clone();
+    if resource.custom.is_some() && found.next.is_none() && call.form.shape == Shape::Whole {
+        // Kubernetes writes lists of custom objects without leaving out what is empty.
+        meta["continue"] = json!("");
+    }
     match call.form.shape {
         Shape::Whole => {
-            let kind = format!("{}List", resource.kind);
+            let kind = resource.list_kind();
             reply::bytes(
                 200,
-                document(call, &kind, &resource.api_version(), &meta, &found.entries)?,
+                document(call, &kind, &resource.api_version(), &meta, &found.entries).await?,
                 call.form,
             )
         }
@@ -74,37 +78,48 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
         Shape::Table(version) => {
             let include = table::included(&call.query)?;
             let now = Timestamp::now();
-            let rows = found
-                .entries
-                .iter()
-                .map(|e| {
-                    let value = convert::from_stored(resource, storage::parse(&e.value)?);
-                    Ok(table::row(resource, &value, &include, now))
-                })
-                .collect::<Result<_>>()?;
+            let values = found.entries.iter().map(|e| storage::parse(&e.value)).collect::<Result<_>>()?;
+            let values = convert::all_shown(&call.server, resource, values).await?;
+            let rows = values.iter().map(|value| table::row(resource, value, &include, now)).collect();
             reply::value_in(200, &table::document(resource, version, meta, rows, true), call.form)
         }
     }
 }
 
-fn document(call: &Call, kind: &str, api_version: &str, meta: &Value, entries: &[Entry]) -> Result<Bytes> {
+async fn document(
+    call: &Call,
+    kind: &str,
+    api_version: &str,
+    meta: &Value,
+    entries: &[Entry],
+) -> Result<Bytes> {
+    let converted = if convert::needed(&call.resource) {
+        let values = entries.iter().map(|e| storage::parse(&e.value)).collect::<Result<_>>()?;
+        convert::all_shown(&call.server, &call.resource, values).await?
+    } else {
+        Vec::new()
+    };
     let size: usize = entries.iter().map(|e| e.value.len() + 1).sum();
     let mut out = BytesMut::with_capacity(size + 256);
     out.put_slice(
         format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{meta},\"items\":[")
             .as_bytes(),
     );
-    let prefix = storage::prefix(api_version, call.resource.kind);
+    let prefix = storage::prefix(api_version, &call.resource.kind);
     for (i, entry) in entries.iter().enumerate() {
         if i > 0 {
             out.put_u8(b',');
         }
-        if convert::needed(call.resource) {
-            let mut value = convert::from_stored(call.resource, storage::parse(&entry.value)?);
-            without_kind(&mut value);
-            out.put_slice(value.to_string().as_bytes());
-        } else {
-            put_item(&mut out, &entry.value, &prefix)?;
+        match converted.get(i) {
+            // Custom objects say what they are even in a list.
+            Some(value) if call.resource.custom.is_some() => out.put_slice(value.to_string().as_bytes()),
+            None if call.resource.custom.is_some() => out.put_slice(&entry.value),
+            Some(value) => {
+                let mut value = value.clone();
+                without_kind(&mut value);
+                out.put_slice(value.to_string().as_bytes());
+            }
+            None => put_item(&mut out, &entry.value, &prefix)?,
         }
     }
     out.put_slice(b"]}");
@@ -176,13 +191,13 @@ pub async fn find(call: &Call, selection: &Selection) -> Result<Found> {
             (false, limit) => limit.max(PIECE),
         };
         let page = store.list(&scope, after.as_ref(), want, at).await;
-        let page = page.map_err(|e| storage::failed(call.resource, "", e))?;
+        let page = page.map_err(|e| storage::failed(&call.resource, "", e))?;
         found.revision = page.revision;
         let more = page.next.is_some();
         let total = page.items.len();
         for (i, entry) in page.items.into_iter().enumerate() {
             after = Some(entry.key.clone());
-            if selection.matches_bytes(call.resource, &entry)? {
+            if selection.matches_bytes(&call.server, &call.resource, &entry).await? {
                 found.entries.push(entry);
                 if limit > 0 && found.entries.len() == limit {
                     if more || i + 1 < total {
@@ -222,7 +237,7 @@ fn start(call: &Call, text: &str) -> Result<(u64, Key)> {
     let (value, _) = dunlin_api::decode::parse(&bytes).map_err(|e| invalid(e.to_string()))?;
     let revision = value["rv"].as_u64().ok_or_else(bad)?;
     let key = crate::resources::key(
-        call.resource.stored,
+        &call.resource.stored,
         value["ns"].as_str().ok_or_else(bad)?,
         value["n"].as_str().ok_or_else(bad)?,
     );

@@ -23,13 +23,13 @@ where
     F: FnMut(&mut Call, &Value) -> Result<Value> + Send,
 {
     for _ in 0..ATTEMPTS {
-        let stored = call.server.read(call.resource, call.ns(), call.name()).await?;
+        let stored = call.server.read(&call.resource, call.ns(), call.name()).await?;
         let new = change(call, &stored.value)?;
         if let Some(bytes) = commit(call, stored, new, track).await? {
             return Ok(bytes);
         }
     }
-    Err(Failure::modified(call.resource, call.name()))
+    Err(Failure::modified(&call.resource, call.name()))
 }
 
 /// Checks and writes one changed state. `None` means that somebody else was faster.
@@ -39,7 +39,7 @@ pub async fn commit(
     mut new: Value,
     track: bool,
 ) -> Result<Option<Bytes>> {
-    let resource = call.resource;
+    let resource = &call.resource.clone();
     let sub = call.sub.clone().unwrap_or_default();
     let old = stored.value;
     prepare::same_object(call, &old, &mut new)?;
@@ -61,10 +61,12 @@ pub async fn commit(
     prepare::generation(resource, &old, &mut new);
     if call.dry_run() {
         return Ok(Some(Bytes::from(
-            serde_json::to_vec(&convert::to_stored(resource, new)).unwrap_or_default(),
+            serde_json::to_vec(&convert::stored(&call.server, resource, new).await?).unwrap_or_default(),
         )));
     }
-    let written = if is_over(&new) {
+    let over = is_over(&new);
+    let new = convert::stored(&call.server, resource, new).await?;
+    let written = if over {
         call.server.remove(resource, &stored.entry, new).await
     } else {
         call.server.save(resource, Expect::Revision(stored.entry.revision), new).await

@@ -48,7 +48,7 @@ pub async fn patch(call: &mut Call, body: Bytes) -> Result<Reply> {
         Ok(new)
     })
     .await?;
-    emit::stored(call, 200, bytes)
+    emit::stored(call, 200, bytes).await
 }
 
 /// The patch, its kind by its content type.
@@ -107,9 +107,23 @@ pub fn patched(call: &Call, patch: &Patch, old: &Value) -> Result<Value> {
     match patch.kind {
         Kind::Json => model::json_patch(old, &patch.value),
         Kind::Merge => model::merge_patch(old, &patch.value),
-        Kind::Strategic => model::strategic_merge(call.resource, old, &patch.value),
+        Kind::Strategic => model::strategic_merge(&call.resource, old, &patch.value),
         Kind::Apply => Err(Failure::internal("apply is not a plain patch")),
     }
+}
+
+/// An apply owns what it names, so it may not name what the schema does not.
+fn undeclared(call: &Call, config: &Value) -> Result<()> {
+    let (_, unknown) = model::decode(&call.resource, config.clone())?;
+    let Some(first) = unknown.first() else { return Ok(()) };
+    let field = first.strip_prefix("unknown field \"").and_then(|f| f.strip_suffix('"')).unwrap_or(first);
+    let (namespace, name) = (object::namespace(config), object::name(config));
+    let text = format!(
+        "failed to create typed patch object ({namespace}/{name}; {}, Kind={}): .{field}: field not declared in schema",
+        call.resource.api_version(),
+        call.resource.kind
+    );
+    Err(Failure::new(500, "", text))
 }
 
 async fn apply(call: &mut Call, patch: Patch) -> Result<Reply> {
@@ -117,35 +131,38 @@ async fn apply(call: &mut Call, patch: Patch) -> Result<Reply> {
     let force = call.query.flag("force");
     let mut config = patch.value;
     same_kind(call, &mut config)?;
+    if call.resource.custom.is_some() {
+        undeclared(call, &config)?;
+    }
     let sub = call.sub.clone().unwrap_or_default();
-    if call.server.find(call.resource, call.ns(), call.name()).await?.is_none() && sub.is_empty() {
-        let new = model::apply(call.resource, None, &config, &manager, force, &sub)?;
+    if call.server.find(&call.resource, call.ns(), call.name()).await?.is_none() && sub.is_empty() {
+        let new = model::apply(&call.resource, None, &config, &manager, force, &sub)?;
         twice(call, &patch.duplicates)?;
         if !object::uid(&config).is_empty() {
             let why = format!(
                 "uid mismatch: the provided object specified uid {}, and no existing object was found",
                 object::uid(&config)
             );
-            return Err(Failure::conflict(call.resource, call.name(), &why));
+            return Err(Failure::conflict(&call.resource, call.name(), &why));
         }
-        let new = decode::typed(call.resource, new)?;
+        let new = decode::typed(&call.resource, new)?;
         prepare::named(call, &new)?;
         match create::insert(call, new, false).await {
             Err(failure) if failure.reason == "AlreadyExists" => {}
-            other => return emit::stored(call, 201, other?),
+            other => return emit::stored(call, 201, other?).await,
         }
     }
     let told = call.warnings.len();
     let bytes = modify::modify(call, false, move |call, old| {
         call.warnings.truncate(told);
-        let new = model::apply(call.resource, Some(old), &config, &manager, force, &sub)?;
+        let new = model::apply(&call.resource, Some(old), &config, &manager, force, &sub)?;
         twice(call, &patch.duplicates)?;
-        let new = decode::typed(call.resource, new)?;
+        let new = decode::typed(&call.resource, new)?;
         prepare::named(call, &new)?;
         Ok(new)
     })
     .await?;
-    emit::stored(call, 200, bytes)
+    emit::stored(call, 200, bytes).await
 }
 
 /// An applied configuration says what it is.

@@ -135,7 +135,7 @@ pub fn no_revision(value: &Value) -> Result<()> {
 
 /// Checks that a changed object is still the one of the path.
 pub fn same_object(call: &Call, old: &Value, new: &mut Value) -> Result<()> {
-    let resource = call.resource;
+    let resource = &call.resource;
     namespace(call, new)?;
     if object::name(new).is_empty() {
         meta(new).insert("name".into(), json!(call.name()));
@@ -151,7 +151,7 @@ pub fn same_object(call: &Call, old: &Value, new: &mut Value) -> Result<()> {
         let why = format!(
             "StorageError: invalid object, Code: 4, Key: /registry/{}, ResourceVersion: 0, AdditionalErrorMsg: \
              Precondition failed: UID in precondition: {wanted}, UID in object meta: {is}",
-            [resource.plural, &*key.namespace, &*key.name]
+            [&*resource.plural, &*key.namespace, &*key.name]
                 .into_iter()
                 .filter(|p| !p.is_empty())
                 .collect::<Vec<_>>()
@@ -225,10 +225,11 @@ fn keep_all_but_status(resource: &Resource, old: &Value, new: &mut Value) {
         carry_top(&field, old, new);
     }
     // Of metadata each kind keeps what its authors thought of.
-    match (resource.group, resource.stored) {
+    match (&*resource.group, &*resource.stored) {
         ("", "pods") => carry("ownerReferences", old, new),
         ("apps", "deployments.apps") => carry("labels", old, new),
         ("storage.k8s.io" | "dunlin.io", _) => keep_metadata(old, new),
+        _ if resource.custom.is_some() => keep_metadata(old, new),
         _ => {}
     }
 }
@@ -246,11 +247,13 @@ pub fn generation(resource: &Resource, old: &Value, new: &mut Value) {
     if !resource.generation {
         return;
     }
+    // Without a subresource of its own the status of a custom object is like everything else in it.
+    let apart = resource.custom.is_none() || resource.has_status();
     let wanted = |v: &Value| -> Vec<(String, Value)> {
         let Some(map) = v.as_object() else { return Vec::new() };
         let mut fields: Vec<_> = map
             .iter()
-            .filter(|(k, _)| !matches!(k.as_str(), "status" | "metadata"))
+            .filter(|(k, _)| k.as_str() != "metadata" && (k.as_str() != "status" || !apart))
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect();
         fields.sort_by(|a, b| a.0.cmp(&b.0));

@@ -43,7 +43,7 @@ impl Inner {
         let found = self.config.store.get(&resource.key(namespace, name)).await;
         match found.map_err(|e| failed(resource, name, e))? {
             Some(entry) => {
-                let value = convert::from_stored(resource, parse(&entry.value)?);
+                let value = convert::shown(self, resource, parse(&entry.value)?).await?;
                 Ok(Some(Stored { entry, value }))
             }
             None => Ok(None),
@@ -60,12 +60,12 @@ impl Inner {
         let scope = resource.scope(namespace);
         let page =
             self.config.store.list(&scope, None, 0, None).await.map_err(|e| failed(resource, "", e))?;
-        page.items.iter().map(|e| Ok(convert::from_stored(resource, parse(&e.value)?))).collect()
+        let values = page.items.iter().map(|e| parse(&e.value)).collect::<Result<_>>()?;
+        convert::all_shown(self, resource, values).await
     }
 
-    /// Writes an object; gives back its bytes as they are stored. The store's own error tells conflicts apart.
+    /// Writes an object in its stored form; gives back its bytes. The store's own error tells conflicts apart.
     pub async fn save(&self, resource: &Resource, expect: Expect, value: Value) -> Result<Entry, Error> {
-        let value = convert::to_stored(resource, value);
         let class = resource.class(object::namespace(&value));
         let write = Write {
             key: resource.key(object::namespace(&value), object::name(&value)),
@@ -77,9 +77,8 @@ impl Inner {
         self.write(write, class).await
     }
 
-    /// Removes an object; gives back its last state.
+    /// Removes an object; `last` is its last state in the stored form, and is given back.
     pub async fn remove(&self, resource: &Resource, entry: &Entry, last: Value) -> Result<Entry, Error> {
-        let last = convert::to_stored(resource, last);
         if resource.stored == "services" {
             self.addresses.release(&last);
         }

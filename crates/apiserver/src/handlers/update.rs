@@ -14,19 +14,19 @@ pub async fn update(call: &mut Call, body: Bytes) -> Result<Reply> {
     prepare::named(call, &value)?;
     if call.sub.is_none()
         && creates_on_update(call)
-        && call.server.find(call.resource, call.ns(), call.name()).await?.is_none()
+        && call.server.find(&call.resource, call.ns(), call.name()).await?.is_none()
     {
         let bytes = create::insert(call, value, true).await?;
-        return emit::stored(call, 201, bytes);
+        return emit::stored(call, 201, bytes).await;
     }
     let bytes = modify::modify(call, true, move |_, _| Ok(value.clone())).await?;
-    emit::stored(call, 200, bytes)
+    emit::stored(call, 200, bytes).await
 }
 
 /// A few kinds may be created by `PUT`, as in Kubernetes.
 fn creates_on_update(call: &Call) -> bool {
     matches!(
-        call.resource.stored,
+        &*call.resource.stored,
         "events"
             | "leases.coordination.k8s.io"
             | "endpoints"

@@ -13,6 +13,7 @@ use dunlin_store::{Error, Event, EventKind, Revision, Watch};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::auth::node::node_of;
 use crate::config::BoxError;
@@ -57,7 +58,8 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
     let scope = selection.scope(call);
     let mut lines = VecDeque::new();
     let mut view = View {
-        resource: call.resource,
+        server: call.server.clone(),
+        resource: call.resource.clone(),
         form: call.form,
         include: table::included(&call.query)?,
         columns: true,
@@ -66,7 +68,7 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
         let mut plain = Call {
             server: call.server.clone(),
             user: call.user.clone(),
-            resource: call.resource,
+            resource: call.resource.clone(),
             namespace: call.namespace.clone(),
             name: None,
             sub: None,
@@ -79,7 +81,7 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
         plain.name.clone_from(&call.name);
         let found = list::find(&plain, &selection).await?;
         for entry in &found.entries {
-            lines.push_back(view.bytes("ADDED", &entry.value)?);
+            lines.push_back(view.bytes("ADDED", &entry.value).await?);
         }
         if call.query.flag("sendInitialEvents") && bookmarks {
             lines.push_back(view.bookmark(found.revision, true));
@@ -95,7 +97,7 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
             lines.push_back(gone(start, oldest));
             None
         }
-        Err(error) => return Err(storage::failed(call.resource, "", error)),
+        Err(error) => return Err(storage::failed(&call.resource, "", error)),
     };
     let seconds = match options::number(&call.query, "timeoutSeconds")? {
         Some(seconds) if seconds > 0 => seconds.unsigned_abs(),
@@ -109,6 +111,7 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
         bookmarks,
         sent: start,
         end: Instant::now() + Duration::from_secs(seconds),
+        ended: call.resource.custom.as_ref().map(|c| c.ended.clone()),
         durable: node_of(&call.user).map(|_| call.server.clone()),
         next_bookmark: Instant::now() + BOOKMARK,
         _watching: call.server.metrics.watching(),
@@ -132,6 +135,8 @@ struct Stream {
     bookmarks: bool,
     sent: Revision,
     end: Instant,
+    /// For custom resources: ends the watch when the definition has changed or is gone.
+    ended: Option<CancellationToken>,
     /// Set for nodes, whose links may be metered: a bookmark only if a restart of the server would need it.
     durable: Option<Arc<Inner>>,
     next_bookmark: Instant,
@@ -149,7 +154,7 @@ impl Stream {
                 event = source.next() => match event {
                     Ok(event) => {
                         self.sent = event.revision;
-                        match self.view.event(&self.selection, &event) {
+                        match self.view.event(&self.selection, &event).await {
                             Ok(Some(line)) => return Some(line),
                             Ok(None) => {}
                             Err(failure) => {
@@ -173,6 +178,9 @@ impl Stream {
                     self.sent = reached;
                     return Some(self.view.bookmark(reached, false));
                 }
+                () = over(self.ended.as_ref()) => {
+                    self.source = None;
+                }
                 () = tokio::time::sleep_until(self.end) => {
                     // Where the next watch goes on without missing anything and without a new list.
                     let reached = source.progress().max(self.sent);
@@ -184,9 +192,17 @@ impl Stream {
     }
 }
 
+async fn over(ended: Option<&CancellationToken>) {
+    match ended {
+        Some(ended) => ended.cancelled().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// How one watcher sees objects.
 struct View {
-    resource: &'static Resource,
+    server: Arc<Inner>,
+    resource: Arc<Resource>,
     form: Form,
     include: String,
     /// Whether the next table still has to carry its column definitions.
@@ -194,7 +210,7 @@ struct View {
 }
 
 impl View {
-    fn event(&mut self, selection: &Selection, event: &Arc<Event>) -> Result<Option<Bytes>> {
+    async fn event(&mut self, selection: &Selection, event: &Arc<Event>) -> Result<Option<Bytes>> {
         let deleted = matches!(event.change, EventKind::Delete);
         if selection.is_exact() && event.old_tag == event.tag {
             let kind = match (deleted, event.old.is_some()) {
@@ -202,42 +218,48 @@ impl View {
                 (false, true) => "MODIFIED",
                 (false, false) => "ADDED",
             };
-            return self.bytes(kind, &event.value).map(Some);
+            return self.bytes(kind, &event.value).await.map(Some);
         }
         let before = match &event.old {
-            Some(old) => selection.matches(self.resource, &event.key, event.old_tag.as_deref(), old)?,
+            Some(old) => {
+                selection
+                    .matches(&self.server, &self.resource, &event.key, event.old_tag.as_deref(), old)
+                    .await?
+            }
             None => false,
         };
-        let after =
-            !deleted && selection.matches(self.resource, &event.key, event.tag.as_deref(), &event.value)?;
+        let after = !deleted
+            && selection
+                .matches(&self.server, &self.resource, &event.key, event.tag.as_deref(), &event.value)
+                .await?;
         match (before, after) {
-            (false, true) => self.bytes("ADDED", &event.value).map(Some),
-            (true, true) => self.bytes("MODIFIED", &event.value).map(Some),
-            (true, false) if deleted => self.bytes("DELETED", &event.value).map(Some),
+            (false, true) => self.bytes("ADDED", &event.value).await.map(Some),
+            (true, true) => self.bytes("MODIFIED", &event.value).await.map(Some),
+            (true, false) if deleted => self.bytes("DELETED", &event.value).await.map(Some),
             (true, false) => {
                 // It lives on, but not for this watcher: the last state that matched, at the new revision.
                 let mut last = storage::parse(event.old.as_deref().unwrap_or_default())?;
                 object::meta(&mut last).insert("resourceVersion".into(), json!(event.revision.to_string()));
-                self.bytes("DELETED", last.to_string().as_bytes()).map(Some)
+                self.bytes("DELETED", last.to_string().as_bytes()).await.map(Some)
             }
             (false, false) => Ok(None),
         }
     }
 
     /// An event line from stored bytes.
-    fn bytes(&mut self, kind: &str, stored: &[u8]) -> Result<Bytes> {
-        if self.form.shape == Shape::Whole && !convert::needed(self.resource) {
+    async fn bytes(&mut self, kind: &str, stored: &[u8]) -> Result<Bytes> {
+        if self.form.shape == Shape::Whole && !convert::needed(&self.resource) {
             return Ok(splice(kind, stored));
         }
-        let value = convert::from_stored(self.resource, storage::parse(stored)?);
+        let value = convert::shown(&self.server, &self.resource, storage::parse(stored)?).await?;
         let shown = match self.form.shape {
             Shape::Whole => value,
             Shape::Metadata(version) | Shape::MetadataList(version) => emit::metadata(version, value),
             Shape::Table(version) => {
                 let meta = json!({"resourceVersion": object::text(&value, &["metadata", "resourceVersion"])});
-                let row = table::row(self.resource, &value, &self.include, Timestamp::now());
+                let row = table::row(&self.resource, &value, &self.include, Timestamp::now());
                 let columns = std::mem::take(&mut self.columns);
-                table::document(self.resource, version, meta, vec![row], columns)
+                table::document(&self.resource, version, meta, vec![row], columns)
             }
         };
         Ok(splice(kind, shown.to_string().as_bytes()))
@@ -254,7 +276,7 @@ impl View {
                     "kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{version}"), "metadata": meta,
                 }});
                 table::document(
-                    self.resource,
+                    &self.resource,
                     version,
                     json!({"resourceVersion": revision.to_string()}),
                     vec![row],

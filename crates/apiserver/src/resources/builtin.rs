@@ -2,15 +2,81 @@
 //!
 //! Order matters: groups and versions are listed to clients in the order in which they first appear here.
 
+use std::sync::{Arc, LazyLock};
+
 use super::{Resource, Sub};
 
 const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const CREATE: &[&str] = &["create"];
 const GET: &[&str] = &["get"];
 const UPDATE: &[&str] = &["update"];
-const GPU: &[&str] = &["get", "patch", "update"];
+pub const GPU: &[&str] = &["get", "patch", "update"];
 const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
 const STREAM: &[&str] = &["create", "get"];
+
+/// A [`Sub`] as data.
+#[derive(Clone, Copy)]
+struct RowSub {
+    name: &'static str,
+    group: &'static str,
+    version: &'static str,
+    kind: &'static str,
+    verbs: &'static [&'static str],
+}
+
+/// A [`Resource`] as data.
+#[derive(Clone, Copy)]
+struct Row {
+    group: &'static str,
+    version: &'static str,
+    kind: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    short: &'static [&'static str],
+    categories: &'static [&'static str],
+    namespaced: bool,
+    verbs: &'static [&'static str],
+    subs: &'static [RowSub],
+    stored: &'static str,
+    generation: bool,
+}
+
+/// Every built-in resource.
+pub static BUILTIN: LazyLock<Vec<Arc<Resource>>> =
+    LazyLock::new(|| ROWS.iter().map(|row| Arc::new(row.resource())).collect());
+
+impl Row {
+    fn resource(&self) -> Resource {
+        let texts = |all: &[&'static str]| all.iter().map(|t| (*t).into()).collect();
+        Resource {
+            group: self.group.into(),
+            version: self.version.into(),
+            kind: self.kind.into(),
+            plural: self.plural.into(),
+            singular: self.singular.into(),
+            short: texts(self.short),
+            categories: texts(self.categories),
+            namespaced: self.namespaced,
+            verbs: self.verbs,
+            subs: self.subs.iter().map(RowSub::sub).collect(),
+            stored: self.stored.into(),
+            generation: self.generation,
+            custom: None,
+        }
+    }
+}
+
+impl RowSub {
+    fn sub(&self) -> Sub {
+        Sub {
+            name: self.name,
+            group: self.group.into(),
+            version: self.version.into(),
+            kind: self.kind.into(),
+            verbs: self.verbs,
+        }
+    }
+}
 
 const fn sub(
     name: &'static str,
@@ -18,8 +84,8 @@ const fn sub(
     version: &'static str,
     kind: &'static str,
     verbs: &'static [&'static str],
-) -> Sub {
-    Sub { name, group, version, kind, verbs }
+) -> RowSub {
+    RowSub { name, group, version, kind, verbs }
 }
 
 const fn row(
@@ -29,8 +95,8 @@ const fn row(
     plural: &'static str,
     singular: &'static str,
     stored: &'static str,
-) -> Resource {
-    Resource {
+) -> Row {
+    Row {
         group,
         version,
         kind,
@@ -53,15 +119,14 @@ const fn cluster(
     plural: &'static str,
     singular: &'static str,
     stored: &'static str,
-) -> Resource {
+) -> Row {
     let mut resource = row(group, version, kind, plural, singular, stored);
     resource.namespaced = false;
     resource
 }
 
-/// Every built-in resource.
-pub static BUILTIN: &[Resource] = &[
-    Resource {
+static ROWS: &[Row] = &[
+    Row {
         short: &["po"],
         categories: &["all"],
         subs: &[
@@ -78,39 +143,39 @@ pub static BUILTIN: &[Resource] = &[
         generation: true,
         ..row("", "v1", "Pod", "pods", "pod", "pods")
     },
-    Resource {
+    Row {
         short: &["svc"],
         categories: &["all"],
         subs: &[sub("status", "", "v1", "Service", GPU)],
         ..row("", "v1", "Service", "services", "service", "services")
     },
-    Resource {
+    Row {
         short: &["ns"],
         // All at once would be too easy a mistake.
         verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
         subs: &[sub("finalize", "", "v1", "Namespace", UPDATE), sub("status", "", "v1", "Namespace", GPU)],
         ..cluster("", "v1", "Namespace", "namespaces", "namespace", "namespaces")
     },
-    Resource {
+    Row {
         short: &["no"],
         subs: &[sub("proxy", "", "v1", "NodeProxyOptions", PROXY), sub("status", "", "v1", "Node", GPU)],
         ..cluster("", "v1", "Node", "nodes", "node", "nodes")
     },
-    Resource { short: &["cm"], ..row("", "v1", "ConfigMap", "configmaps", "configmap", "configmaps") },
-    Resource { ..row("", "v1", "Secret", "secrets", "secret", "secrets") },
-    Resource {
+    Row { short: &["cm"], ..row("", "v1", "ConfigMap", "configmaps", "configmap", "configmaps") },
+    Row { ..row("", "v1", "Secret", "secrets", "secret", "secrets") },
+    Row {
         short: &["sa"],
         subs: &[sub("token", "authentication.k8s.io", "v1", "TokenRequest", CREATE)],
         ..row("", "v1", "ServiceAccount", "serviceaccounts", "serviceaccount", "serviceaccounts")
     },
-    Resource { short: &["ev"], ..row("", "v1", "Event", "events", "event", "events") },
-    Resource { short: &["ep"], ..row("", "v1", "Endpoints", "endpoints", "endpoints", "endpoints") },
-    Resource {
+    Row { short: &["ev"], ..row("", "v1", "Event", "events", "event", "events") },
+    Row { short: &["ep"], ..row("", "v1", "Endpoints", "endpoints", "endpoints", "endpoints") },
+    Row {
         short: &["pv"],
         subs: &[sub("status", "", "v1", "PersistentVolume", GPU)],
         ..cluster("", "v1", "PersistentVolume", "persistentvolumes", "persistentvolume", "persistentvolumes")
     },
-    Resource {
+    Row {
         short: &["pvc"],
         subs: &[sub("status", "", "v1", "PersistentVolumeClaim", GPU)],
         ..row(
@@ -122,7 +187,7 @@ pub static BUILTIN: &[Resource] = &[
             "persistentvolumeclaims",
         )
     },
-    Resource {
+    Row {
         short: &["rc"],
         categories: &["all"],
         subs: &[
@@ -139,21 +204,15 @@ pub static BUILTIN: &[Resource] = &[
             "replicationcontrollers",
         )
     },
-    Resource {
+    Row {
         short: &["quota"],
         subs: &[sub("status", "", "v1", "ResourceQuota", GPU)],
         ..row("", "v1", "ResourceQuota", "resourcequotas", "resourcequota", "resourcequotas")
     },
-    Resource {
-        short: &["limits"],
-        ..row("", "v1", "LimitRange", "limitranges", "limitrange", "limitranges")
-    },
-    Resource {
-        generation: true,
-        ..row("", "v1", "PodTemplate", "podtemplates", "podtemplate", "podtemplates")
-    },
-    Resource { verbs: CREATE, ..row("", "v1", "Binding", "bindings", "binding", "bindings") },
-    Resource {
+    Row { short: &["limits"], ..row("", "v1", "LimitRange", "limitranges", "limitrange", "limitranges") },
+    Row { generation: true, ..row("", "v1", "PodTemplate", "podtemplates", "podtemplate", "podtemplates") },
+    Row { verbs: CREATE, ..row("", "v1", "Binding", "bindings", "binding", "bindings") },
+    Row {
         ..row(
             "apps",
             "v1",
@@ -163,14 +222,14 @@ pub static BUILTIN: &[Resource] = &[
             "controllerrevisions.apps",
         )
     },
-    Resource {
+    Row {
         short: &["ds"],
         categories: &["all"],
         subs: &[sub("status", "apps", "v1", "DaemonSet", GPU)],
         generation: true,
         ..row("apps", "v1", "DaemonSet", "daemonsets", "daemonset", "daemonsets.apps")
     },
-    Resource {
+    Row {
         short: &["deploy"],
         categories: &["all"],
         subs: &[
@@ -180,7 +239,7 @@ pub static BUILTIN: &[Resource] = &[
         generation: true,
         ..row("apps", "v1", "Deployment", "deployments", "deployment", "deployments.apps")
     },
-    Resource {
+    Row {
         short: &["rs"],
         categories: &["all"],
         subs: &[
@@ -190,7 +249,7 @@ pub static BUILTIN: &[Resource] = &[
         generation: true,
         ..row("apps", "v1", "ReplicaSet", "replicasets", "replicaset", "replicasets.apps")
     },
-    Resource {
+    Row {
         short: &["sts"],
         categories: &["all"],
         subs: &[
@@ -200,12 +259,12 @@ pub static BUILTIN: &[Resource] = &[
         generation: true,
         ..row("apps", "v1", "StatefulSet", "statefulsets", "statefulset", "statefulsets.apps")
     },
-    Resource {
+    Row {
         short: &["ev"],
         stored: "events",
         ..row("events.k8s.io", "v1", "Event", "events", "event", "events")
     },
-    Resource {
+    Row {
         verbs: CREATE,
         ..cluster(
             "authentication.k8s.io",
@@ -216,7 +275,7 @@ pub static BUILTIN: &[Resource] = &[
             "selfsubjectreviews.authentication.k8s.io",
         )
     },
-    Resource {
+    Row {
         verbs: CREATE,
         ..cluster(
             "authentication.k8s.io",
@@ -227,7 +286,7 @@ pub static BUILTIN: &[Resource] = &[
             "tokenreviews.authentication.k8s.io",
         )
     },
-    Resource {
+    Row {
         verbs: CREATE,
         ..row(
             "authorization.k8s.io",
@@ -238,7 +297,7 @@ pub static BUILTIN: &[Resource] = &[
             "localsubjectaccessreviews.authorization.k8s.io",
         )
     },
-    Resource {
+    Row {
         verbs: CREATE,
         ..cluster(
             "authorization.k8s.io",
@@ -249,7 +308,7 @@ pub static BUILTIN: &[Resource] = &[
             "selfsubjectaccessreviews.authorization.k8s.io",
         )
     },
-    Resource {
+    Row {
         verbs: CREATE,
         ..cluster(
             "authorization.k8s.io",
@@ -260,7 +319,7 @@ pub static BUILTIN: &[Resource] = &[
             "selfsubjectrulesreviews.authorization.k8s.io",
         )
     },
-    Resource {
+    Row {
         verbs: CREATE,
         ..cluster(
             "authorization.k8s.io",
@@ -271,7 +330,7 @@ pub static BUILTIN: &[Resource] = &[
             "subjectaccessreviews.authorization.k8s.io",
         )
     },
-    Resource {
+    Row {
         short: &["hpa"],
         categories: &["all"],
         subs: &[sub("status", "autoscaling", "v2", "HorizontalPodAutoscaler", GPU)],
@@ -284,20 +343,20 @@ pub static BUILTIN: &[Resource] = &[
             "horizontalpodautoscalers.autoscaling",
         )
     },
-    Resource {
+    Row {
         short: &["cj"],
         categories: &["all"],
         subs: &[sub("status", "batch", "v1", "CronJob", GPU)],
         generation: true,
         ..row("batch", "v1", "CronJob", "cronjobs", "cronjob", "cronjobs.batch")
     },
-    Resource {
+    Row {
         categories: &["all"],
         subs: &[sub("status", "batch", "v1", "Job", GPU)],
         generation: true,
         ..row("batch", "v1", "Job", "jobs", "job", "jobs.batch")
     },
-    Resource {
+    Row {
         short: &["csr"],
         subs: &[
             sub("approval", "certificates.k8s.io", "v1", "CertificateSigningRequest", GPU),
@@ -312,7 +371,7 @@ pub static BUILTIN: &[Resource] = &[
             "certificatesigningrequests.certificates.k8s.io",
         )
     },
-    Resource {
+    Row {
         generation: true,
         ..cluster(
             "networking.k8s.io",
@@ -323,13 +382,13 @@ pub static BUILTIN: &[Resource] = &[
             "ingressclasses.networking.k8s.io",
         )
     },
-    Resource {
+    Row {
         short: &["ing"],
         subs: &[sub("status", "networking.k8s.io", "v1", "Ingress", GPU)],
         generation: true,
         ..row("networking.k8s.io", "v1", "Ingress", "ingresses", "ingress", "ingresses.networking.k8s.io")
     },
-    Resource {
+    Row {
         short: &["netpol"],
         generation: true,
         ..row(
@@ -341,7 +400,7 @@ pub static BUILTIN: &[Resource] = &[
             "networkpolicies.networking.k8s.io",
         )
     },
-    Resource {
+    Row {
         short: &["pdb"],
         subs: &[sub("status", "policy", "v1", "PodDisruptionBudget", GPU)],
         generation: true,
@@ -354,7 +413,7 @@ pub static BUILTIN: &[Resource] = &[
             "poddisruptionbudgets.policy",
         )
     },
-    Resource {
+    Row {
         ..cluster(
             "rbac.authorization.k8s.io",
             "v1",
@@ -364,7 +423,7 @@ pub static BUILTIN: &[Resource] = &[
             "clusterrolebindings.rbac.authorization.k8s.io",
         )
     },
-    Resource {
+    Row {
         ..cluster(
             "rbac.authorization.k8s.io",
             "v1",
@@ -374,7 +433,7 @@ pub static BUILTIN: &[Resource] = &[
             "clusterroles.rbac.authorization.k8s.io",
         )
     },
-    Resource {
+    Row {
         ..row(
             "rbac.authorization.k8s.io",
             "v1",
@@ -384,16 +443,14 @@ pub static BUILTIN: &[Resource] = &[
             "rolebindings.rbac.authorization.k8s.io",
         )
     },
-    Resource {
+    Row {
         ..row("rbac.authorization.k8s.io", "v1", "Role", "roles", "role", "roles.rbac.authorization.k8s.io")
     },
-    Resource {
+    Row {
         ..cluster("storage.k8s.io", "v1", "CSIDriver", "csidrivers", "csidriver", "csidrivers.storage.k8s.io")
     },
-    Resource {
-        ..cluster("storage.k8s.io", "v1", "CSINode", "csinodes", "csinode", "csinodes.storage.k8s.io")
-    },
-    Resource {
+    Row { ..cluster("storage.k8s.io", "v1", "CSINode", "csinodes", "csinode", "csinodes.storage.k8s.io") },
+    Row {
         ..row(
             "storage.k8s.io",
             "v1",
@@ -403,7 +460,7 @@ pub static BUILTIN: &[Resource] = &[
             "csistoragecapacities.storage.k8s.io",
         )
     },
-    Resource {
+    Row {
         short: &["sc"],
         ..cluster(
             "storage.k8s.io",
@@ -414,7 +471,7 @@ pub static BUILTIN: &[Resource] = &[
             "storageclasses.storage.k8s.io",
         )
     },
-    Resource {
+    Row {
         subs: &[sub("status", "storage.k8s.io", "v1", "VolumeAttachment", GPU)],
         ..cluster(
             "storage.k8s.io",
@@ -425,7 +482,7 @@ pub static BUILTIN: &[Resource] = &[
             "volumeattachments.storage.k8s.io",
         )
     },
-    Resource {
+    Row {
         short: &["pc"],
         ..cluster(
             "scheduling.k8s.io",
@@ -436,8 +493,8 @@ pub static BUILTIN: &[Resource] = &[
             "priorityclasses.scheduling.k8s.io",
         )
     },
-    Resource { ..row("coordination.k8s.io", "v1", "Lease", "leases", "lease", "leases.coordination.k8s.io") },
-    Resource {
+    Row { ..row("coordination.k8s.io", "v1", "Lease", "leases", "lease", "leases.coordination.k8s.io") },
+    Row {
         ..cluster(
             "node.k8s.io",
             "v1",
@@ -447,7 +504,7 @@ pub static BUILTIN: &[Resource] = &[
             "runtimeclasses.node.k8s.io",
         )
     },
-    Resource {
+    Row {
         generation: true,
         ..row(
             "discovery.k8s.io",
@@ -458,13 +515,27 @@ pub static BUILTIN: &[Resource] = &[
             "endpointslices.discovery.k8s.io",
         )
     },
-    Resource {
+    Row {
+        short: &["crd", "crds"],
+        categories: &["api-extensions"],
+        subs: &[sub("status", "apiextensions.k8s.io", "v1", "CustomResourceDefinition", GPU)],
+        generation: true,
+        ..cluster(
+            "apiextensions.k8s.io",
+            "v1",
+            "CustomResourceDefinition",
+            "customresourcedefinitions",
+            "customresourcedefinition",
+            "customresourcedefinitions.apiextensions.k8s.io",
+        )
+    },
+    Row {
         categories: &["dunlin"],
         subs: &[sub("status", "dunlin.io", "v1alpha1", "Cluster", GPU)],
         generation: true,
         ..cluster("dunlin.io", "v1alpha1", "Cluster", "clusters", "cluster", "clusters.dunlin.io")
     },
-    Resource {
+    Row {
         categories: &["dunlin"],
         subs: &[sub("status", "dunlin.io", "v1alpha1", "Migration", GPU)],
         generation: true,

@@ -20,7 +20,7 @@ pub async fn bind(call: &mut Call, body: Bytes) -> Result<Reply> {
 
 /// `POST .../bindings`, where the binding's own name is the pod's.
 pub async fn bind_named(call: &mut Call, value: Value) -> Result<Reply> {
-    call.resource = known("", "pods");
+    call.resource = known("", "pods").clone();
     call.name = Some(object::name(&value).to_owned());
     call.sub = Some("binding".to_owned());
     apply(call, value).await
@@ -44,7 +44,7 @@ async fn apply(call: &mut Call, binding: Value) -> Result<Reply> {
                 "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
                 object::uid(old)
             );
-            return Err(Failure::conflict(call.resource, call.name(), &why));
+            return Err(Failure::conflict(&call.resource, call.name(), &why));
         }
         let conflict = |why: String| {
             let text = format!("Operation cannot be fulfilled on pods/binding {:?}: {why}", call.name());

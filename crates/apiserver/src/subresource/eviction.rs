@@ -19,7 +19,7 @@ use crate::time;
 pub async fn evict(call: &mut Call, body: Bytes) -> Result<Reply> {
     options::write("CreateOptions", &call.query)?;
     let value = decode::object_of(call, &GroupVersionKind::new("policy", "v1", "Eviction"), &body)?;
-    let pod = call.server.read(call.resource, call.ns(), call.name()).await?.value;
+    let pod = call.server.read(&call.resource, call.ns(), call.name()).await?.value;
     let mut options = value.get("deleteOptions").map_or_else(|| Ok(Options::default()), Options::of)?;
     options.dry_run |= call.dry_run();
     let over = matches!(text(&pod, &["status", "phase"]), "Succeeded" | "Failed" | "Pending")
@@ -27,7 +27,7 @@ pub async fn evict(call: &mut Call, body: Bytes) -> Result<Reply> {
     if !over {
         spend(call, &pod, options.dry_run).await?;
     }
-    delete::remove(&call.server, call.resource, call.ns(), call.name(), &options).await?;
+    delete::remove(&call.server, &call.resource, call.ns(), call.name(), &options).await?;
     reply::value_in(201, &success(None), call.form)
 }
 

@@ -20,5 +20,5 @@ pub async fn update(call: &mut Call, body: Bytes) -> Result<Reply> {
         Ok(new)
     })
     .await?;
-    emit::stored(call, 200, bytes)
+    emit::stored(call, 200, bytes).await
 }

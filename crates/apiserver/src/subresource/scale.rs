@@ -6,12 +6,13 @@ use serde_json::{Value, json};
 
 use crate::failure::{Cause, Failure, Result};
 use crate::handlers::patch::{self, Kind};
-use crate::handlers::{decode, emit, modify, prepare, storage};
+use crate::handlers::{convert, decode, emit, modify, prepare, storage};
 use crate::model;
 use crate::negotiate::Shape;
 use crate::object::{self, at, int, map, text};
 use crate::options;
 use crate::reply::{self, Reply};
+use crate::resources::Resource;
 use crate::server::Call;
 use crate::table;
 
@@ -20,8 +21,9 @@ fn kind() -> GroupVersionKind {
 }
 
 pub async fn answer(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
+    let resource = call.resource.clone();
     let bytes = match verb {
-        "get" => call.server.read(call.resource, call.ns(), call.name()).await?.entry.value,
+        "get" => call.server.read(&resource, call.ns(), call.name()).await?.entry.value,
         "update" => {
             options::write("UpdateOptions", &call.query)?;
             let value = decode::object_of(call, &kind(), &body)?;
@@ -32,7 +34,7 @@ pub async fn answer(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
             let patch = patch::read(call, &body)?;
             let apply = patch.kind == Kind::Apply;
             modify::modify(call, !apply, move |call, old| {
-                let before = view(old);
+                let before = view(&call.resource, old);
                 let after = match patch.kind {
                     Kind::Apply => return applied(call, old, &patch.value),
                     // Scale has no lists, so a strategic merge is a plain one.
@@ -47,7 +49,8 @@ pub async fn answer(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
             .await?
         }
     };
-    let scale = view(&storage::parse(&bytes)?);
+    let shown = convert::shown(&call.server, &resource, storage::parse(&bytes)?).await?;
+    let scale = view(&resource, &shown);
     match call.form.shape {
         Shape::Table(version) => reply::value_in(200, &table::scale(&scale, version), call.form),
         _ => emit::value(call, 200, scale),
@@ -64,7 +67,7 @@ fn applied(call: &mut Call, old: &Value, config: &Value) -> Result<Value> {
         "apiVersion": call.resource.api_version(), "kind": call.resource.kind,
         "metadata": config["metadata"], "spec": {"replicas": config["spec"]["replicas"]},
     });
-    let new = model::apply(call.resource, Some(old), &parent, &manager, call.query.flag("force"), "scale")?;
+    let new = model::apply(&call.resource, Some(old), &parent, &manager, call.query.flag("force"), "scale")?;
     check(call, &config)?;
     Ok(new)
 }
@@ -81,7 +84,7 @@ fn check(call: &Call, scale: &Value) -> Result<()> {
 fn change(call: &Call, old: &Value, scale: &Value) -> Result<Value> {
     check(call, scale)?;
     let mut new = old.clone();
-    map(&mut new, "spec").insert("replicas".into(), json!(int(scale, &["spec", "replicas"])));
+    put(&mut new, &paths(&call.resource).replicas, json!(int(scale, &["spec", "replicas"])));
     for field in ["resourceVersion", "uid"] {
         if let Some(value) = at(scale, &["metadata", field]) {
             object::meta(&mut new).insert(field.into(), value.clone());
@@ -90,24 +93,68 @@ fn change(call: &Call, old: &Value, scale: &Value) -> Result<Value> {
     Ok(new)
 }
 
+/// Where a resource has its numbers.
+struct Paths<'a> {
+    replicas: Vec<&'a str>,
+    status: Vec<&'a str>,
+    /// For custom resources, a field that holds a selector as text.
+    selector: Option<Vec<&'a str>>,
+}
+
+fn paths(resource: &Resource) -> Paths<'_> {
+    match resource.custom.as_ref().and_then(|c| c.scale.as_ref()) {
+        Some(scale) => Paths {
+            replicas: scale.replicas.iter().map(|p| &**p).collect(),
+            status: scale.status.iter().map(|p| &**p).collect(),
+            selector: Some(scale.selector.iter().map(|p| &**p).collect()),
+        },
+        None => {
+            Paths { replicas: vec!["spec", "replicas"], status: vec!["status", "replicas"], selector: None }
+        }
+    }
+}
+
+/// Puts a value at a path of fields, making the objects on the way.
+fn put(value: &mut Value, path: &[&str], what: Value) {
+    match path {
+        [] => {}
+        [last] => {
+            if !value.is_object() {
+                *value = json!({});
+            }
+            value[*last] = what;
+        }
+        [first, rest @ ..] => {
+            map(value, first);
+            put(&mut value[*first], rest, what);
+        }
+    }
+}
+
 /// The object as a `Scale`. Pure.
-pub fn view(value: &Value) -> Value {
+pub fn view(resource: &Resource, value: &Value) -> Value {
     let mut meta = json!({});
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(v) = at(value, &["metadata", field]) {
             meta[field] = v.clone();
         }
     }
-    let mut status = json!({"replicas": int(value, &["status", "replicas"])});
-    let selector = match text(value, &["kind"]) {
-        "ReplicationController" => json!({"matchLabels": value["spec"]["selector"]}),
-        _ => value["spec"]["selector"].clone(),
+    let paths = paths(resource);
+    let mut status = json!({"replicas": int(value, &paths.status)});
+    let selector = match (&paths.selector, text(value, &["kind"])) {
+        (Some(path), _) => {
+            Some(text(value, path)).filter(|t| !path.is_empty() && !t.is_empty()).map(str::to_owned)
+        }
+        (None, "ReplicationController") => {
+            model::selector_text(&json!({"matchLabels": value["spec"]["selector"]}))
+        }
+        _ => model::selector_text(&value["spec"]["selector"]),
     };
-    if let Some(text) = model::selector_text(&selector) {
+    if let Some(text) = selector {
         status["selector"] = json!(text);
     }
     let mut spec = json!({});
-    let replicas = int(value, &["spec", "replicas"]);
+    let replicas = int(value, &paths.replicas);
     if replicas != 0 {
         spec["replicas"] = json!(replicas);
     }

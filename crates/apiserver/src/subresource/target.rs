@@ -25,7 +25,7 @@ pub struct Target {
 impl Target {
     /// Finds the container of the call.
     pub async fn of(call: &Call) -> Result<Self> {
-        let pod = call.server.read(call.resource, call.ns(), call.name()).await?.value;
+        let pod = call.server.read(&call.resource, call.ns(), call.name()).await?.value;
         let container = container(&pod, call.query.get("container"))?;
         let mut target = Self::new(call, &pod)?;
         target.path.push_str(&format!("/containers/{}", encode(&container)));
@@ -34,7 +34,7 @@ impl Target {
 
     /// Finds the pod of the call.
     pub async fn pod(call: &Call) -> Result<Self> {
-        let pod = call.server.read(call.resource, call.ns(), call.name()).await?.value;
+        let pod = call.server.read(&call.resource, call.ns(), call.name()).await?.value;
         Self::new(call, &pod)
     }
 

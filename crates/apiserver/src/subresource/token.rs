@@ -6,7 +6,7 @@ use dunlin_pki::jwt::{Bound, Claims, Reference};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::auth::node::node_of;
+use crate::auth::node::{acts_for, node_of};
 use crate::failure::{Cause, Failure, Result};
 use crate::handlers::decode;
 use crate::object::{self, at, list, text};
@@ -25,7 +25,7 @@ pub async fn request(call: &mut Call, body: Bytes) -> Result<Reply> {
     let mut value = decode::object_of(call, &kind, &body)?;
     options::write("CreateOptions", &call.query)?;
     dunlin_api::apply::track_update(&kind, None, &mut value, &call.manager(), "token", &time::now());
-    let account = call.server.read(call.resource, call.ns(), call.name()).await?.value;
+    let account = call.server.read(&call.resource, call.ns(), call.name()).await?.value;
     let seconds = match at(&value, &["spec", "expirationSeconds"]).and_then(Value::as_i64) {
         None => HOUR,
         Some(seconds) if seconds < SHORTEST => {
@@ -79,7 +79,7 @@ fn reference(value: &Value) -> Reference {
 async fn bind(call: &Call, wanted: &Value, bound: &mut Bound) -> Result<()> {
     let name = text(wanted, &["name"]);
     let node = node_of(&call.user);
-    let refuse = |why: &str| Failure::forbidden(call.resource, call.name(), why);
+    let refuse = |why: &str| Failure::forbidden(&call.resource, call.name(), why);
     match text(wanted, &["kind"]) {
         "" if node.is_some() => Err(refuse("node requested token not bound to a pod")),
         "" => Ok(()),
@@ -94,7 +94,9 @@ async fn bind(call: &Call, wanted: &Value, bound: &mut Bound) -> Result<()> {
                 return Err(Failure::bad_request(why));
             }
             let runs_on = text(&pod, &["spec", "nodeName"]);
-            if node.is_some_and(|n| n != runs_on) {
+            if let Some(node) = node
+                && !acts_for(&call.server, &call.user, node, runs_on).await?
+            {
                 return Err(refuse("node requested token bound to a pod scheduled on a different node"));
             }
             bound.pod = Some(reference(&pod));
@@ -124,5 +126,5 @@ fn check(call: &Call, wanted: &Value, found: &Value) -> Result<()> {
         "the UID in the bound object reference ({uid}) does not match the UID in record. \
         The object might have been deleted and then recreated"
     );
-    Err(Failure::conflict(call.resource, text(wanted, &["name"]), &why))
+    Err(Failure::conflict(&call.resource, text(wanted, &["name"]), &why))
 }

@@ -93,6 +93,8 @@ where
         while let Some(Ok(message)) = source.next().await {
             let mut data = match message {
                 Message::Binary(data) => data,
+                // The Python client sends what is typed as text.
+                Message::Text(text) => Bytes::from(text),
                 Message::Close(_) => break,
                 _ => continue,
             };

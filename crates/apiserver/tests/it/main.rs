@@ -1,5 +1,7 @@
 //! The API as a client in the same process sees it: requests in, answers out, over a store in memory.
 
+mod conversion;
+mod custom;
 mod nodes;
 mod rights;
 mod sessions;

@@ -171,3 +171,85 @@ async fn an_expired_certificate_may_ask_for_the_next_one_and_for_nothing_else() 
     }
     assert_eq!(code(&c, late(), "DELETE", &format!("{csrs}/r"), Value::Null).await, 403);
 }
+
+const VOLUMES: &str = "/api/v1/persistentvolumes";
+
+/// A volume that was made on `node`; whoever made it has taken `kept` off.
+async fn volume(c: &Cluster, name: &str, node: &str, kept: Value) {
+    let path = format!("{VOLUMES}/{name}");
+    let annotations = json!({"dunlin.io/volume-node": node});
+    let spec =
+        json!({"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"}});
+    c.make(VOLUMES, json!({"metadata": {"name": name, "annotations": annotations}, "spec": spec})).await;
+    let admin = User::in_process("test");
+    assert_eq!(code(c, admin, "PATCH", &path, json!({"metadata": {"finalizers": kept}})).await, 200);
+}
+
+#[tokio::test]
+async fn a_node_lets_go_of_its_own_deleted_volumes_and_changes_nothing_else_of_any() {
+    let c = world().await;
+    let ours = "dunlin.io/local-path";
+    for (name, node, kept) in [
+        ("own", "n1", json!([ours, "other/one"])),
+        ("in-use", "n1", json!([ours, "kubernetes.io/pv-protection"])),
+        ("there", "n1", json!([ours])),
+        ("others", "n2", json!([ours])),
+    ] {
+        volume(&c, name, node, kept).await;
+        if name != "there" {
+            assert_eq!(c.ask("DELETE", &format!("{VOLUMES}/{name}"), Value::Null).await.0, 200);
+        }
+    }
+    let finalizers = |left: Value| json!({"metadata": {"finalizers": left}});
+    let as_node = async |user: User, method: &str, name: &str, body: Value| {
+        code(&c, user, method, &format!("{VOLUMES}/{name}"), body).await
+    };
+    for (method, name, body) in [
+        ("PATCH", "others", finalizers(json!([]))),
+        ("PATCH", "there", finalizers(json!([]))),
+        ("PATCH", "in-use", finalizers(json!(["kubernetes.io/pv-protection"]))),
+        ("PATCH", "in-use", finalizers(json!([ours]))),
+        ("PATCH", "own", finalizers(json!([]))),
+        ("PATCH", "own", finalizers(json!([ours]))),
+        ("PATCH", "own", json!({"metadata": {"finalizers": ["other/one"], "labels": {"a": "b"}}})),
+        (
+            "PATCH",
+            "own",
+            json!({"metadata": {"finalizers": ["other/one"]}, "spec": {"claimRef": {"name": "c", "namespace": "default"}}}),
+        ),
+        ("PATCH", "own/status", json!({"status": {"phase": "Available"}})),
+        ("DELETE", "there", Value::Null),
+        ("PATCH", "nowhere", finalizers(json!([]))),
+    ] {
+        assert_eq!(as_node(machine(), method, name, body).await, 403, "{method} {name}");
+    }
+    let new = json!({"metadata": {"name": "new"}});
+    assert_eq!(code(&c, machine(), "POST", VOLUMES, new).await, 403);
+    assert_eq!(as_node(machine(), "PATCH", "own", finalizers(json!(["other/one"]))).await, 200);
+    assert_eq!(as_node(machine(), "GET", "own", Value::Null).await, 200);
+}
+
+#[tokio::test]
+async fn claims_are_protected_and_get_the_default_class() {
+    let c = cluster().await;
+    let claims = "/api/v1/namespaces/default/persistentvolumeclaims";
+    let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let made = c.make(claims, json!({"metadata": {"name": "c"}, "spec": spec})).await;
+    assert_eq!(made["spec"]["storageClassName"], "local-path");
+    assert_eq!(made["metadata"]["finalizers"], json!(["kubernetes.io/pvc-protection"]));
+    assert_eq!(made["status"]["phase"], "Pending");
+
+    // A directory does not grow; what is bound to a class that can does.
+    let path = format!("{claims}/c");
+    let admin = || Some(User::in_process("test"));
+    let bound = json!({"status": {"phase": "Bound", "capacity": {"storage": "1Gi"}}});
+    assert_eq!(code(&c, User::in_process("test"), "PATCH", &format!("{path}/status"), bound).await, 200);
+    let larger = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
+    let (refused, said) = c.ask_as(admin(), "PATCH", &path, larger, MERGE).await;
+    assert_eq!(refused, 403, "{said}");
+    assert!(said["message"].as_str().unwrap().contains("must support resize"), "{said}");
+    let same = json!({"spec": {"resources": {"requests": {"storage": "1Gi"}}}});
+    assert_eq!(c.ask_as(admin(), "PATCH", &path, same, MERGE).await.0, 200);
+    let (_, gone) = c.ask("DELETE", &format!("{claims}/c"), Value::Null).await;
+    assert!(gone["metadata"]["deletionTimestamp"].is_string(), "{gone}");
+}

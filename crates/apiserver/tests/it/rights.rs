@@ -85,6 +85,68 @@ async fn a_node_sees_its_own_pods_and_what_they_need() {
 }
 
 #[tokio::test]
+async fn a_cluster_acts_for_its_own_machines_and_no_others() {
+    let c = cluster().await;
+    let site = || Some(User::new("system:node:site", &["system:nodes", "dunlin:clusters"]));
+    let plain = || Some(User::new("system:node:site", &["system:nodes"]));
+    let node = |name: &str, by: &str| json!({"metadata": {"name": name, "annotations": {"dunlin.io/exposed-by": by}}});
+    let make = async |user, body| c.ask_as(user, "POST", "/api/v1/nodes", body, JSON).await.0;
+    assert_eq!(make(site(), node("board", "site")).await, 403, "a name of its own");
+    assert_eq!(make(site(), node("site-board", "other")).await, 403, "for another cluster");
+    assert_eq!(make(plain(), node("site-board", "site")).await, 403, "not a cluster");
+    assert_eq!(make(site(), node("site-board", "site")).await, 201);
+    // A node of the same prefix that somebody else made gives no right.
+    c.make("/api/v1/nodes", json!({"metadata": {"name": "site-gate"}})).await;
+    for (name, on) in [("a", "site-board"), ("b", "site-gate")] {
+        let mut made = pod(name);
+        made["spec"]["nodeName"] = json!(on);
+        made["spec"]["volumes"] = json!([{"name": "s", "secret": {"secretName": name}}]);
+        c.make(PODS, made).await;
+        c.make("/api/v1/namespaces/default/secrets", json!({"metadata": {"name": name}})).await;
+    }
+    let get = async |user, path: &str| c.ask_as(user, "GET", path, Value::Null, JSON).await.0;
+    let pods_of = |node: &str| format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{node}");
+    let secret = |name: &str| format!("/api/v1/namespaces/default/secrets/{name}");
+    for (path, want) in [
+        (pods_of("site-board"), 200),
+        (pods_of("site-gate"), 403),
+        (format!("{PODS}/a"), 200),
+        (format!("{PODS}/b"), 403),
+        (secret("a"), 200),
+        (secret("b"), 403),
+    ] {
+        assert_eq!(get(site(), &path).await, want, "{path}");
+        assert_eq!(get(plain(), &path).await, 403, "not a cluster: {path}");
+    }
+    let patch = async |path: &str, body: Value| {
+        c.ask_as(site(), "PATCH", path, body, "application/merge-patch+json").await.0
+    };
+    let cordoned = json!({"status": {"conditions": []}});
+    assert_eq!(patch("/api/v1/nodes/site-board/status", cordoned.clone()).await, 200);
+    assert_eq!(patch("/api/v1/nodes/site-gate/status", cordoned).await, 403);
+    let status = json!({"status": {"phase": "Running"}});
+    assert_eq!(patch(&format!("{PODS}/a/status"), status.clone()).await, 200);
+    assert_eq!(patch(&format!("{PODS}/b/status"), status).await, 403);
+    let given_away = json!({"metadata": {"annotations": {"dunlin.io/exposed-by": "other"}}});
+    assert_eq!(patch("/api/v1/nodes/site-board", given_away).await, 403);
+    let label = |key: &str, value: &str| json!({"metadata": {"labels": {key: value}}});
+    assert_eq!(patch("/api/v1/nodes/site-board", label("dunlin.io/cluster", "site")).await, 200);
+    assert_eq!(patch("/api/v1/nodes/site-board", label("dunlin.io/cluster", "other")).await, 403);
+    let token = json!({"spec": {"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "a"}}});
+    let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    assert_eq!(c.ask_as(site(), "POST", path, token.clone(), JSON).await.0, 201);
+    let mut other = token;
+    other["spec"]["boundObjectRef"]["name"] = json!("b");
+    assert_eq!(c.ask_as(site(), "POST", path, other, JSON).await.0, 403);
+    let delete = async |name: &str| {
+        c.ask_as(site(), "DELETE", &format!("/api/v1/nodes/{name}"), Value::Null, JSON).await.0
+    };
+    assert_eq!(delete("site-gate").await, 403);
+    assert_eq!(delete("site-board").await, 200);
+    assert_eq!(get(site(), &pods_of("site-board")).await, 403);
+}
+
+#[tokio::test]
 async fn tokens_stand_for_users_until_what_they_are_bound_to_is_gone() {
     let c = cluster().await;
     let made = c.make(PODS, pod("a")).await;

@@ -39,7 +39,8 @@ impl Member {
         let Some(kept) = Membership::load(joining) else {
             let token = token.ok_or_else(|| {
                 Error::Input(format!(
-                    "this machine has not joined {} yet: give --token (see `dunlin token create` there)",
+                    "this machine has not joined {} under this name and with this --expose yet: give --token (see \
+                     `dunlin token create` there)",
                     joining.server
                 ))
             })?;

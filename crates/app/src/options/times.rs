@@ -66,6 +66,13 @@ times! {
     ping "ping" = s(25),
     /// Server: how long a ping may stay unanswered before the tunnel counts as lost.
     ping_timeout "ping-timeout" = s(10),
+    /// Server: how long changes are collected before a child tells its parent its summary, or its machines, again.
+    uplink_settle "uplink-settle" = s(2),
+    /// Server: how long a pod of the parent may find no machine in the child before it is refused.
+    uplink_unplaced "uplink-unplaced" = s(30),
+    /// Server: how long a DaemonSet of the parent stays in the child without the pod above that stands for it, unless it
+    /// is gone itself.
+    uplink_successor "uplink-successor" = s(60),
     /// Agent: how long a tunnel may be silent before the agent asks whether anybody is there.
     silence "silence" = s(40),
     /// Agent: how long connecting may take.
@@ -74,7 +81,7 @@ times! {
     reconnect_first "reconnect-first" = Duration::from_millis(500),
     /// Agent: the longest wait between two tries to dial.
     reconnect_most "reconnect-most" = s(30),
-    /// Agent: how often a node with fenced pods makes sure that its server hears it.
+    /// Agent and child: how often a node with fenced pods makes sure that its server hears it.
     contact "contact" = s(10),
     /// Agent: the first wait before a container that crashed is restarted.
     crash_backoff_first "crash-backoff-first" = s(10),

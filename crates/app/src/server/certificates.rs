@@ -4,6 +4,7 @@
 //! restarts too, and connections that were made with them are closed. The record is all that is kept; there is no list of
 //! revoked certificates that would grow.
 
+pub mod clusters;
 pub mod rules;
 
 use std::collections::BTreeMap;

@@ -7,6 +7,8 @@ use dunlin_tunnel::accept::Tunnels;
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
 
+use super::exposed::Exposed;
+
 /// The service of the server's own agent, once it has started.
 pub type LocalNode = Arc<OnceLock<(String, dunlin_agent::NodeService)>>;
 
@@ -14,6 +16,8 @@ pub type LocalNode = Arc<OnceLock<(String, dunlin_agent::NodeService)>>;
 pub struct Dialer {
     /// Open tunnels.
     pub tunnels: Arc<Tunnels>,
+    /// Nodes that are reached through the tunnel of their cluster.
+    pub exposed: Arc<Exposed>,
     /// The node in this process.
     pub local: LocalNode,
 }
@@ -32,11 +36,12 @@ impl NodeDialer for Dialer {
             return Box::pin(async move { Ok(service.handle(request).await) });
         }
         let tunnels = self.tunnels.clone();
+        let through = self.exposed.cluster_of(&node).unwrap_or_else(|| node.clone());
         Box::pin(async move {
-            if !tunnels.connected().contains(&node) {
+            if !tunnels.is_connected(&through) {
                 return Err(DialError::NotConnected(node));
             }
-            match tunnels.call(&node, request).await {
+            match tunnels.call(&through, request).await {
                 Ok(response) => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
                 Err(source) => Err(DialError::Call { node, source: source.into() }),
             }

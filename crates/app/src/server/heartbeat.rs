@@ -11,6 +11,8 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 
+use super::exposed::Exposed;
+
 /// How often Leases are renewed, and how long one is good for.
 #[derive(Debug, Clone, Copy)]
 pub struct Beat {
@@ -19,18 +21,29 @@ pub struct Beat {
 }
 
 /// Renews for as long as it is polled. `local` is the node in this process, if it has one.
-pub async fn run(client: kube::Client, tunnels: Arc<Tunnels>, local: Option<String>, beat: Beat) {
+pub async fn run(
+    client: kube::Client,
+    tunnels: Arc<Tunnels>,
+    exposed: Arc<Exposed>,
+    local: Option<String>,
+    beat: Beat,
+) {
     let api: Api<Lease> = Api::namespaced(client, "kube-node-lease");
     let mut events = tunnels.events();
+    let mut machines = exposed.changes();
     let mut timer = tokio::time::interval(beat.interval);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = timer.tick() => {}
+            changed = machines.changed() => if changed.is_err() { return },
             // A node that has just connected must not wait for its first beat. A lagged listener looks, too.
             event = events.recv() => if matches!(event, Err(tokio::sync::broadcast::error::RecvError::Closed)) { return },
         }
-        for node in tunnels.connected().into_iter().chain(local.clone()) {
+        let connected = tunnels.connected();
+        // The machines last: whoever sees that its cluster's Lease was renewed was heard no later than they.
+        let machines = connected.iter().flat_map(|cluster| exposed.heard_by(cluster)).collect::<Vec<_>>();
+        for node in connected.into_iter().chain(local.clone()).chain(machines) {
             if let Err(error) = renew(&api, &node, beat.lease).await {
                 tracing::debug!(node, error = chain(&error), "renewing a node's lease failed");
             }

@@ -21,7 +21,8 @@ use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::json;
 
 use super::certificates::Certificates;
-use super::certificates::rules::{self, Asker};
+use super::certificates::clusters;
+use super::certificates::rules::{self, Asker, Record};
 
 /// The signer that kubelets ask.
 pub const NODE_SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
@@ -114,8 +115,10 @@ async fn sign(signer: &Signer, request: &CertificateSigningRequestSpec) -> Resul
         return Err(format!("{name:?} is the server's own node; choose another name"));
     }
     let nodes: Api<Node> = Api::all(signer.client.clone());
-    let exists = nodes.get_metadata_opt(name).await.map_err(|e| chain(&e))?.is_some();
     let record = signer.certificates.record(name);
+    let exists = nodes.get_metadata_opt(name).await.map_err(|e| chain(&e))?.is_some()
+        || (record.as_ref().is_some_and(Record::shows_machines)
+            && clusters::exists(&signer.client, name).await.map_err(|e| chain(&e))?);
     let asker = asker(request);
     let decide = |last| rules::issue(record.as_ref(), exists, name, cluster, &asker, last);
     decide(String::new())?;

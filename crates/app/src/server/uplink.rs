@@ -1,5 +1,6 @@
 //! A server below another: it joins its parent as one node and keeps the tunnel on which the parent calls.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use dunlin_apiserver::NodeDialer;
@@ -7,7 +8,7 @@ use dunlin_base::error::chain;
 use dunlin_base::task::Task;
 use dunlin_driver::SchedulerHandle;
 use dunlin_tunnel::dial;
-use dunlin_uplink::{Config, Dial, Level, Uplink, UplinkHandle};
+use dunlin_uplink::{Config, Contact, Dial, Expose, Level, Uplink, UplinkHandle};
 use http_body_util::BodyExt;
 
 use crate::error::{Doing, Error};
@@ -26,8 +27,11 @@ pub struct Running {
 /// What is known of the parent.
 pub struct Parent {
     pub member: Arc<Member>,
+    pub expose: Expose,
     pub area: Option<String>,
     pub times: Times,
+    /// What a start of the machine forgets.
+    pub run_dir: PathBuf,
 }
 
 /// Starts the uplink and dials the parent. The parent being away keeps nothing here from working.
@@ -37,12 +41,19 @@ pub fn start(
     scheduler: SchedulerHandle,
     dialer: Arc<dyn NodeDialer>,
 ) -> Result<Running, Error> {
-    let Parent { member, area, times } = parent;
+    let Parent { member, expose, area, times, run_dir } = parent;
     let membership = member.membership();
     let (host, port) = join::endpoint(&membership.server)?;
-    let level = Level { parent: name_of(&membership.ca_pem)?, node: membership.node_name.clone(), area };
+    let level =
+        Level { parent: name_of(&membership.ca_pem)?, node: membership.node_name.clone(), area, expose };
     let client = member.client()?;
-    let config = Config::new(level);
+    let config = Config {
+        settle: times.uplink_settle(),
+        unplaced: times.uplink_unplaced(),
+        successor: times.uplink_successor(),
+        contact: Some(Contact { file: run_dir.join("uplink-contact"), interval: times.contact() }),
+        ..Config::new(level)
+    };
     let (handle, service) = Uplink::start(config, client, child, scheduler, through(dialer));
     let handle = Arc::new(handle);
 

@@ -15,6 +15,9 @@ use crate::scheduler::filter::{selects, untolerated};
 use crate::view::View;
 
 const COMPONENT: &str = "daemonset-controller";
+/// How long a daemon that ended stays before it is replaced, counted from its making, seconds. A node that refuses what
+/// the controller finds fit for it would else be given another at once, again and again.
+const RETRY: i64 = 5;
 const HASH: &str = "controller-revision-hash";
 /// Taints that describe a node's state do not keep daemons away.
 const TOLERATED: &[(&str, &str)] = &[
@@ -55,8 +58,14 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
         let (finished, mut live): (Vec<_>, Vec<_>) = here.iter().cloned().partition(|pod| pod.is_finished());
         live.retain(|pod| !pod.metadata.is_deleting());
         // A daemon that ended is replaced.
-        for pod in finished.iter().filter(|pod| !pod.metadata.is_deleting()) {
-            plan.push(common::delete(pod.key(), &pod.metadata));
+        let made_at = |pod: &Pod| pod.metadata.creation_timestamp.map_or(0, |at| at.0);
+        for pod in &finished {
+            let at = made_at(pod) + RETRY;
+            if selected && now < at {
+                plan.again_at(at);
+            } else if !pod.metadata.is_deleting() {
+                plan.push(common::delete(pod.key(), &pod.metadata));
+            }
         }
         if !eligible {
             counts.misscheduled += i32::from(!live.is_empty());
@@ -81,7 +90,7 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
             for surplus in &live[1..] {
                 plan.push(common::delete(surplus.key(), &surplus.metadata));
             }
-        } else if here.iter().all(|pod| pod.is_finished()) && made < BURST {
+        } else if here.iter().all(|pod| pod.is_finished() && now >= made_at(pod) + RETRY) && made < BURST {
             // While the predecessor is ending, its place is taken.
             made += 1;
             let object = pod_for(&template, key, &set, &reference, &node);

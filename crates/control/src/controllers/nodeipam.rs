@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use dunlin_api::names::label;
 use serde_json::json;
 
 use crate::model::Key;
@@ -14,8 +13,8 @@ pub fn plan(view: &View, key: &Key, _now: i64, _seed: u64) -> (Plan, Report) {
     let (mut plan, mut report) = (Plan::default(), Report::default());
     let Some(node) = view.nodes.by_key(key).cloned() else { return (plan, report) };
     // Pods below a child cluster get their addresses there.
-    let stands_for_cluster = node.metadata.labels.contains_key(label::VIRTUAL_NODE);
-    if !node.spec.pod_cidr.is_empty() || node.metadata.is_deleting() || stands_for_cluster {
+    let below = node.is_below();
+    if !node.spec.pod_cidr.is_empty() || node.metadata.is_deleting() || below {
         return (plan, report);
     }
     let taken: BTreeSet<String> =

@@ -6,8 +6,7 @@
 //! it is fenced, it is deleted once its side has stopped it ([`fencing`]). Taints that a person sets evict as in
 //! Kubernetes.
 
-use dunlin_api::names::condition::DANGLING;
-use dunlin_api::names::label;
+use dunlin_api::names::{condition::DANGLING, label};
 use serde_json::{Value, json};
 
 use super::common::{self, Conditions};
@@ -15,7 +14,6 @@ use super::fencing;
 use crate::model::{Held, Key, Node, Pod, Taint, Time};
 use crate::plan::{Action, Plan, Precondition, Propagation, Report};
 use crate::scheduler::filter::tolerates;
-use crate::settings::Settings;
 use crate::view::View;
 
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
@@ -25,8 +23,9 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
     let (mut plan, mut report) = (Plan::default(), Report::default());
     let Some(node) = view.nodes.by_key(key).cloned() else { return (plan, report) };
     // Nobody is judged for silence while it was us who could not hear.
-    let since =
-        view.heard.get(&key.name).copied().unwrap_or(view.settings.started_at).max(view.settings.started_at);
+    // A new one has been heard when it was made.
+    let made = node.metadata.creation_timestamp.map_or(0, |at| at.0);
+    let since = view.heard.get(&key.name).copied().unwrap_or(made).max(view.settings.started_at);
     let silent = now >= since + view.settings.node_grace;
     if !silent {
         plan.again_at(since + view.settings.node_grace);
@@ -65,7 +64,7 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
     };
     taints(&mut plan, key, &node, state, now);
     for pod in view.pods.on_node(&key.name) {
-        judge(&mut plan, &node, &pod, Silence { since, is_lost: silent }, &view.settings, now);
+        judge(&mut plan, view, &node, &pod, Silence { since, is_lost: silent }, now);
     }
     (plan, report)
 }
@@ -112,15 +111,17 @@ struct Silence {
 }
 
 /// One pod of the node: dangling or not, and evicted if a person's taint says so.
-fn judge(plan: &mut Plan, node: &Node, pod: &Pod, silence: Silence, settings: &Settings, now: i64) {
+fn judge(plan: &mut Plan, view: &View, node: &Node, pod: &Pod, silence: Silence, now: i64) {
+    let settings = &view.settings;
     if pod.is_finished() {
         return;
     }
     let silent = silence.is_lost;
     let silent_at = silence.since + settings.node_grace;
-    // A child cluster does not fence when it loses its parent, so nothing there has stopped for certain.
-    let fences = !node.metadata.labels.contains_key(label::VIRTUAL_NODE);
-    if silent && fences && fence(plan, pod, silence.since, settings, now) {
+    // While a child cluster is heard, it knows which of its own machines are out of reach, and its word on their pods is not
+    // ours to take back.
+    let is_cluster = node.metadata.labels.contains_key(label::VIRTUAL_NODE);
+    if silent && fence(plan, view, pod, silence.since, now) {
         return;
     }
     let taint = Taint { key: UNREACHABLE.into(), effect: "NoExecute".into(), ..Taint::default() };
@@ -132,11 +133,11 @@ fn judge(plan: &mut Plan, node: &Node, pod: &Pod, silence: Silence, settings: &S
         };
         match until {
             Some(until) if now < until => plan.again_at(until),
-            Some(_) if !common::is_dangling(pod) => dangle(plan, pod, true, now),
+            Some(_) if !common::is_dangling(pod) => dangle(plan, view, pod, true, now),
             _ => {}
         }
-    } else if common::is_dangling(pod) && node.is_ready() {
-        dangle(plan, pod, false, now);
+    } else if common::is_dangling(pod) && node.is_ready() && !is_cluster {
+        dangle(plan, view, pod, false, now);
     }
     for taint in node.spec.taints.iter().filter(|t| &*t.effect == "NoExecute") {
         if [UNREACHABLE, NOT_READY].contains(&&*taint.key) || pod.metadata.is_deleting() {
@@ -166,8 +167,9 @@ fn judge(plan: &mut Plan, node: &Node, pod: &Pod, silence: Silence, settings: &S
 
 /// Whether the pod is one that must not run twice and has been stopped by its own side: then its object goes, and its
 /// controller may make another of the same name.
-fn fence(plan: &mut Plan, pod: &Pod, heard: i64, settings: &Settings, now: i64) -> bool {
-    let Some(ended_at) = fencing::exclusive(pod).and_then(|_| fencing::ended_at(pod, heard, settings)) else {
+fn fence(plan: &mut Plan, view: &View, pod: &Pod, heard: i64, now: i64) -> bool {
+    let ended_at = fencing::exclusive(view, pod).and_then(|_| fencing::ended_at(pod, heard, &view.settings));
+    let Some(ended_at) = ended_at else {
         return false;
     };
     if now < ended_at {
@@ -209,12 +211,12 @@ fn patience(pod: &Pod, taint: &Taint) -> Patience {
     }
 }
 
-fn dangle(plan: &mut Plan, pod: &Pod, lost: bool, now: i64) {
+fn dangle(plan: &mut Plan, view: &View, pod: &Pod, lost: bool, now: i64) {
     let mut conditions = Conditions::new(&pod.status.conditions);
     if lost {
         let text =
             "The pod's node has been out of reach for longer than the pod tolerates. It may still run there.";
-        match (fencing::exclusive(pod), fencing::fence_after(pod)) {
+        match (fencing::exclusive(view, pod), fencing::fence_after(pod)) {
             (None, _) => conditions.set(DANGLING, true, "NodeUnreachable", text, now, false),
             (Some(why), after) => {
                 let then = match after {

@@ -1,11 +1,12 @@
 //! Plans as data: a view goes in, the writes come out.
 
 mod moves;
+mod storage;
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::{Node, Pod, ReplicaSet};
+use crate::model::{DaemonSet, Node, Pod, ReplicaSet};
 use crate::plan::Action;
 
 const NOW: i64 = 1_800_000_000;
@@ -119,6 +120,55 @@ fn a_silent_node_is_tainted_and_its_pods_dangle_only_after_their_patience() {
     // A server that has just started judges nobody.
     std::sync::Arc::make_mut(&mut view.settings).started_at = NOW + 300;
     assert!(at(&view, NOW + 330).is_empty());
+}
+
+#[test]
+fn a_daemon_that_its_node_refuses_is_not_replaced_at_once() {
+    let mut view = View::default();
+    let set = json!({
+        "metadata": {"name": "web", "namespace": "n", "uid": "set"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": []}},
+        },
+    });
+    view.daemon_sets.upsert(serde_json::from_value::<DaemonSet>(set).expect("a DaemonSet"));
+    let node = json!({"metadata": {"name": "a", "uid": "a"}});
+    view.nodes.upsert(serde_json::from_value::<Node>(node).expect("a Node"));
+    let owner = json!([{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "web", "uid": "set", "controller": true}]);
+    view.pods.upsert(pod(
+        "refused",
+        false,
+        json!({"metadata": {"ownerReferences": owner}, "status": {"phase": "Failed"}}),
+    ));
+    let made_at = view.pods.all()[0].metadata.creation_timestamp.expect("a time").0;
+    let at = |now: i64| {
+        let (plan, _) = daemonset::plan(&view, &Key::new("daemonsets.apps", "n", "web"), now, 0);
+        let pods =
+            writes(&plan).into_iter().filter(|write| write.ends_with("refused") || write.ends_with("pods"));
+        (pods.collect::<Vec<_>>(), plan.again_at)
+    };
+    assert_eq!(at(made_at + 4), (vec![], Some(made_at + 5)));
+    assert_eq!(at(made_at + 5).0, ["delete refused", "create pods"]);
+}
+
+#[test]
+fn a_cluster_says_by_itself_which_of_its_pods_are_in_reach_again() {
+    let dangling = json!({"status": {"conditions": [{"type": "dunlin.io/Dangling", "status": "True"}]}});
+    let judged = |labels: Value| {
+        let mut view = View::default();
+        let node: Node = serde_json::from_value(json!({
+            "metadata": {"name": "a", "uid": "a", "labels": labels},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+        }))
+        .expect("a Node");
+        view.nodes.upsert(node);
+        view.pods.upsert(pod("p", true, dangling.clone()));
+        view.heard.insert("a".into(), NOW);
+        writes(&nodelifecycle::plan(&view, &Key::new("nodes", "", "a"), NOW, 0).0)
+    };
+    assert_eq!(judged(json!({})), ["patch p status"]);
+    assert_eq!(judged(json!({"dunlin.io/virtual-node": "cluster"})), Vec::<String>::new());
 }
 
 /// A view with the silent node `a`, last heard at `NOW`, and the pod `p` on it.

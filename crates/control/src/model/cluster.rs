@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dunlin_api::names::{annotation, label};
 use serde_json::Value;
 
 use super::base::held;
@@ -35,6 +36,22 @@ projection! {
         pub conditions: Vec<Condition>,
         pub addresses: Vec<NodeAddress>,
         pub images: Vec<NodeImage>,
+        pub runtime_handlers: Vec<NodeRuntimeHandler>,
+    }
+
+    pub struct NodeRuntimeHandler {
+        /// Empty: that of pods without a class.
+        pub name: Arc<str>,
+    }
+
+    pub struct RuntimeClass {
+        pub metadata: Arc<Meta>,
+        pub handler: Arc<str>,
+        pub scheduling: RuntimeScheduling,
+    }
+
+    pub struct RuntimeScheduling {
+        pub node_selector: Labels,
     }
 
     pub struct NodeAddress {
@@ -125,6 +142,29 @@ impl Node {
         self.status.conditions.iter().find(|c| &*c.kind == kind)
     }
 
+    /// Whether it stands for a child cluster, or is a machine of one: a claim there becomes a claim of that cluster.
+    pub fn is_below(&self) -> bool {
+        self.metadata.labels.contains_key(label::VIRTUAL_NODE) || self.exposed_by().is_some()
+    }
+
+    /// The child cluster whose machine this is, if it is shown as a node here.
+    pub fn exposed_by(&self) -> Option<&Arc<str>> {
+        self.metadata.annotations.get(annotation::EXPOSED_BY)
+    }
+
+    /// Whether pods of this class run here, as far as the node says. Kubelets that name no handlers are believed.
+    pub fn runs(&self, class: &RuntimeClass) -> bool {
+        let handlers = &self.status.runtime_handlers;
+        let labels = &self.metadata.labels;
+        (handlers.is_empty() || handlers.iter().any(|handler| handler.name == class.handler))
+            && class.scheduling.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+    }
+
+    /// The name in its own cluster of a machine that is shown as a node here.
+    pub fn machine_below(&self) -> Option<&str> {
+        self.metadata.name.strip_prefix(&**self.exposed_by()?)?.strip_prefix('-')
+    }
+
     pub fn is_ready(&self) -> bool {
         self.condition("Ready").is_some_and(|c| &*c.status == "True")
     }
@@ -137,5 +177,6 @@ held! {
     EndpointSlice = "endpointslices.discovery.k8s.io",
     ServiceAccount = "serviceaccounts",
     ConfigMap = "configmaps",
+    RuntimeClass = "runtimeclasses.node.k8s.io",
     Lease = "leases.coordination.k8s.io",
 }

@@ -109,8 +109,8 @@ pub struct PodSpec {
     pub ports: Vec<ContainerPort>,
     /// Images of the containers.
     pub images: Vec<Arc<str>>,
-    /// Names of the volumes whose content is on a claim: the pod is where they are.
-    pub claims: Vec<Arc<str>>,
+    /// Volumes whose content is on a claim: the pod is where they are.
+    pub claims: Vec<ClaimVolume>,
 }
 
 projection! {
@@ -141,8 +141,16 @@ projection! {
 
     pub struct Volume {
         pub name: Arc<str>,
-        pub persistent_volume_claim: Option<serde::de::IgnoredAny>,
-        pub ephemeral: Option<serde::de::IgnoredAny>,
+        pub persistent_volume_claim: Option<ClaimSource>,
+        pub ephemeral: Option<EphemeralSource>,
+    }
+
+    pub struct ClaimSource {
+        pub claim_name: Arc<str>,
+    }
+
+    pub struct EphemeralSource {
+        pub volume_claim_template: Arc<Value>,
     }
 
     pub struct Gate {
@@ -159,6 +167,25 @@ projection! {
     pub struct Requests {
         pub requests: Quantities,
         pub limits: Quantities,
+    }
+}
+
+/// A volume on a claim: one that is named, or one that is made for the pod.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ClaimVolume {
+    pub volume: Arc<str>,
+    claim: Option<Arc<str>>,
+    /// The template of an ephemeral volume's claim, which the pod owns.
+    pub template: Option<Arc<Value>>,
+}
+
+impl ClaimVolume {
+    /// The claim's name, in the namespace of `pod`.
+    pub fn claim(&self, pod: &Pod) -> Arc<str> {
+        match &self.claim {
+            Some(name) => name.clone(),
+            None => format!("{}-{}", pod.metadata.name, self.volume).into(),
+        }
     }
 }
 
@@ -186,7 +213,11 @@ impl From<Raw> for PodSpec {
                 .volumes
                 .iter()
                 .filter(|v| v.persistent_volume_claim.is_some() || v.ephemeral.is_some())
-                .map(|v| v.name.clone())
+                .map(|v| ClaimVolume {
+                    volume: v.name.clone(),
+                    claim: v.persistent_volume_claim.as_ref().map(|source| source.claim_name.clone()),
+                    template: v.ephemeral.as_ref().map(|source| source.volume_claim_template.clone()),
+                })
                 .collect(),
             node_name: raw.node_name,
             scheduler_name: raw.scheduler_name,
@@ -266,6 +297,11 @@ impl Pod {
     pub fn is_available(&self, min_ready: i64, now: i64) -> bool {
         let Some(ready) = self.condition("Ready").filter(|c| &*c.status == "True") else { return false };
         min_ready == 0 || ready.last_transition_time.is_some_and(|since| since.0 + min_ready <= now)
+    }
+
+    /// Whether the pod uses the claim of this name in its namespace.
+    pub fn uses_claim(&self, name: &str) -> bool {
+        self.spec.claims.iter().any(|volume| &*volume.claim(self) == name)
     }
 
     /// Ports that the pod takes on its node.

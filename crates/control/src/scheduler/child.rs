@@ -42,9 +42,15 @@ pub(super) fn too_large(pod: &Pod, child: &Cluster) -> Vec<String> {
         .status
         .pools
         .iter()
-        // Pools are told for the default class only as yet; whether a machine has another, the child knows.
         .filter(|pool| arch.is_none_or(|wanted| pool.architecture == *wanted))
         .collect();
+    // The classes are the child's own; one that it does not tell it would not let in.
+    let class = &pod.spec.runtime_class_name;
+    let pools: Vec<_> = if pools.iter().any(|pool| pool.runtime_class == *class) || pools.is_empty() {
+        pools.into_iter().filter(|pool| pool.runtime_class == *class).collect()
+    } else {
+        return vec![format!("cluster(s) without a ready machine that runs the runtime class {class:?}")];
+    };
     if child.status.pools.is_empty() {
         return vec!["cluster(s) without a ready machine".to_owned()];
     }
@@ -111,5 +117,24 @@ mod tests {
             ["Insufficient cpu on any single machine of the cluster"]
         );
         assert_eq!(too_large(&pod("1", "amd64"), &child()).len(), 1);
+    }
+
+    #[test]
+    fn a_runtime_class_has_room_of_its_own() {
+        let child: Cluster =
+            serde_json::from_value(json!({"metadata": {"name": "site"}, "status": {"pools": [
+            {"architecture": "arm64", "runtimeClass": "", "largest": {"cpu": "4"}},
+            {"architecture": "arm64", "runtimeClass": "wasm", "largest": {"cpu": "1"}}]}}))
+            .expect("a cluster");
+        let check = |class: &str, cpu: &str| {
+            let pod: Pod =
+                serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {"runtimeClassName": class,
+                "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}}))
+                .expect("a pod");
+            too_large(&pod, &child).join(", ")
+        };
+        assert_eq!((check("", "2"), check("wasm", "1")), (String::new(), String::new()));
+        assert_eq!(check("wasm", "2"), "Insufficient cpu on any single machine of the cluster");
+        assert!(check("microvm", "1").contains("runtime class \"microvm\""));
     }
 }

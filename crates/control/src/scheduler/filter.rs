@@ -11,6 +11,7 @@ use super::affinity::InterPod;
 use super::child;
 use super::snapshot::{Host, Snapshot};
 use super::spread::Spread;
+use super::volumes::Volumes;
 
 /// All rules for one pod, with what they need to know of the whole cluster computed once.
 pub(super) struct Rules<'a> {
@@ -18,6 +19,7 @@ pub(super) struct Rules<'a> {
     snapshot: &'a Snapshot,
     spread: Spread<'a>,
     inter_pod: InterPod<'a>,
+    volumes: Result<Volumes<'a>, String>,
 }
 
 impl<'a> Rules<'a> {
@@ -27,7 +29,19 @@ impl<'a> Rules<'a> {
             snapshot,
             spread: Spread::required(snapshot, pod),
             inter_pod: InterPod::required(snapshot, pod),
+            volumes: Volumes::of(snapshot, pod),
         }
+    }
+
+    /// Why no host can take the pod, whatever it is like.
+    pub(super) fn everywhere(&self) -> Option<&str> {
+        self.volumes.as_ref().err().map(String::as_str)
+    }
+
+    /// Whether the machine runs the pod's runtime class. Of a class that is not known (any more) the machine knows best.
+    fn runs(&self, node: &Node) -> bool {
+        let class = self.snapshot.runtime_classes().get(&self.pod.spec.runtime_class_name);
+        class.is_none_or(|class| node.runs(class))
     }
 
     /// Why `host` cannot take the pod; empty if it can.
@@ -45,6 +59,12 @@ impl<'a> Rules<'a> {
         if let Some(why) = self.snapshot.refusal(pod, host.name()) {
             return vec![format!("cluster {} refused: {why}", host.name())];
         }
+        if host.child().is_none() && !self.runs(node) {
+            return vec![format!(
+                "node(s) didn't run the pod's runtime class {:?}",
+                pod.spec.runtime_class_name
+            )];
+        }
         if let Some(child) = host.child() {
             let lacking = child::too_large(pod, child);
             if !lacking.is_empty() {
@@ -57,7 +77,11 @@ impl<'a> Rules<'a> {
         if !lacking.is_empty() {
             return lacking;
         }
-        let more = self.spread.refusal(host).or_else(|| self.inter_pod.refusal(host));
+        let volumes = match &self.volumes {
+            Ok(volumes) => volumes.refusal(host),
+            Err(why) => return vec![why.clone()],
+        };
+        let more = volumes.or_else(|| self.spread.refusal(host)).or_else(|| self.inter_pod.refusal(host));
         more.map(str::to_owned).into_iter().collect()
     }
 }
@@ -117,12 +141,16 @@ pub(crate) fn selects(pod: &Pod, node: &Node, child: Option<&Cluster>) -> bool {
 /// The path of a pinned machine begins below the cluster that the pod selects, else with a node's name.
 fn is_pinned_to(pod: &Pod, node: &Node) -> bool {
     let Some(machine) = pod.metadata.annotations.get(annotation::MACHINE) else { return true };
-    pod.spec.node_selector.contains_key(label::CLUSTER)
-        || machine.split('/').next() == Some(&*node.metadata.name)
+    let first = machine.split('/').next();
+    match (pod.spec.node_selector.contains_key(label::CLUSTER), node.machine_below()) {
+        (true, None) => true,
+        (true, Some(below)) => first == Some(below),
+        (false, _) => first == Some(&*node.metadata.name),
+    }
 }
 
 /// One term of a node selector: all expressions hold; a term without any chooses nothing.
-pub(super) fn term_selects(term: &Value, node: &Node, child: Option<&Cluster>) -> bool {
+pub(crate) fn term_selects(term: &Value, node: &Node, child: Option<&Cluster>) -> bool {
     let list = |name: &str| term[name].as_array().map_or(&[][..], Vec::as_slice);
     let (expressions, fields) = (list("matchExpressions"), list("matchFields"));
     let name: Labels = [("metadata.name".into(), node.metadata.name.clone())].into();

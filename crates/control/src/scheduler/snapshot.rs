@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use dunlin_api::names::label;
+use dunlin_api::names::{annotation, label};
 
-use crate::model::{Cluster, Labels, Node, Pod, Quantities};
+use crate::model::{
+    Claim, Cluster, Held, Key, Labels, Node, PersistentVolume, Pod, Quantities, RuntimeClass, StorageClass,
+};
 
 /// How long a refusal of a child cluster holds at first, and at most, in seconds; each further one doubles it.
 const REFUSED: (i64, i64) = (5, 300);
 
 use super::index::Index;
 use super::room::Room;
+use super::volumes::Storage;
 
 /// What a container without requests counts as when nodes are scored: kube-scheduler's numbers.
 const UNKNOWN_CPU: i64 = 100;
@@ -114,6 +117,8 @@ pub struct Snapshot {
     /// Pod uid to the name of its host and whether that is only assumed.
     placed: HashMap<Arc<str>, (Arc<str>, bool)>,
     namespaces: HashMap<Arc<str>, Labels>,
+    storage: Arc<Storage>,
+    runtime_classes: BTreeMap<Arc<str>, Arc<RuntimeClass>>,
     /// What child clusters refused: by node, then by workload.
     refused: HashMap<Arc<str>, HashMap<Arc<str>, Refusal>>,
 }
@@ -144,6 +149,9 @@ impl Snapshot {
             old.spec.taints == node.spec.taints
                 && old.spec.unschedulable == node.spec.unschedulable
                 && old.metadata.labels == node.metadata.labels
+                && old.metadata.annotations.get(annotation::VOLUMES)
+                    == node.metadata.annotations.get(annotation::VOLUMES)
+                && old.status.runtime_handlers == node.status.runtime_handlers
                 && old.status.allocatable == node.status.allocatable
         });
         let name = host.name.clone();
@@ -274,6 +282,53 @@ impl Snapshot {
         self.reindex(&node);
         self.drop_empty(&node);
         true
+    }
+
+    pub(super) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    pub fn set_claim(&mut self, claim: Arc<Claim>) {
+        let name = (claim.metadata.namespace.clone(), claim.metadata.name.clone());
+        Arc::make_mut(&mut self.storage).claims.insert(name, claim);
+    }
+
+    pub fn set_volume(&mut self, volume: Arc<PersistentVolume>) {
+        Arc::make_mut(&mut self.storage).volumes.insert(volume.metadata.name.clone(), volume);
+    }
+
+    pub fn set_storage_class(&mut self, class: Arc<StorageClass>) {
+        Arc::make_mut(&mut self.storage).classes.insert(class.metadata.name.clone(), class);
+    }
+
+    /// Forgets a claim, a volume or a class; other keys change nothing.
+    pub fn remove_storage(&mut self, key: &Key) {
+        let storage = Arc::make_mut(&mut self.storage);
+        match &*key.resource {
+            Claim::RESOURCE => {
+                storage.claims.remove(&(key.namespace.clone(), key.name.clone()));
+            }
+            PersistentVolume::RESOURCE => {
+                storage.volumes.remove(&key.name);
+            }
+            StorageClass::RESOURCE => {
+                storage.classes.remove(&key.name);
+            }
+            _ => {}
+        }
+    }
+
+    pub fn set_runtime_class(&mut self, class: Arc<RuntimeClass>) {
+        self.runtime_classes.insert(class.metadata.name.clone(), class);
+    }
+
+    pub fn remove_runtime_class(&mut self, name: &str) {
+        self.runtime_classes.remove(name);
+    }
+
+    /// Runtime classes by name.
+    pub fn runtime_classes(&self) -> &BTreeMap<Arc<str>, Arc<RuntimeClass>> {
+        &self.runtime_classes
     }
 
     pub fn set_namespace(&mut self, name: &Arc<str>, labels: Labels) {

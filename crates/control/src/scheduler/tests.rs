@@ -5,6 +5,7 @@ mod groups;
 mod policies;
 mod preemption;
 mod properties;
+mod volumes;
 
 use std::sync::Arc;
 

@@ -4,11 +4,10 @@
 
 use std::sync::Arc;
 
-use dunlin_api::names::annotation;
 use dunlin_api::offer::{self, Answer};
 use dunlin_control::model::{Key, Pod};
-use dunlin_control::scheduler::{self, Policy, WhyNot};
-use dunlin_control::summary::summarise;
+use dunlin_control::scheduler::{self, kept};
+use dunlin_control::summary::{machines, summarise};
 use serde_json::Value;
 
 use super::{Loop, Purpose, pause, seconds, seed};
@@ -39,15 +38,6 @@ impl Loop {
         self.write(self.bindings.clone(), purpose, scheduler::bind(pod, node), Absent::new(), at);
     }
 
-    /// A place for an offered pod. Whole groups, and external schedulers, decide about pods that are here.
-    fn decide(&self, pod: &Arc<Pod>) -> Result<Arc<str>, WhyNot> {
-        let policy = match Policy::of(pod, self.scheduler.policy)? {
-            Policy::Group | Policy::External => Policy::Balanced,
-            other => other,
-        };
-        scheduler::place(&self.cluster.snapshot, pod, policy, seed())
-    }
-
     /// A child cluster has answered: accepted pods are bound, refused ones try elsewhere at once.
     pub(super) fn take_offered(&mut self, Answered { node, pods }: Answered) {
         let now = self.now();
@@ -63,7 +53,7 @@ impl Loop {
             }
             match (asked.then, answer) {
                 (Then::Bind(key), Answer::Reserved { .. }) => {
-                    self.write_binding(key, &asked.pod, &node, seconds())
+                    self.claim_and_bind(key, &asked.pod, &node, seconds())
                 }
                 (Then::Bind(key), Answer::Refused { .. }) => {
                     self.bindings_under_way -= 1;
@@ -80,7 +70,7 @@ impl Loop {
             }
         }
         for (question, at, pod, raw) in again {
-            if !self.kept.contains_key(&home_uid(&pod)) {
+            if !self.kept.holds(&pod) {
                 question.answer(at, Answer::Refused { reason: "the time of the offer is over".into() });
                 continue;
             }
@@ -93,18 +83,19 @@ impl Loop {
             Request::Summary { parent, reply } => {
                 let _ = reply.send(summarise(&self.cluster.snapshot, &parent));
             }
+            Request::Machines { parent, reply } => {
+                let _ = reply.send(machines(&self.cluster.snapshot, &parent));
+            }
             Request::Reserve { pods, seconds, reply } => {
                 let question = Question::new(pods.len(), reply);
                 let until = self.now() + u64::from(seconds) * 1000;
                 for (at, mut raw) in pods.into_iter().enumerate() {
-                    let home = &raw["metadata"]["annotations"][annotation::HOME_UID];
                     // It has no uid of its own before it exists.
-                    raw["metadata"]["uid"] = offered_uid(home.as_str().unwrap_or_default()).into();
+                    kept::mark_offered(&mut raw);
                     match serde_json::from_value::<Pod>(raw.clone()) {
                         Ok(pod) => {
                             let pod = Arc::new(pod);
-                            self.give_up(&home_uid(&pod));
-                            self.kept.insert(home_uid(&pod), until);
+                            self.kept.begin(&mut self.cluster.snapshot, &pod, until);
                             self.keep(&question, at, pod, Some(raw));
                         }
                         Err(error) => {
@@ -121,7 +112,7 @@ impl Loop {
 
     /// Finds a place for an offered pod and keeps it, or asks the child of ours that may have one.
     fn keep(&mut self, question: &Arc<Question>, at: usize, pod: Arc<Pod>, raw: Option<Value>) {
-        match self.decide(&pod) {
+        match kept::place_offered(&self.cluster.snapshot, &pod, self.scheduler.policy, seed()) {
             Ok(node) => {
                 self.cluster.snapshot.assume(&pod, &node);
                 if self.cluster.snapshot.is_child(&node) {
@@ -132,44 +123,22 @@ impl Loop {
                 }
             }
             Err(why) => {
-                self.kept.remove(&home_uid(&pod));
+                self.kept.end(&pod);
                 question.answer(at, Answer::Refused { reason: why.to_string() });
             }
         }
     }
 
-    /// Frees the place that was kept for an offered pod.
-    pub(super) fn give_up(&mut self, home: &Arc<str>) {
-        if self.kept.remove(home).is_some() {
-            self.cluster.snapshot.forget(&offered_uid(home));
-        }
-    }
-
     /// Ends what holds for a time only: kept places and refusals.
     pub(super) fn expire(&mut self, now: u64) {
-        let over: Vec<Arc<str>> =
-            self.kept.iter().filter(|(_, until)| **until <= now).map(|(home, _)| home.clone()).collect();
-        for home in &over {
-            self.give_up(home);
-        }
+        let over = self.kept.expire(&mut self.cluster.snapshot, now);
         let forgive = self.forgive_at.is_some_and(|at| at <= now);
         if forgive {
             self.forgive_at =
                 self.cluster.snapshot.forgive(seconds()).map(|until| now + pause(until - seconds()));
         }
-        if forgive || !over.is_empty() {
+        if forgive || over {
             self.cluster.pending.wake();
         }
     }
-}
-
-/// The uid of the pod in its home API, by which kept places are known.
-pub(super) fn home_uid(pod: &Pod) -> Arc<str> {
-    let meta = &pod.metadata;
-    meta.annotations.get(annotation::HOME_UID).unwrap_or(&meta.uid).clone()
-}
-
-/// The uid that an offered pod has before it exists here.
-fn offered_uid(home: &str) -> String {
-    format!("offered-{home}")
 }

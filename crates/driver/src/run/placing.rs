@@ -38,7 +38,7 @@ impl Loop {
         if self.cluster.snapshot.is_child(node) {
             return self.offer(key, pod, node);
         }
-        self.write_binding(key, pod, node, at);
+        self.claim_and_bind(key, pod, node, at);
     }
 
     /// Tells why the pod waits; it is tried again when the cluster changes.
@@ -142,8 +142,9 @@ impl Loop {
     /// Binds as the external scheduler decided; it may do so itself.
     fn bind_asked(&mut self, key: Key, pod: &Arc<Pod>, node: &Arc<str>, at: i64) {
         let Some(url) = self.scheduler.extender.clone() else { return };
-        if self.cluster.snapshot.is_child(node) {
-            // The child decides about machines; the external scheduler has chosen the cluster.
+        let claims = scheduler::volumes::prepare(&self.cluster.snapshot, pod, node);
+        if self.cluster.snapshot.is_child(node) || claims != scheduler::volumes::Prepared::Ready {
+            // The child decides about machines, or claims come first; the external scheduler has chosen the node.
             self.bind(key, pod, node, at);
             return self.ask_next();
         }

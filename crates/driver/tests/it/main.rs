@@ -4,5 +4,6 @@ mod extender;
 mod moves;
 mod policies;
 mod scheduling;
+mod storage;
 mod support;
 mod workloads;

@@ -5,7 +5,7 @@ use dunlin_testkit::cluster::Dunlin;
 use dunlin_testkit::image::ImageBuilder;
 use serde_json::Value;
 
-use crate::support::{World, pod_when, running};
+use crate::support::{World, heard, pod_when, running};
 
 #[test]
 fn agents_join_by_token_and_run_pods_side_by_side() -> Result<()> {
@@ -45,12 +45,7 @@ fn agents_join_by_token_and_run_pods_side_by_side() -> Result<()> {
 fn an_agent_serves_nothing_to_the_network() -> Result<()> {
     let world = World::new()?;
     let two = Dunlin::agent(&world.lan, &world.server, "two", &[])?;
-    let listeners = two.host.namespace().shell("ss -Hltn")?;
-    let open: Vec<&str> = listeners
-        .lines()
-        .filter_map(|line| line.split_whitespace().nth(3))
-        .filter(|address| !address.starts_with("127.") && !address.starts_with("169.254."))
-        .collect();
+    let open = heard(&two)?;
     ensure!(open.is_empty(), "the agent listens on {open:?}");
     Ok(())
 }

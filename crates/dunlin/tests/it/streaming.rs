@@ -9,10 +9,10 @@ use dunlin_testkit::kubectl::Kubectl;
 use dunlin_testkit::process::Process;
 use dunlin_testkit::{program, wait};
 
-use crate::support::{World, running, terminal};
+use crate::support::{World, pod_when, running, shell, terminal};
 
 /// The variables with which kubectl is told to use SPDY by itself.
-const SPDY: [(&str, &str); 2] =
+pub const SPDY: [(&str, &str); 2] =
     [("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "false"), ("KUBECTL_PORT_FORWARD_WEBSOCKETS", "false")];
 
 /// A pod with a web server on 8080 and an echo on 9000; nothing listens on 81.
@@ -34,11 +34,14 @@ struct Forward {
 }
 
 impl Forward {
-    fn start(world: &World, kubectl: &Kubectl, name: &str, remote: &[u16]) -> Result<Self> {
+    /// On the machine of `server`, where `kubectl` runs.
+    fn start(server: &Dunlin, kubectl: &Kubectl, name: &str, remote: &[u16]) -> Result<Self> {
         let wanted: Vec<String> = remote.iter().map(|port| format!(":{port}")).collect();
         let mut args = vec!["port-forward", "--address=127.0.0.1", "pod/served"];
         args.extend(wanted.iter().map(String::as_str));
-        let log = world.server.data.path().join(format!("port-forward-{name}"));
+        let log = server.data.path().join(format!("port-forward-{name}"));
+        // Logs are appended to, and one of an earlier kubectl would tell its ports.
+        let _ = std::fs::remove_file(&log);
         let kubectl = Process::start(kubectl.command(&args), &log)?;
         let ports = wait::until("kubectl listening", PATIENCE, || {
             let said = kubectl.log();
@@ -52,8 +55,8 @@ impl Forward {
     }
 
     /// Sends `input` through the port at `place` and gives what comes back.
-    fn send(&self, world: &World, place: usize, input: &[u8]) -> Result<Vec<u8>> {
-        let mut command = world.server.host.command(&program::hello()?);
+    fn send(&self, server: &Dunlin, place: usize, input: &[u8]) -> Result<Vec<u8>> {
+        let mut command = server.host.command(&program::hello()?);
         let mut child = command
             .args(["send", &format!("127.0.0.1:{}", self.ports[place])])
             .stdin(Stdio::piped())
@@ -78,24 +81,26 @@ fn forwards_ports_over_websocket() -> Result<()> {
     let world = World::new()?;
     let agent = Dunlin::agent(&world.lan, &world.server, "two", &[])?;
     agent.import(&ImageBuilder::hello()?, "hello:test")?;
-    forwards_ports(&world, "two", &world.kubectl)
+    forwards_ports(&world.server, "nodeName: two", &world.kubectl)
 }
 
 #[test]
 fn forwards_ports_over_spdy() -> Result<()> {
     let world = World::new()?;
-    forwards_ports(&world, "one", &world.kubectl.clone().env(&SPDY))
+    forwards_ports(&world.server, "nodeName: one", &world.kubectl.clone().env(&SPDY))
 }
 
-fn forwards_ports(world: &World, node: &str, kubectl: &Kubectl) -> Result<()> {
-    world.kubectl.apply(&format!("{POD}  nodeName: {node}\n"))?;
-    world.pod_when("served", running)?;
-    let forward = Forward::start(world, kubectl, "all", &[8080, 9000])?;
+/// Everything about `kubectl port-forward` on the machine of `server`, to a pod at the `place` that a line of its spec
+/// chooses. The pod is left there, for another kubectl to ask for the same.
+pub fn forwards_ports(server: &Dunlin, place: &str, kubectl: &Kubectl) -> Result<()> {
+    kubectl.apply(&format!("{POD}  {place}\n"))?;
+    pod_when(kubectl, "served", running)?;
+    let forward = Forward::start(server, kubectl, "all", &[8080, 9000])?;
 
     // Many connections at once, each answered with its own.
     std::thread::scope(|scope| -> Result<()> {
         let asked: Vec<_> =
-            (0..12).map(|_| scope.spawn(|| world.server.http("127.0.0.1", forward.ports[0], "/"))).collect();
+            (0..12).map(|_| scope.spawn(|| server.http("127.0.0.1", forward.ports[0], "/"))).collect();
         let mut answers = Vec::new();
         for answer in asked {
             answers.push(answer.join().expect("a request does not panic")?);
@@ -111,16 +116,16 @@ fn forwards_ports(world: &World, node: &str, kubectl: &Kubectl) -> Result<()> {
     // it would never end its answer.
     let large: Vec<u8> = (0..8u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     std::thread::scope(|scope| -> Result<()> {
-        let echoed = scope.spawn(|| forward.send(world, 1, &large));
-        ensure!(forward.send(world, 1, b"small")? == b"small");
+        let echoed = scope.spawn(|| forward.send(server, 1, &large));
+        ensure!(forward.send(server, 1, b"small")? == b"small");
         let echoed = echoed.join().expect("sending does not panic")?;
         ensure!(echoed == large, "{} of {} bytes came back", echoed.len(), large.len());
         Ok(())
     })?;
 
     // A port on which nothing listens is an error of that connection, told in words.
-    let mut refused = Forward::start(world, kubectl, "refused", &[81])?;
-    ensure!(refused.send(world, 0, b"anybody?").is_ok_and(|said| said.is_empty()));
+    let mut refused = Forward::start(server, kubectl, "refused", &[81])?;
+    ensure!(refused.send(server, 0, b"anybody?").is_ok_and(|said| said.is_empty()));
     wait::until("the refusal being told", PATIENCE, || {
         let said = refused.kubectl.log();
         for words in ["error forwarding port 81 to pod served, uid ", "onnection refused"] {
@@ -131,9 +136,9 @@ fn forwards_ports(world: &World, node: &str, kubectl: &Kubectl) -> Result<()> {
     refused.kubectl.kill();
 
     // A client that is gone ends its connections in the pod.
-    let mut killed = Forward::start(world, kubectl, "killed", &[9000])?;
+    let mut killed = Forward::start(server, kubectl, "killed", &[9000])?;
     let before = echoed(kubectl)?;
-    let mut command = world.server.host.command(&program::hello()?);
+    let mut command = server.host.command(&program::hello()?);
     let mut open = command
         .args(["send", &format!("127.0.0.1:{}", killed.ports[0])])
         .stdin(Stdio::piped())
@@ -164,9 +169,13 @@ fn echoed(kubectl: &Kubectl) -> Result<usize> {
 #[test]
 fn runs_commands_over_spdy() -> Result<()> {
     let world = World::new()?;
-    world.shell("shell", "read line; echo heard $line; sleep 1000", "    stdin: true", "")?;
-    world.pod_when("shell", running)?;
-    let kubectl = world.kubectl.clone().env(&SPDY);
+    runs_commands(&world.kubectl.clone().env(&SPDY), "")
+}
+
+/// Everything about `exec`, `attach` and `logs -f`, in a pod at the `place` that a line of its spec chooses.
+pub fn runs_commands(kubectl: &Kubectl, place: &str) -> Result<()> {
+    shell(kubectl, "shell", "while read line; do echo heard $line; done", "    stdin: true", place)?;
+    pod_when(kubectl, "shell", running)?;
 
     let output =
         kubectl.output(&["exec", "shell", "--", "sh", "-c", "echo out; echo err >&2; exit 7"], "")?;
@@ -182,7 +191,7 @@ fn runs_commands_over_spdy() -> Result<()> {
     ensure!(kubectl.run_with(&["exec", "-i", "shell", "--", "echo", "done"], &long)? == "done\n");
 
     let said = terminal(
-        &kubectl,
+        kubectl,
         "stty rows 33 cols 99",
         &[
             "exec",
@@ -197,20 +206,47 @@ fn runs_commands_over_spdy() -> Result<()> {
     ensure!(said.contains("/dev/pts/") || said.contains("/dev/console"), "no terminal inside: {said}");
     ensure!(said.contains("33 99"), "the size of the terminal did not arrive: {said}");
 
-    let mut attached = kubectl
-        .command(&["attach", "-i", "shell"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    std::io::Write::write_all(&mut attached.stdin.as_ref().context("a pipe")?, b"me\n")?;
-    let mut lines =
-        std::io::BufRead::lines(std::io::BufReader::new(attached.stdout.take().context("a pipe")?));
-    let heard = lines.next().context("attach ended without a line")??;
-    attached.kill()?;
-    attached.wait()?;
-    ensure!(heard == "heard me", "{heard}");
+    // Who attaches is heard at once, by itself and by those who read along.
+    let mut following = Talk::start(kubectl, &["logs", "-f", "shell"])?;
+    let mut attached = Talk::start(kubectl, &["attach", "-i", "shell"])?;
+    for word in ["me", "you"] {
+        std::io::Write::write_all(&mut attached.input, format!("{word}\n").as_bytes())?;
+        for (who, talk) in [("attach", &mut attached), ("logs -f", &mut following)] {
+            let heard = talk.lines.next().with_context(|| format!("{who} ended without a line"))??;
+            ensure!(heard == format!("heard {word}"), "{who} said {heard}");
+        }
+    }
+    kubectl.run(&["delete", "pod", "shell", "--timeout=30s"])?;
+    ensure!(following.lines.next().is_none(), "logs -f goes on without its pod");
     Ok(())
+}
+
+/// A kubectl that one speaks with. Dropping it ends it.
+struct Talk {
+    kubectl: std::process::Child,
+    input: std::process::ChildStdin,
+    lines: std::io::Lines<std::io::BufReader<std::process::ChildStdout>>,
+}
+
+impl Talk {
+    fn start(kubectl: &Kubectl, args: &[&str]) -> Result<Self> {
+        let mut kubectl = kubectl
+            .command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let input = kubectl.stdin.take().context("a pipe")?;
+        let output = kubectl.stdout.take().context("a pipe")?;
+        Ok(Self { kubectl, input, lines: std::io::BufRead::lines(std::io::BufReader::new(output)) })
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        let _ = self.kubectl.kill();
+        let _ = self.kubectl.wait();
+    }
 }
 
 #[test]

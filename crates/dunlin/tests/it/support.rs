@@ -41,13 +41,9 @@ impl World {
         pod_when(&self.kubectl, name, check)
     }
 
-    /// Applies a pod with one busybox container that runs `script`, with `more` lines in its container.
+    /// As [`shell`], with the administrator's kubectl.
     pub fn shell(&self, name: &str, script: &str, more: &str, pod_more: &str) -> Result<()> {
-        let script = serde_json::to_string(script)?;
-        self.kubectl.apply(&format!(
-            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {name}}}}}\nspec:\n  terminationGracePeriodSeconds: 2\n{pod_more}\n  containers:\n  - name: main\n    image: busybox:test\n    command: [\"/bin/sh\", \"-c\", {script}]\n{more}\n"
-        ))?;
-        Ok(())
+        shell(&self.kubectl, name, script, more, pod_more)
     }
 
     /// The container's log once it holds `text`.
@@ -58,6 +54,16 @@ impl World {
             Ok(log)
         })
     }
+}
+
+/// Applies a pod with one busybox container that runs `script`, with `more` lines in its container, and `pod_more` in the
+/// pod's spec.
+pub fn shell(kubectl: &Kubectl, name: &str, script: &str, more: &str, pod_more: &str) -> Result<()> {
+    let script = serde_json::to_string(script)?;
+    kubectl.apply(&format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {name}}}}}\nspec:\n  terminationGracePeriodSeconds: 2\n{pod_more}\n  containers:\n  - name: main\n    image: busybox:test\n    command: [\"/bin/sh\", \"-c\", {script}]\n{more}\n"
+    ))?;
+    Ok(())
 }
 
 pub fn pod_when(kubectl: &Kubectl, name: &str, check: impl Fn(&Value) -> bool) -> Result<Value> {
@@ -74,6 +80,22 @@ pub fn has(text: &str, words: &[&str]) -> Result<()> {
         ensure!(text.contains(word), "{word:?} is missing in {text:?}");
     }
     Ok(())
+}
+
+/// Where the programs of this machine hear its network, as `tcp 10.99.0.1:6443`. Left out is what listens on the loopback
+/// device, and what is bound to the pods' bridge: the kernel hands it nothing that comes from elsewhere.
+pub fn heard(machine: &Dunlin) -> Result<Vec<String>> {
+    let sockets = machine.host.namespace().shell("ss -Hltun")?;
+    let mut heard = Vec::new();
+    for line in sockets.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (protocol, address) = (words.first(), words.get(4));
+        let (Some(protocol), Some(address)) = (protocol, address) else { bail!("ss says {line:?}") };
+        if !address.starts_with("127.") && !address.starts_with("[::1]") && !address.contains("%dnl") {
+            heard.push(format!("{protocol} {address}"));
+        }
+    }
+    Ok(heard)
 }
 
 pub fn running(pod: &Value) -> bool {

@@ -65,7 +65,7 @@ fn shell(name: &str, selector: &str, script: &str) -> String {
     )
 }
 
-fn condition<'a>(pod: &'a Value, kind: &str) -> &'a Value {
+pub fn condition<'a>(pod: &'a Value, kind: &str) -> &'a Value {
     let all = pod["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
     all.iter().find(|c| c["type"] == kind).unwrap_or(&Value::Null)
 }
@@ -194,8 +194,32 @@ fn a_child_refuses_what_it_has_no_machine_for_and_the_next_is_asked() -> Result<
         let placed = pod_when(&kubectl, &format!("p{n}"), running)?;
         ensure!(placed["spec"]["nodeName"] == "two", "{}", placed["spec"]["nodeName"]);
     }
-    // A pinned cluster and a pinned machine.
+    // A runtime class has the room of the machines that run it, and the child's own classes count.
+    let class = |name: &str, handler: &str| {
+        format!(
+            "apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {{name: {name}}}\nhandler: {handler}"
+        )
+    };
     one.kubectl().run(&["uncordon", "one-machine"])?;
+    kubectl.run(&["delete", "pod", "p0", "p1", "p2", "--timeout=30s"])?;
+    for server in [&root, &two] {
+        server.kubectl().apply(&class("plain", "runc"))?;
+        server.kubectl().apply(&class("vm", "microvm"))?;
+    }
+    wait::until("the class in the summary", PATIENCE, || {
+        let pools = kubectl.json(&["cluster", "two"])?["status"]["pools"].to_string();
+        ensure!(pools.contains("plain") && !pools.contains("vm"), "{pools}");
+        Ok(())
+    })?;
+    kubectl.apply(&pod("classy", "  runtimeClassName: plain"))?;
+    let placed = pod_when(&kubectl, "classy", running)?;
+    ensure!(placed["spec"]["nodeName"] == "two", "{}", placed["spec"]["nodeName"]);
+    kubectl.apply(&pod("virtual", "  runtimeClassName: vm"))?;
+    pod_when(&kubectl, "virtual", |pod| {
+        let message = condition(pod, "PodScheduled")["message"].as_str().unwrap_or_default();
+        message.contains("2 cluster(s) without a ready machine that runs the runtime class \"vm\"")
+    })?;
+    // A pinned cluster and a pinned machine.
     let pinned = "  nodeSelector: {dunlin.io/cluster: one}";
     kubectl.apply(&pod("pinned", pinned))?;
     let placed = pod_when(&kubectl, "pinned", running)?;
@@ -306,4 +330,185 @@ fn a_job_moves_from_one_cluster_to_another_and_spreads_over_both() -> Result<()>
         ensure!(left.trim().is_empty(), "{left}");
     }
     Ok(())
+}
+
+/// A claim, and a pod that has it at `/data` and is chosen by `more`.
+fn on_claim(pod: &str, claim: &str, more: &str, script: &str) -> String {
+    let script = serde_json::to_string(script).unwrap_or_default();
+    format!(
+        "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: {claim}}}\nspec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 5Mi}}}}}}\n---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {pod}}}\nspec:\n  terminationGracePeriodSeconds: 1\n{more}\n  containers: [{{name: main, image: busybox:test, command: [sh, -c, {script}], volumeMounts: [{{name: data, mountPath: /data}}]}}]\n  volumes: [{{name: data, persistentVolumeClaim: {{claimName: {claim}}}}}]\n"
+    )
+}
+
+/// The only claim that was made for a parent, once there is one.
+fn claim_below(server: &Dunlin) -> Result<Value> {
+    wait::until("a claim below", PATIENCE, || {
+        let all = server.kubectl().json(&["pvc", "-A", "-l", "dunlin.io/mirror"])?;
+        let found = all["items"].as_array().filter(|items| items.len() == 1);
+        Ok(found.with_context(|| format!("{}", all["items"]))?[0].clone())
+    })
+}
+
+#[test]
+fn a_claim_of_the_root_is_a_directory_two_levels_down() -> Result<()> {
+    let tree = Tree::new()?;
+    let kubectl = &tree.kubectl;
+    let script = "echo kept >> /data/word; cat /data/word; sleep 1000";
+    kubectl.apply(&on_claim("deep", "data", "  nodeSelector: {level: site}", script))?;
+    pod_when(kubectl, "deep", running)
+        .with_context(|| format!("region:\n{}\nsite:\n{}", state(&tree.region), state(&tree.site)))?;
+    let claim = kubectl.json(&["pvc", "data"])?;
+    let name = claim["spec"]["volumeName"].as_str().unwrap_or_default().to_owned();
+    let volume = kubectl.json(&["pv", &name])?;
+    ensure!(volume["spec"]["csi"]["driver"] == "dunlin.io/cluster", "{}", volume["spec"]);
+    ensure!(claim["status"]["phase"] == "Bound" && volume["status"]["phase"] == "Bound");
+
+    // Each level has a claim for it; at the end there is a directory.
+    let region = claim_below(&tree.region)?;
+    ensure!(region["metadata"]["annotations"]["dunlin.io/home-uid"] == claim["metadata"]["uid"]);
+    let site = claim_below(&tree.site)?;
+    ensure!(site["metadata"]["annotations"]["dunlin.io/home-uid"] == claim["metadata"]["uid"]);
+    let last = tree.site.kubectl().json(&["pv", site["spec"]["volumeName"].as_str().unwrap_or_default()])?;
+    let path = std::path::PathBuf::from(last["spec"]["local"]["path"].as_str().unwrap_or_default());
+    let kept = wait::until("the pod's word", PATIENCE, || Ok(std::fs::read_to_string(path.join("word"))?))?;
+    ensure!(kept == "kept\n", "{kept}");
+
+    // The claims outlive the pod; everything goes with the root's claim, and not before.
+    kubectl.run(&["delete", "pod", "deep", "--timeout=30s"])?;
+    ensure!(claim_below(&tree.site)?["metadata"]["uid"] == site["metadata"]["uid"]);
+    kubectl.apply(&on_claim("deep", "data", "  nodeSelector: {level: site}", script))?;
+    pod_when(kubectl, "deep", running)?;
+    let read = kubectl.run(&["exec", "deep", "--", "cat", "/data/word"])?;
+    ensure!(read == "kept\nkept\n", "{read}");
+    kubectl.run(&["delete", "pod/deep", "pvc/data", "--timeout=30s"])?;
+    wait::until("all that stood for the claim being gone", PATIENCE, || {
+        for server in [&tree.root, &tree.region, &tree.site] {
+            let left = server.kubectl().run(&["get", "pv,pvc", "-A", "-o", "name"])?;
+            ensure!(left.trim().is_empty(), "{left}");
+        }
+        ensure!(!path.exists(), "{} is left", path.display());
+        Ok(())
+    })
+}
+
+#[test]
+fn a_pod_with_a_claim_stays_with_its_cluster() -> Result<()> {
+    let lan = Lan::new()?;
+    let root = Dunlin::server(&lan, &["--name", "root", "--no-agent"])?;
+    let one = below(&lan, &root, "one")?;
+    let two = below(&lan, &root, "two")?;
+    for server in [&one, &two] {
+        server.import(&ImageBuilder::busybox()?, "busybox:test")?;
+        // Of the cluster's own, under the same name.
+        server.kubectl().apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data, namespace: shop}\nspec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}")?;
+    }
+    root.kubectl().apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}")?;
+    let kubectl = root.kubectl().in_namespace("shop");
+    let script = "hostname >> /data/word; cat /data/word; sleep 1000";
+    let manifest = on_claim("db-0", "data", "", script);
+    let run = || -> Result<String> {
+        kubectl.apply(&manifest)?;
+        let pod = pod_when(&kubectl, "db-0", running)
+            .with_context(|| format!("one:\n{}\ntwo:\n{}", state(&one), state(&two)))?;
+        Ok(pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned())
+    };
+    let first = run()?;
+    for round in 2..=3 {
+        kubectl.run(&["delete", "pod", "db-0", "--timeout=30s"])?;
+        ensure!(run()? == first, "it is where its claim is");
+        let read = kubectl.run(&["exec", "db-0", "--", "cat", "/data/word"])?;
+        ensure!(read.lines().count() == round, "{read}");
+    }
+    // A volume of the parent is none for a child, and the pod says so.
+    kubectl.apply("apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: hand}\nspec:\n  capacity: {storage: 1Gi}\n  accessModes: [ReadWriteOnce]\n  storageClassName: hand\n  hostPath: {path: /tmp}")?;
+    kubectl.apply(
+        &on_claim("stuck", "hand", "", script)
+            .replace("spec: {access", "spec: {storageClassName: hand, access"),
+    )?;
+    pod_when(&kubectl, "stuck", |pod| {
+        pod["status"]["conditions"][0]["message"]
+            == "0/2 nodes are available: 2 cluster(s) can't use volumes of their parent."
+    })?;
+
+    // What is retained above stays below.
+    let claim = kubectl.json(&["pvc", "data"])?;
+    let volume = claim["spec"]["volumeName"].as_str().unwrap_or_default().to_owned();
+    kubectl.run(&["patch", "pv", &volume, "-p", r#"{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}"#])?;
+    kubectl.run(&["delete", "pod/db-0", "pvc/data", "--timeout=30s"])?;
+    kubectl.run(&["delete", "pv", &volume, "--timeout=30s"])?;
+    let home = if first == "one" { &one } else { &two };
+    ensure!(claim_below(home)?["status"]["phase"] == "Bound");
+    Ok(())
+}
+
+#[test]
+fn an_exclusive_pod_of_a_lost_child_is_given_up_only_when_the_child_has_ended_it() -> Result<()> {
+    let lan = Lan::new()?;
+    let times = "node-grace=3s heartbeat=1s ping=1s ping-timeout=1s silence=4s fence-margin=3s contact=1s \
+                 reconnect-most=1s eviction-toleration=3s";
+    let times: Vec<String> = times.split_whitespace().map(|time| format!("--time={time}")).collect();
+    let with = |more: &[&str]| -> Vec<String> {
+        more.iter().map(|word| (*word).to_owned()).chain(times.iter().cloned()).collect()
+    };
+    let flags = with(&["--name", "root", "--no-agent"]);
+    let root = Dunlin::server(&lan, &flags.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let flags = with(&["--node-name", "site-machine"]);
+    let site = Dunlin::child(&lan, &root, "site", &flags.iter().map(String::as_str).collect::<Vec<_>>())?;
+    root.wait_for_node("site")?;
+    site.import(&ImageBuilder::hello()?, "hello:test")?;
+    let kubectl = root.kubectl();
+    // Pods of a StatefulSet must never run twice; these are made by hand, so that nobody replaces them here.
+    kubectl.apply("apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: db}\nspec:\n  serviceName: db\n  replicas: 0\n  selector: {matchLabels: {app: db}}\n  template:\n    metadata: {labels: {app: db}}\n    spec: {containers: [{name: c, image: 'hello:test'}]}")?;
+    let set = kubectl.json(&["statefulset", "db"])?["metadata"]["uid"].clone();
+    let pod = |name: &str, annotations: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  annotations: {annotations}\n  ownerReferences: [{{apiVersion: apps/v1, kind: StatefulSet, name: db, uid: {set}, controller: true}}]\nspec:\n  terminationGracePeriodSeconds: 1\n  containers: [{{name: main, image: 'hello:test', args: [sleep]}}]"
+        )
+    };
+    kubectl.apply(&pod("fenced", "{dunlin.io/fence-after: 8s}"))?;
+    kubectl.apply(&pod("kept", "{}"))?;
+    for name in ["fenced", "kept"] {
+        pod_when(&kubectl, name, running)?;
+    }
+    ensure!(site.running("hello")? == 2);
+    site.host.cable().cut()?;
+    wait::until("the fenced pod being given up", PATIENCE, || {
+        let pods = kubectl.run(&["get", "pods", "-o", "name"])?;
+        let running = site.running("hello")?;
+        ensure!(!pods.contains("fenced"), "{pods}, and {running} run");
+        Ok(())
+    })?;
+    ensure!(site.running("hello")? == 1, "it was given up while it ran");
+    let kept = pod_when(&kubectl, "kept", |pod| condition(pod, "dunlin.io/Dangling")["status"] == "True")?;
+    ensure!(condition(&kept, "dunlin.io/Dangling")["reason"] == "NotReplaced", "{}", kept["status"]);
+    site.host.cable().mend()?;
+    root.wait_for_node("site")?;
+    pod_when(&kubectl, "kept", |pod| {
+        running(pod) && condition(pod, "dunlin.io/Dangling")["status"] != "True"
+    })?;
+    ensure!(site.running("hello")? == 1);
+    Ok(())
+}
+
+#[test]
+fn a_claim_of_a_pod_on_a_machine_of_a_child_is_on_that_machine() -> Result<()> {
+    let lan = Lan::new()?;
+    let root = Dunlin::server(&lan, &["--name", "root", "--no-agent"])?;
+    let site = Dunlin::child(&lan, &root, "site", &["--node-name", "board", "--expose", "nodes"])?;
+    site.import(&ImageBuilder::busybox()?, "busybox:test")?;
+    root.wait_for_node("site-board")?;
+    let kubectl = root.kubectl();
+    kubectl.apply(&on_claim("db", "data", "", "echo kept >> /data/word; sleep 1000"))?;
+    let pod = pod_when(&kubectl, "db", running).with_context(|| state(&site))?;
+    ensure!(pod["spec"]["nodeName"] == "site-board", "{}", pod["spec"]["nodeName"]);
+    let below = claim_below(&site)?;
+    ensure!(below["metadata"]["annotations"]["volume.kubernetes.io/selected-node"] == "board");
+    kubectl.run(&["delete", "pod/db", "pvc/data", "--timeout=30s"])?;
+    wait::until("all that stood for the claim being gone", PATIENCE, || {
+        for server in [&root, &site] {
+            let left = server.kubectl().run(&["get", "pv,pvc", "-A", "-o", "name"])?;
+            ensure!(left.trim().is_empty(), "{left}");
+        }
+        Ok(())
+    })
 }

@@ -1,7 +1,8 @@
 //! Faults picked by a seed: some seconds of them, then all is healed, and the invariants must hold.
 //!
-//! The first machine is the server; its agent's pods are never taken down by force, so a copy always survives. The seed
-//! is printed; `DUNLIN_CHAOS_SEED` repeats a run.
+//! The first machine is the server that is asked; its program is restarted and nothing worse. The first machine that runs
+//! a copy at the beginning keeps its power, so that a copy always survives: whoever deletes that one is caught. Every other
+//! machine and every site suffers everything. The seed is printed; `DUNLIN_CHAOS_SEED` repeats a run.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -39,25 +40,34 @@ pub fn run(world: &mut World, seed: &str, time: Duration, words: &[&str]) -> Res
         Err(_) => seed.parse().context("the seed is a number, or `any`")?,
     };
     println!("chaos with DUNLIN_CHAOS_SEED={seed}");
-    let noted = expect::pods(world, selector)?;
-    world.noted.insert((*selector).to_owned(), noted);
+    world.note(selector)?;
     let names = world.names().to_vec();
+    let sites: Vec<String> = world.sites().map(str::to_owned).collect();
     let (server, others) = names.split_first().context("chaos needs machines")?;
+    let running = |world: &World, name: &str| -> Result<usize> { world.get(name)?.running(command) };
+    let all_running = |world: &World| names.iter().map(|name| running(world, name)).sum::<Result<usize>>();
+    let mut survivor = None;
+    for name in &names {
+        if survivor.is_none() && running(world, name)? > 0 {
+            survivor = Some(name);
+        }
+    }
+    let survivor = survivor.context("no machine runs a copy at the beginning")?;
     let mut dice = Dice(seed);
     let mut rebooted = BTreeSet::new();
     let mut history = Vec::new();
     let end = Instant::now() + time;
-    let all_running =
-        |world: &World| -> Result<usize> { names.iter().map(|name| world.get(name)?.running(command)).sum() };
     while Instant::now() < end {
-        let victim = &others[dice.roll(others.len())];
+        let victim = dice.roll(others.len() + sites.len());
+        let is_site = victim >= others.len();
+        let victim = others.get(victim).unwrap_or_else(|| &sites[victim - others.len()]);
         let fault = match dice.roll(7) {
             0 => format!("cut {victim}"),
             1 => format!("mend {victim}"),
-            2 => format!("kill {victim}"),
-            3 => format!("start {victim}"),
-            4 => format!("reboot {victim}"),
-            5 => format!("lossy {victim}"),
+            2 if !is_site => format!("kill {victim}"),
+            3 if !is_site => format!("start {victim}"),
+            4 if !is_site && victim != survivor => format!("reboot {victim}"),
+            2..=5 => format!("lossy {victim}"),
             _ => format!("restart {server}"),
         };
         history.push(fault.clone());
@@ -84,21 +94,23 @@ pub fn run(world: &mut World, seed: &str, time: Duration, words: &[&str]) -> Res
             std::thread::sleep(Duration::from_millis(100));
         }
     }
-    for name in &names {
+    println!("chaos: {history:?}");
+    for name in names.iter().chain(&sites) {
         world.cable(name, |cable| {
             cable.lossy(0)?;
             cable.mend()
         })?;
-        if !world.get(name)?.is_started() {
+        if names.contains(name) && !world.get(name)?.is_started() {
             world.machine(name)?.start()?;
         }
     }
-    let rebooted: Vec<String> = rebooted.into_iter().collect();
     let wanted: usize = wanted.parse().context("the count is a number")?;
     wait::until("healing", PATIENCE * 2, || {
-        for name in &names {
-            expect::check(world, &["node", name, "ready"])?;
+        for (knows, node) in world.nodes().to_vec() {
+            world.ask(&knows)?;
+            expect::check(world, &["node", &node, "ready"]).with_context(|| format!("node {node}"))?;
         }
+        world.ask(server)?;
         expect::check(world, &["pods", selector, "count", &wanted.to_string()])?;
         expect::check(world, &["pods", selector, "ready", &wanted.to_string()])?;
         let running = all_running(world)?;
@@ -106,5 +118,6 @@ pub fn run(world: &mut World, seed: &str, time: Duration, words: &[&str]) -> Res
         Ok(())
     })
     .with_context(|| format!("after {history:?}"))?;
+    let rebooted: Vec<String> = rebooted.into_iter().collect();
     expect::never_restarted(world, selector, &rebooted).with_context(|| format!("after {history:?}"))
 }

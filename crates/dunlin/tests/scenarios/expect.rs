@@ -25,6 +25,15 @@ fn condition<'a>(object: &'a Value, kind: &str) -> &'a str {
     all.filter(|c| c["type"] == kind).find_map(|c| c["status"].as_str()).unwrap_or("absent")
 }
 
+/// The machine that a pod is on: its node, or the machine of that cluster that its path ends with.
+fn machine_of(pod: &Value) -> &str {
+    let all = pod["status"]["conditions"].as_array().into_iter().flatten();
+    let placed = all.filter(|c| c["type"] == "dunlin.io/Placed" && c["status"] == "True");
+    let path = placed.filter_map(|c| c["message"].as_str()).next();
+    let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+    path.map_or(node, |path| path.rsplit('/').next().unwrap_or(path))
+}
+
 fn number(word: &str) -> Result<usize> {
     word.parse().with_context(|| format!("{word:?} is no number"))
 }
@@ -63,7 +72,7 @@ pub fn check(world: &World, words: &[&str]) -> Result<()> {
         ["never", "restarted", selector] => never_restarted(world, selector, &[])?,
         ["kept", selector, n] => {
             let now = pods(world, selector)?;
-            let kept = noted(world, selector)?.keys().filter(|uid| now.contains_key(*uid)).count();
+            let kept = world.noted(selector)?.keys().filter(|uid| now.contains_key(*uid)).count();
             ensure!(kept == number(n)?, "{kept} of the noted pods are left, of\n{}", shown(&now));
         }
         ["restarts", selector, n] => {
@@ -105,16 +114,12 @@ pub fn check(world: &World, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn noted<'a>(world: &'a World, selector: &str) -> Result<&'a Pods> {
-    world.noted.get(selector).with_context(|| format!("`note pods {selector}` must come first"))
-}
-
 /// Every noted pod that is still there has the container that it had, on all machines but those in `except`.
 pub fn never_restarted(world: &World, selector: &str, except: &[String]) -> Result<()> {
     let now = pods(world, selector)?;
-    for (uid, before) in noted(world, selector)? {
+    for (uid, before) in world.noted(selector)? {
         let Some(pod) = now.get(uid) else { continue };
-        if except.iter().any(|machine| before["spec"]["nodeName"] == **machine) {
+        if except.iter().any(|machine| machine == machine_of(before)) {
             continue;
         }
         let facts = |pod: &Value| {

@@ -22,12 +22,14 @@ pub struct World {
     /// The machines in the order in which they came; the first is the server that is asked.
     order: Vec<String>,
     sites: BTreeMap<String, Site>,
+    /// Every node by the server that knows it: machines with an agent, and servers below others.
+    nodes: Vec<(String, String)>,
     internet: Internet,
     /// `--time` flags of every program.
     times: Vec<String>,
     asked: String,
-    /// Pods as they were when they were noted, by selector.
-    pub noted: BTreeMap<String, Pods>,
+    /// Pods as they were when they were noted, by the server that was asked and the selector.
+    noted: BTreeMap<(String, String), Pods>,
     traffic: BTreeMap<String, Traffic>,
 }
 
@@ -37,6 +39,7 @@ impl World {
             machines: BTreeMap::new(),
             order: Vec::new(),
             sites: BTreeMap::new(),
+            nodes: Vec::new(),
             internet: Internet::new()?,
             times: Vec::new(),
             asked: String::new(),
@@ -53,7 +56,7 @@ impl World {
             ["site", name] => drop(self.sites.insert((*name).to_owned(), self.internet.site()?)),
             ["server", name, more @ ..] => self.server(name, more)?,
             ["agent", name, "of", server, more @ ..] => self.agent(name, server, more)?,
-            ["ask", server] => self.asked = self.known(server)?,
+            ["ask", server] => self.ask(server)?,
             ["apply"] => drop(self.kubectl()?.apply(&step.block)?),
             ["kubectl", args @ ..] => drop(self.kubectl()?.run(args)?),
             ["kill", name] => self.machine(name)?.kill(),
@@ -73,10 +76,7 @@ impl World {
                 let now = self.traffic(name)?;
                 self.traffic.insert((*name).to_owned(), now);
             }
-            ["note", "pods", selector] => {
-                let pods = expect::pods(self, selector)?;
-                self.noted.insert((*selector).to_owned(), pods);
-            }
+            ["note", "pods", selector] => self.note(selector)?,
             ["eventually", "within", most, rest @ ..] => self.eventually(length(most)?, rest)?,
             ["eventually", rest @ ..] => self.eventually(PATIENCE, rest)?,
             ["for", time, rest @ ..] => self.throughout(length(time)?, rest)?,
@@ -109,6 +109,12 @@ impl World {
         let mut flags = vec!["--node-name", name];
         flags.extend(self.times.iter().map(String::as_str));
         flags.extend(more);
+        if let Some(parent) = parent {
+            self.nodes.push((parent.to_owned(), name.to_owned()));
+        }
+        if !more.contains(&"--no-agent") {
+            self.nodes.push((name.to_owned(), name.to_owned()));
+        }
         let parent = parent.map(|parent| self.get(parent)).transpose()?;
         let made = match (site.map(|site| self.site(site)).transpose()?, parent) {
             (None, None) => Dunlin::server(&self.internet, &flags),
@@ -119,15 +125,16 @@ impl World {
         self.add(name, made)
     }
 
-    fn agent(&mut self, name: &str, server: &str, more: &[&str]) -> Result<()> {
+    fn agent(&mut self, name: &str, server_name: &str, more: &[&str]) -> Result<()> {
         let (site, more) = place(more);
         let mut flags: Vec<&str> = self.times.iter().map(String::as_str).collect();
         flags.extend(more);
-        let server = self.get(server)?;
+        let server = self.get(server_name)?;
         let made = match site.map(|site| self.site(site)).transpose()? {
             None => Dunlin::agent(&self.internet, server, name, &flags),
             Some(site) => Dunlin::agent(site, server, name, &flags),
         }?;
+        self.nodes.push((server_name.to_owned(), name.to_owned()));
         self.add(name, made)
     }
 
@@ -141,8 +148,11 @@ impl World {
         Ok(())
     }
 
-    fn known(&self, name: &str) -> Result<String> {
-        self.get(name).map(|_| name.to_owned())
+    /// From now on this server is asked.
+    pub fn ask(&mut self, server: &str) -> Result<()> {
+        self.get(server)?;
+        server.clone_into(&mut self.asked);
+        Ok(())
     }
 
     pub fn get(&self, name: &str) -> Result<&Dunlin> {
@@ -158,6 +168,16 @@ impl World {
         &self.order
     }
 
+    /// All sites.
+    pub fn sites(&self) -> impl Iterator<Item = &str> {
+        self.sites.keys().map(String::as_str)
+    }
+
+    /// Every node, each with the server that knows it.
+    pub fn nodes(&self) -> &[(String, String)] {
+        &self.nodes
+    }
+
     fn site(&self, name: &str) -> Result<&Site> {
         self.sites.get(name).with_context(|| format!("there is no site called {name:?}"))
     }
@@ -168,6 +188,19 @@ impl World {
             Some(site) => change(&mut site.uplink()),
             None => change(&mut self.get(name)?.host.cable()),
         }
+    }
+
+    /// Remembers the pods that the server which is asked now has.
+    pub fn note(&mut self, selector: &str) -> Result<()> {
+        let pods = expect::pods(self, selector)?;
+        self.noted.insert((self.asked.clone(), selector.to_owned()), pods);
+        Ok(())
+    }
+
+    /// The pods as they were when they were last noted.
+    pub fn noted(&self, selector: &str) -> Result<&Pods> {
+        let key = (self.asked.clone(), selector.to_owned());
+        self.noted.get(&key).with_context(|| format!("`note pods {selector}` must come first"))
     }
 
     fn traffic(&self, name: &str) -> Result<Traffic> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use dunlin_reference::call::{self, Outcome};
 use dunlin_reference::corpus;
 use dunlin_reference::kubernetes::Kubernetes;
@@ -10,7 +10,7 @@ use dunlin_reference::side::Side;
 use dunlin_testkit::cluster::Dunlin;
 use dunlin_testkit::internet::Internet;
 
-/// Runs the files whose names `wanted` accepts; how many failed, and how many calls were made.
+/// Runs the files whose names `wanted` accepts; how many there were, and how many failed.
 pub fn run(wanted: &dyn Fn(&str) -> bool) -> Result<(usize, usize)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let named = corpus::files(&folder)?.into_iter().map(|file| {
@@ -18,8 +18,9 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) -> Result<(usize, usize)> {
         (name, file)
     });
     let chosen: Vec<_> = named.filter(|(name, _)| wanted(name)).collect();
-    ensure!(!chosen.is_empty(), "no file of the corpus has such a name");
-
+    if chosen.is_empty() {
+        return Ok((0, 0));
+    }
     let internet = Internet::new()?;
     let kubernetes = Kubernetes::start(&internet)?;
     let dunlin = Dunlin::server(&internet, &["--no-agent"])?;
@@ -45,7 +46,8 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) -> Result<(usize, usize)> {
                 }
             }
         }
-        Ok((failed, calls))
+        println!("corpus: {calls} calls in {} files, {failed} files failed", chosen.len());
+        Ok((chosen.len(), failed))
     })
 }
 

@@ -115,6 +115,23 @@ impl Factory for Oci {
 
 impl Drop for Oci {
     fn drop(&mut self) {
+        // What a test that failed has left running would keep its groups, and itself, for ever.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline {
+            let procs = self.cgroups().into_iter().chain(self.cgroup_roots());
+            let procs = procs.filter_map(|group| fs::read_to_string(group.join("cgroup.procs")).ok());
+            let pids: Vec<libc::pid_t> = procs
+                .flat_map(|text| text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<_>>())
+                .collect();
+            for pid in pids.iter().filter(|pid| **pid > 0) {
+                // SAFETY: kill takes plain integers. The group that listed it is of this test alone.
+                unsafe { libc::kill(*pid, libc::SIGKILL) };
+            }
+            if pids.is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
         for directory in self.cgroups().into_iter().chain(self.cgroup_roots()) {
             let _ = fs::remove_dir(directory);
         }

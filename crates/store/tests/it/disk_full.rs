@@ -68,15 +68,16 @@ async fn scenario(folder: &Path) {
 
 #[test]
 fn a_full_disk_is_survived() {
-    let thread = std::thread::spawn(|| {
-        let folder = tempfile::tempdir().unwrap();
-        match mount_small(folder.path()) {
-            Ok(()) => {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(scenario(folder.path()));
-            }
-            Err(error) => eprintln!("NOT EXERCISED: a small disk cannot be mounted here: {error}"),
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    let thread = std::thread::spawn(move || match mount_small(&path) {
+        Ok(()) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(scenario(&path));
         }
+        Err(error) => eprintln!("NOT EXERCISED: a small disk cannot be mounted here: {error}"),
     });
     thread.join().unwrap();
+    // Not in the thread: where the disk is mounted, its folder cannot be removed.
+    folder.close().unwrap();
 }

@@ -32,7 +32,7 @@ pub fn daemon(
         labels.remove(own);
     }
     labels.extend(selector.clone());
-    let mut annotations = mirror::home(level, &upper.metadata);
+    let mut annotations = mirror::home(&level.node, &upper.metadata);
     mirror::pin(&upper.spec.clone().unwrap_or_default(), &mut annotations);
     annotations.remove(annotation::HOME_UID);
     annotations.remove(annotation::MIRROR_OF);
@@ -62,6 +62,13 @@ pub fn daemon(
     }
 }
 
+/// Why a DaemonSet with this claim stays above.
+pub fn no_claims(claim: &str) -> String {
+    format!(
+        "volume claim {claim:?}: claims of DaemonSets do not travel to child clusters, whose machines would share them"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,7 +76,8 @@ mod tests {
 
     #[test]
     fn a_successor_gives_the_same_template() {
-        let level = Level { parent: "root".into(), node: "site".into(), area: None };
+        let level =
+            Level { parent: "root".into(), node: "site".into(), area: None, expose: mirror::Expose::Cluster };
         let made = |name: &str, uid: &str| {
             let pod: Pod = serde_json::from_value(json!({
                 "metadata": {"name": name, "namespace": "n", "uid": uid,

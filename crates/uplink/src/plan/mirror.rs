@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sha2::{Digest, Sha256};
 
-use super::references::{Kind, rename};
+use super::references::{Kind, rename, settle};
 
 /// Who mirrors for whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,17 @@ pub struct Level {
     pub node: String,
     /// The area that this cluster is in; a machine of it need not say so itself.
     pub area: Option<String>,
+    /// What the parent sees.
+    pub expose: Expose,
+}
+
+/// What the parent sees of a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expose {
+    /// One node that stands for all machines.
+    Cluster,
+    /// A node for each machine.
+    Nodes,
 }
 
 impl Level {
@@ -46,16 +57,22 @@ pub fn token_secret(uid: &str) -> String {
     format!("home-token-{}", short(uid))
 }
 
-/// The annotations that say where an object is at home.
-pub fn home(level: &Level, upper: &ObjectMeta) -> BTreeMap<String, String> {
+/// The annotations that say where an object is at home; `node` is where the level above has bound it.
+pub fn home(node: &str, upper: &ObjectMeta) -> BTreeMap<String, String> {
     let kept = |name: &str| upper.annotations.as_ref().and_then(|all| all.get(name)).cloned();
     let uid = upper.uid.clone().unwrap_or_default();
     let mut all = upper.annotations.clone().unwrap_or_default();
     all.remove(annotation::LAST_APPLIED);
+    // Half of the time is this level's, half is for what lies below.
+    if let Some(fence) = all.get_mut(annotation::FENCE_AFTER)
+        && let Some(half) = dunlin_node::fence::half(fence)
+    {
+        *fence = half;
+    }
     all.insert(annotation::HOME_UID.into(), kept(annotation::HOME_UID).unwrap_or_else(|| uid.clone()));
     let namespace = kept(annotation::HOME_NAMESPACE).or_else(|| upper.namespace.clone()).unwrap_or_default();
     all.insert(annotation::HOME_NAMESPACE.into(), namespace);
-    let node = kept(annotation::HOME_NODE).unwrap_or_else(|| level.node.clone());
+    let node = kept(annotation::HOME_NODE).unwrap_or_else(|| node.to_owned());
     all.insert(annotation::HOME_NODE.into(), node);
     all.insert(annotation::MIRROR_OF.into(), uid);
     all
@@ -64,8 +81,11 @@ pub fn home(level: &Level, upper: &ObjectMeta) -> BTreeMap<String, String> {
 /// The mirror of `upper` in `namespace`.
 pub fn mirror(level: &Level, upper: &Pod, namespace: &str, names: Names<'_>) -> Pod {
     let meta = &upper.metadata;
-    let mut annotations = home(level, meta);
-    let spec = upper.spec.clone().unwrap_or_default();
+    let mut spec = upper.spec.clone().unwrap_or_default();
+    settle(&mut spec, meta.name.as_deref().unwrap_or_default());
+    // What is only offered is not bound yet.
+    let node = spec.node_name.clone().filter(|node| !node.is_empty()).unwrap_or_else(|| level.node.clone());
+    let mut annotations = home(&node, meta);
     pin(&spec, &mut annotations);
     let mut labels = meta.labels.clone().unwrap_or_default();
     // Only what this uplink makes may say that it stands for a DaemonSet.
@@ -87,7 +107,8 @@ pub fn mirror(level: &Level, upper: &Pod, namespace: &str, names: Names<'_>) -> 
 
 /// The specification as it holds below.
 pub fn spec(level: &Level, mut spec: PodSpec, token: &str, names: Names<'_>) -> PodSpec {
-    spec.node_name = None;
+    let bound = spec.node_name.take();
+    let level = &Level { node: bound.unwrap_or_else(|| level.node.clone()), ..level.clone() };
     spec.service_account_name = None;
     spec.service_account = None;
     spec.automount_service_account_token = Some(false);
@@ -210,7 +231,12 @@ mod tests {
     use serde_json::{Value, json};
 
     fn made(upper: Value) -> Value {
-        let level = Level { parent: "root".into(), node: "site".into(), area: Some("harbour".into()) };
+        let level = Level {
+            parent: "root".into(),
+            node: "site".into(),
+            area: Some("harbour".into()),
+            expose: Expose::Cluster,
+        };
         let upper: Pod = serde_json::from_value(upper).expect("a pod");
         let names = |kind: Kind, name: &str| super::super::place::name(kind, name);
         serde_json::to_value(mirror(&level, &upper, "shop--root", &names)).expect("json")
@@ -280,7 +306,7 @@ mod tests {
     #[test]
     fn the_home_of_a_mirror_is_the_topmost() {
         let below = made(
-            json!({"metadata": {"name": "p", "namespace": "shop--top", "uid": "middle", "annotations": {
+            json!({"metadata": {"name": "p", "namespace": "shop--top", "uid": "middle", "annotations": {"dunlin.io/fence-after": "10s",
             "dunlin.io/home-uid": "top", "dunlin.io/home-namespace": "shop", "dunlin.io/home-node": "region",
             "dunlin.io/mirror-of": "top"}}, "spec": {"containers": []}}),
         );
@@ -288,5 +314,6 @@ mod tests {
         assert_eq!(annotations["dunlin.io/home-uid"], "top");
         assert_eq!(annotations["dunlin.io/home-node"], "region");
         assert_eq!(annotations["dunlin.io/mirror-of"], "middle");
+        assert_eq!(annotations["dunlin.io/fence-after"], "5000ms");
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{Container, PodSpec, ServiceAccountTokenProjection};
+use k8s_openapi::api::core::v1::{
+    Container, PersistentVolumeClaimVolumeSource, Pod, PodSpec, ServiceAccountTokenProjection,
+};
 
 /// The CA of the home API; every namespace below has one of that name already, of its own API.
 pub const ROOT_CA: &str = "kube-root-ca.crt";
@@ -12,6 +14,8 @@ pub const ROOT_CA: &str = "kube-root-ca.crt";
 pub enum Kind {
     ConfigMap,
     Secret,
+    /// A PersistentVolumeClaim. It does not travel like the others: see [`crate::claims`].
+    Claim,
 }
 
 impl Kind {
@@ -20,6 +24,7 @@ impl Kind {
         match self {
             Self::ConfigMap => "configmaps",
             Self::Secret => "secrets",
+            Self::Claim => "persistentvolumeclaims",
         }
     }
 }
@@ -27,14 +32,41 @@ impl Kind {
 /// Something that a pod names.
 pub type Reference = (Kind, String);
 
-/// All that `spec` names, whether it must exist or not: a missing one is missing below, too, and the machine says so.
+/// All that `spec` names and that is copied, whether it must exist or not: a missing one is missing below, too, and the
+/// machine says so.
 pub fn references(spec: &PodSpec) -> BTreeSet<Reference> {
     let mut found = BTreeSet::new();
     let mut spec = spec.clone();
     rename(&mut spec, &mut |kind, name| {
-        found.insert((kind, name.clone()));
+        if kind != Kind::Claim {
+            found.insert((kind, name.clone()));
+        }
     });
     found
+}
+
+/// The claims that a pod uses, by name, those of its ephemeral volumes among them.
+pub fn claims(pod: &Pod) -> BTreeSet<String> {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let mut spec = pod.spec.clone().unwrap_or_default();
+    settle(&mut spec, name);
+    let mut found = BTreeSet::new();
+    rename(&mut spec, &mut |kind, name| {
+        if kind == Kind::Claim {
+            found.insert(name.clone());
+        }
+    });
+    found
+}
+
+/// Lets ephemeral volumes of the pod `name` name their claims, which its home has made: none is made below for them.
+pub fn settle(spec: &mut PodSpec, name: &str) {
+    for volume in spec.volumes.iter_mut().flatten().filter(|volume| volume.ephemeral.is_some()) {
+        volume.ephemeral = None;
+        let claim_name = format!("{name}-{}", volume.name);
+        volume.persistent_volume_claim =
+            Some(PersistentVolumeClaimVolumeSource { claim_name, read_only: None });
+    }
 }
 
 /// Lets `change` see, and change, the name of everything that `spec` names.
@@ -52,6 +84,9 @@ pub fn rename(spec: &mut PodSpec, change: &mut dyn FnMut(Kind, &mut String)) {
         }
         if let Some(name) = volume.secret.as_mut().and_then(|secret| secret.secret_name.as_mut()) {
             change(Kind::Secret, name);
+        }
+        if let Some(claim) = &mut volume.persistent_volume_claim {
+            change(Kind::Claim, &mut claim.claim_name);
         }
         for source in volume.projected.iter_mut().flat_map(|p| p.sources.iter_mut().flatten()) {
             if let Some(config) = &mut source.config_map {
@@ -88,12 +123,4 @@ pub fn tokens(spec: &PodSpec) -> Vec<ServiceAccountTokenProjection> {
     let volumes = spec.volumes.iter().flatten();
     let sources = volumes.flat_map(|v| v.projected.iter().flat_map(|p| p.sources.iter().flatten()));
     sources.filter_map(|source| source.service_account_token.clone()).collect()
-}
-
-/// The name of a claim that the pod mounts, if it mounts one.
-pub fn claim(spec: &PodSpec) -> Option<String> {
-    spec.volumes.iter().flatten().find_map(|volume| {
-        let named = volume.persistent_volume_claim.as_ref().map(|claim| claim.claim_name.clone());
-        named.or_else(|| volume.ephemeral.as_ref().map(|_| volume.name.clone()))
-    })
 }

@@ -1,6 +1,6 @@
 //! What the parent is told of a pod: its mirror's status, and where the mirror is.
 
-use dunlin_api::names::{condition, reason};
+use dunlin_api::names::condition;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{
@@ -9,8 +9,13 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::mirror::Expose;
+
 /// The status of the pod above whose mirror is `mirror`; `None` while the mirror says nothing worth telling.
-pub fn of_mirror(mirror: &Pod, now: Timestamp) -> Option<PodStatus> {
+///
+/// Where the parent sees machines, it knows by the node that it has bound the pod to where it is; only a machine that is
+/// a cluster in turn has more to say.
+pub fn of_mirror(mirror: &Pod, expose: Expose, now: Timestamp) -> Option<PodStatus> {
     let mut status = mirror.status.clone()?;
     let mut conditions = status.conditions.take().unwrap_or_default();
     status.nominated_node_name = None;
@@ -18,7 +23,9 @@ pub fn of_mirror(mirror: &Pod, now: Timestamp) -> Option<PodStatus> {
         conditions.iter().find(|c| c.type_ == kind).and_then(|c| c.last_transition_time.clone())
     };
     let scheduled = since("PodScheduled", &conditions).unwrap_or(Time(now));
-    conditions.retain(|c| c.type_ != condition::PLACED);
+    if expose == Expose::Cluster {
+        conditions.retain(|c| c.type_ != condition::PLACED);
+    }
     let place = |on: bool, reason: &str, message: String| PodCondition {
         type_: condition::PLACED.into(),
         status: if on { "True" } else { "False" }.into(),
@@ -27,9 +34,10 @@ pub fn of_mirror(mirror: &Pod, now: Timestamp) -> Option<PodStatus> {
         last_transition_time: Some(scheduled.clone()),
         ..PodCondition::default()
     };
-    if let Some(path) = path(mirror) {
-        conditions.push(place(true, "Machine", path));
-    } else {
+    let path = path(mirror);
+    if let (Expose::Cluster, Some(path)) = (expose, &path) {
+        conditions.push(place(true, "Machine", path.clone()));
+    } else if path.is_none() {
         // Bound above is scheduled above; that the child still looks for a machine is told by a condition of its own.
         let waiting = conditions.iter().find(|c| c.type_ == "PodScheduled").and_then(|c| c.message.clone());
         conditions.retain(|c| c.type_ != "PodScheduled");
@@ -62,10 +70,10 @@ pub fn path(mirror: &Pod) -> Option<String> {
 }
 
 /// The last status of a pod that has no place here.
-pub fn refused(upper: &Pod, message: String) -> PodStatus {
+pub fn refused(upper: &Pod, reason: &str, message: String) -> PodStatus {
     let mut status = upper.status.clone().unwrap_or_default();
     status.phase = Some("Failed".into());
-    status.reason = Some(reason::CLUSTER_REFUSED.into());
+    status.reason = Some(reason.into());
     status.message = Some(message);
     for condition in status.conditions.iter_mut().flatten().filter(|c| c.type_.ends_with("Ready")) {
         condition.status = "False".into();
@@ -150,10 +158,13 @@ mod tests {
                 {"type": "Ready", "status": "True"},
                 {"type": "dunlin.io/Placed", "status": "True", "message": "row/board"}]}}))
         .expect("a pod");
-        let status = of_mirror(&mirror, Timestamp::UNIX_EPOCH).expect("a status");
+        let status = of_mirror(&mirror, Expose::Cluster, Timestamp::UNIX_EPOCH).expect("a status");
         let conditions = status.conditions.expect("conditions");
         let placed = conditions.iter().find(|c| c.type_ == condition::PLACED).expect("placed");
         assert_eq!(placed.message.as_deref(), Some("site/row/board"));
+        let machine = of_mirror(&mirror, Expose::Nodes, Timestamp::UNIX_EPOCH).expect("a status");
+        let placed = machine.conditions.into_iter().flatten().find(|c| c.type_ == condition::PLACED);
+        assert_eq!(placed.and_then(|c| c.message).as_deref(), Some("row/board"), "the node is known above");
         let dangling = conditions.iter().find(|c| c.type_ == condition::DANGLING).expect("told");
         assert_eq!(dangling.status, "False");
     }

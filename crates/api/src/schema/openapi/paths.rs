@@ -9,8 +9,8 @@ use crate::gvk::GroupVersionKind;
 const PATCHES: [&str; 4] = [
     "application/json-patch+json",
     "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
+    "application/strategic-merge-patch+json",
 ];
 const LIST: [(&str, &str); 10] = [
     ("allowWatchBookmarks", "boolean"),
@@ -42,6 +42,8 @@ struct Operation<'a> {
     query: Vec<(&'a str, &'a str)>,
     body: Option<Value>,
     reply: Value,
+    /// Which patches it takes.
+    patches: &'a [&'a str],
 }
 
 /// Adds the paths of a resource, and asks for the schemas that they need.
@@ -60,9 +62,11 @@ pub(super) fn add(
     let namespace = if resource.namespaced { "/namespaces/{namespace}" } else { "" };
     let collection = format!("{base}{namespace}/{}", resource.plural);
     let single = format!("{collection}/{{name}}");
+    // What a custom resource's lists are merged by is known to applies only.
+    let patches = if resource.schema.is_none() { &PATCHES[..] } else { &PATCHES[..3] };
     let can = |verb: &str| resource.verbs.iter().any(|v| v == verb);
     let operation = |action, query: &[(&'static str, &'static str)], body: Option<&Value>, reply: &Value| {
-        Operation { action, gvk, query: query.to_vec(), body: body.cloned(), reply: reply.clone() }
+        Operation { action, gvk, query: query.to_vec(), body: body.cloned(), reply: reply.clone(), patches }
     };
     let mut put = |path: &str, method: &str, operation: Operation<'_>| {
         let item = paths.entry(path.to_owned()).or_insert_with(|| {
@@ -115,7 +119,7 @@ pub(super) fn add(
             };
             let reply = if connect || sub.name == "log" { json!({"type": "string"}) } else { body.clone() };
             let mut operation =
-                Operation { action, gvk: &sub.gvk, query: query.to_vec(), body: takes, reply };
+                Operation { action, gvk: &sub.gvk, query: query.to_vec(), body: takes, reply, patches };
             if connect {
                 operation = Operation { action: "connect", query: Vec::new(), body: None, ..operation };
             }
@@ -141,7 +145,7 @@ fn parameter(dialect: Dialect, place: &str, name: &str, ty: &str) -> Value {
 
 fn write(dialect: Dialect, path: &str, method: &str, operation: Operation<'_>) -> Value {
     let gvk = operation.gvk;
-    let types: &[&str] = if operation.action == "patch" { &PATCHES } else { &["application/json"] };
+    let types: &[&str] = if operation.action == "patch" { operation.patches } else { &["application/json"] };
     let mut parameters: Vec<Value> =
         operation.query.iter().map(|(name, ty)| parameter(dialect, "query", name, ty)).collect();
     let required = matches!(operation.action, "post" | "put" | "patch");

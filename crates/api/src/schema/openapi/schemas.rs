@@ -29,6 +29,32 @@ fn custom_name(gvk: &GroupVersionKind) -> String {
     format!("{}.{}.{}", parts.join("."), gvk.version, gvk.kind)
 }
 
+/// What version 2 cannot say of a custom resource, or would make its readers refuse good objects, is left out.
+fn plain(schema: &mut Value) {
+    let Some(map) = schema.as_object_mut() else { return };
+    for name in ["allOf", "anyOf", "oneOf", "not", "default"] {
+        map.remove(name);
+    }
+    let open = map.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true));
+    let nullable = map.remove("nullable") == Some(Value::Bool(true));
+    let either = map.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true));
+    if open || nullable || either {
+        for name in ["type", "properties", "items", "additionalProperties"] {
+            map.remove(name);
+        }
+    }
+    for field in
+        map.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut)
+    {
+        plain(field);
+    }
+    for name in ["items", "additionalProperties"] {
+        if let Some(below) = map.get_mut(name) {
+            plain(below);
+        }
+    }
+}
+
 impl Schemas {
     pub(super) fn new(dialect: Dialect) -> Self {
         Self { dialect, wanted: Vec::new(), seen: BTreeSet::new(), done: Map::new() }
@@ -63,6 +89,9 @@ impl Schemas {
         let (name, list_name) = (custom_name(gvk), custom_name(&list));
         if !self.done.contains_key(&name) {
             let mut object = resource.schema.clone().unwrap_or_else(|| json!({"type": "object"}));
+            if self.dialect == Dialect::V2 {
+                plain(&mut object);
+            }
             let metadata = self.meta("ObjectMeta");
             if let Some(fields) = object.as_object_mut() {
                 let properties = fields.entry("properties").or_insert_with(|| json!({}));

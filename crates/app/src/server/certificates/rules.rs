@@ -19,6 +19,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// Whether it is of a cluster that has no Node, because it shows its machines as nodes.
+    pub fn shows_machines(&self) -> bool {
+        self.cluster && self.node.is_none()
+    }
+
     fn holds(&self, fingerprint: &str) -> bool {
         self.last == fingerprint || self.before.as_deref() == Some(fingerprint)
     }
@@ -85,9 +90,10 @@ pub fn issue(
                 ));
             }
             if record.is_some() && exists {
+                let kind = if record.is_some_and(Record::shows_machines) { "cluster" } else { "node" };
                 return Err(format!(
-                    "node {name:?} exists and was joined with another key; if its machine was wiped or replaced, \
-                     delete the node first (`kubectl delete node {name}`), else choose another name"
+                    "{kind} {name:?} exists and was joined with another key; if its machine was wiped or replaced, \
+                     delete the {kind} first (`kubectl delete {kind} {name}`), else choose another name"
                 ));
             }
             Ok(Record { last, before: None, cluster, node: None })

@@ -67,7 +67,8 @@ fn controller(pod: &Pod) -> Result<(), Refusal> {
 /// What ties a pod to its place.
 fn ties(pod: &Pod) -> Result<(), Refusal> {
     let name = &pod.metadata.name;
-    if let Some(volume) = pod.spec.claims.first() {
+    if let Some(on_claim) = pod.spec.claims.first() {
+        let volume = &on_claim.volume;
         let message = format!("the volume {volume} of the pod {name} is on a claim, which stays where it is");
         return Err(Refusal::new("TiedToClaim", message));
     }

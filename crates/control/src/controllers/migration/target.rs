@@ -54,6 +54,7 @@ impl Target {
             of_cluster(node)
                 && !node.metadata.labels.contains_key(label::VIRTUAL_NODE)
                 && (node.metadata.name == machine
+                    || node.machine_below() == Some(&*machine)
                     || node.metadata.labels.get(label::HOSTNAME) == Some(&machine))
         };
         let node = view.nodes.all().into_iter().find(|node| is_machine(node));

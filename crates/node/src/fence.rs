@@ -6,6 +6,10 @@
 //! after that look, which is therefore the last contact; no clocks are compared. The time is that of the machine since it
 //! was started, and lies in the runtime folder (tmpfs): it survives this process, costs no flash writes, and is gone after
 //! a reboot, when nobody knows how long contact has been lost. Then such pods wait until the server hears us.
+//!
+//! A child cluster does the same towards its parent, and its own machines do it towards the child. Each level takes half of
+//! the time that it was given and hands half on ([`half`]): a machine that lost the child just before the child would have
+//! stopped the pod then still stops it within the whole time, at any depth.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +29,12 @@ const LEAST: Duration = Duration::from_millis(250);
 /// How long after the last contact a pod is stopped.
 pub fn after(pod: &Pod) -> Option<Duration> {
     duration::parse(pod.metadata.annotations.as_ref()?.get(FENCE_AFTER)?).ok()
+}
+
+/// The part of a pod's `dunlin.io/fence-after` that a level waits itself, and that it hands on to the level below.
+pub fn half(text: &str) -> Option<String> {
+    let half = duration::parse(text).ok()? / 2;
+    Some(format!("{}ms", half.as_millis()))
 }
 
 /// What is known of being heard. Times are since the machine's start.
@@ -47,9 +57,12 @@ impl Contact {
         self.looked = Some((begun, renewed));
     }
 
-    /// Whether a pod must be stopped at `now`; without any contact the time runs from `start`.
-    fn lapsed(&self, after: Duration, start: Duration, now: Duration) -> bool {
-        now.saturating_sub(self.last.unwrap_or(start)) >= after
+    /// Whether a pod must be stopped at `now`; without any contact the time runs from `start`, and is `unknown` at most.
+    fn lapsed(&self, after: Duration, unknown: Option<Duration>, start: Duration, now: Duration) -> bool {
+        match self.last {
+            Some(last) => now.saturating_sub(last) >= after,
+            None => now.saturating_sub(start) >= after.min(unknown.unwrap_or(after)),
+        }
     }
 }
 
@@ -89,6 +102,9 @@ pub struct Options {
     pub file: PathBuf,
     pub interval: Duration,
     pub gate: Arc<Gate>,
+    /// How long pods may go on while nothing at all is known of contact, because the machine was started again but the
+    /// pods, which are elsewhere, were not; `None`: as long as otherwise.
+    pub unknown: Option<Duration>,
 }
 
 /// Watches over contact for as long as it is polled; silent while no pod is fenced.
@@ -114,7 +130,11 @@ pub async fn run(options: Options, pods: Arc<dyn Fenced>) {
             }
             continue;
         };
-        let interval = options.interval.min(shortest / 4).max(LEAST);
+        let interval = match contact.last {
+            Some(_) => options.interval,
+            None => options.unknown.map_or(options.interval, |unknown| (unknown / 8).min(options.interval)),
+        };
+        let interval = interval.min(shortest / 4).max(LEAST);
         let begun = uptime();
         match tokio::time::timeout(interval, api.get(&options.node)).await {
             Ok(Ok(lease)) => {
@@ -133,7 +153,7 @@ pub async fn run(options: Options, pods: Arc<dyn Fenced>) {
             Err(_) => tracing::debug!("the node's lease cannot be read in time"),
         }
         let now = uptime();
-        pods.stop(&|after| contact.lapsed(after, start, now));
+        pods.stop(&|after| contact.lapsed(after, options.unknown, start, now));
         continue_at(begun, interval).await;
     }
 }
@@ -144,7 +164,8 @@ async fn continue_at(begun: Duration, interval: Duration) {
 
 fn keep(file: &std::path::Path, last: Option<Duration>) {
     let text = format!("{}ms", last.unwrap_or_default().as_millis());
-    if let Err(error) = crate::disk::write(file, text.as_bytes(), 0o600, false) {
+    let beside = file.with_extension("new");
+    if let Err(error) = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, file)) {
         tracing::warn!(%error, "the time of the last contact cannot be written");
     }
 }
@@ -173,15 +194,25 @@ mod tests {
         assert_eq!(contact.last, None, "the server answers and does not hear us");
         contact.answered(s(30), "b".to_owned());
         assert_eq!(contact.last, Some(s(20)), "renewed at some time after 20");
-        assert!(!contact.lapsed(s(15), s(0), s(34)));
-        assert!(contact.lapsed(s(15), s(0), s(35)));
+        assert!(!contact.lapsed(s(15), None, s(0), s(34)));
+        assert!(contact.lapsed(s(15), None, s(0), s(35)));
     }
 
     #[test]
     fn without_any_contact_the_time_runs_from_the_start() {
         let contact = Contact::default();
-        assert!(!contact.lapsed(s(15), s(100), s(114)));
-        assert!(contact.lapsed(s(15), s(100), s(115)));
+        assert!(!contact.lapsed(s(15), None, s(100), s(114)));
+        assert!(contact.lapsed(s(15), None, s(100), s(115)));
+        assert!(contact.lapsed(s(15), Some(s(10)), s(100), s(110)), "pods that never stopped");
+        let heard = Contact { last: Some(s(99)), looked: None };
+        assert!(!heard.lapsed(s(15), Some(s(10)), s(100), s(113)));
+    }
+
+    #[test]
+    fn each_level_takes_half_of_what_it_was_given() {
+        assert_eq!(half("1m30s").as_deref(), Some("45000ms"));
+        assert_eq!(half("45000ms").and_then(|text| half(&text)).as_deref(), Some("11250ms"));
+        assert_eq!(half("soon"), None);
     }
 
     #[test]

@@ -1,0 +1,515 @@
+//! From words to an expression, by descent along the precedence of operators.
+
+use super::ast::{Access, Expr, Kind, Macro, Op, What};
+use super::lexer::{Word, words};
+use super::{Issue, functions};
+
+/// Longer expressions are refused.
+const LONGEST: usize = 64 << 10;
+/// Nodes that stand on each other, and parentheses inside each other.
+const DEEPEST: u16 = 120;
+
+type Result<T> = std::result::Result<T, Issue>;
+
+/// Reads an expression.
+pub(super) fn parse(text: &str) -> Result<Expr> {
+    if text.len() > LONGEST {
+        return Err(Issue { message: format!("expression is longer than {LONGEST} bytes"), at: 0 });
+    }
+    let mut parser = Parser { words: words(text)?, next: 0, nested: 0 };
+    let expr = parser.expr()?;
+    if parser.peek() != &Word::End {
+        return Err(parser.unexpected());
+    }
+    Ok(expr)
+}
+
+struct Parser {
+    words: Vec<(Word, u32)>,
+    next: usize,
+    nested: u16,
+}
+
+impl Parser {
+    fn peek(&self) -> &Word {
+        &self.words[self.next].0
+    }
+
+    fn at(&self) -> u32 {
+        self.words[self.next].1
+    }
+
+    fn take(&mut self) -> Word {
+        let word = self.words[self.next].0.clone();
+        if self.next + 1 < self.words.len() {
+            self.next += 1;
+        }
+        word
+    }
+
+    fn is(&self, mark: &str) -> bool {
+        matches!(self.peek(), Word::Mark(m) if *m == mark)
+    }
+
+    fn accept(&mut self, mark: &str) -> bool {
+        let found = self.is(mark);
+        if found {
+            self.take();
+        }
+        found
+    }
+
+    fn expect(&mut self, mark: &str) -> Result<()> {
+        if self.accept(mark) { Ok(()) } else { Err(self.unexpected()) }
+    }
+
+    fn unexpected(&self) -> Issue {
+        let what = match self.peek() {
+            Word::End => "<EOF>".to_owned(),
+            Word::Name(name) => name.clone(),
+            Word::Mark(mark) => (*mark).to_owned(),
+            Word::Int(n) => n.to_string(),
+            Word::Text(text) => format!("{text:?}"),
+            _ => "literal".to_owned(),
+        };
+        Issue { message: format!("Syntax error: unexpected '{what}'"), at: self.at() }
+    }
+
+    fn node(&self, kind: Kind, at: u32, below: &[&Expr]) -> Result<Expr> {
+        let depth = 1 + below.iter().map(|e| e.depth).max().unwrap_or_default();
+        if depth > DEEPEST {
+            return Err(Issue { message: format!("expression is nested more than {DEEPEST} deep"), at });
+        }
+        Ok(Expr { kind, at, depth })
+    }
+
+    fn expr(&mut self) -> Result<Expr> {
+        self.nested += 1;
+        if self.nested > DEEPEST {
+            let message = format!("expression is nested more than {DEEPEST} deep");
+            return Err(Issue { message, at: self.at() });
+        }
+        let condition = self.or()?;
+        let expr = if self.is("?") {
+            let at = self.at();
+            self.take();
+            let yes = self.or()?;
+            self.expect(":")?;
+            let no = self.expr()?;
+            let depth = [&condition, &yes, &no];
+            let checked = self.node(Kind::Null, at, &depth)?;
+            Expr { kind: Kind::If(Box::new([condition, yes, no])), ..checked }
+        } else {
+            condition
+        };
+        self.nested -= 1;
+        Ok(expr)
+    }
+
+    fn or(&mut self) -> Result<Expr> {
+        self.chain("||", Self::and, Kind::Or)
+    }
+
+    fn and(&mut self) -> Result<Expr> {
+        self.chain("&&", Self::relation, Kind::And)
+    }
+
+    /// Operands of one logical operator, side by side, so that long chains are not deep.
+    fn chain(
+        &mut self,
+        mark: &str,
+        operand: fn(&mut Self) -> Result<Expr>,
+        kind: fn(Box<[Expr]>) -> Kind,
+    ) -> Result<Expr> {
+        let first = operand(self)?;
+        if !self.is(mark) {
+            return Ok(first);
+        }
+        let at = self.at();
+        let mut all = vec![first];
+        while self.accept(mark) {
+            all.push(operand(self)?);
+        }
+        let checked = self.node(Kind::Null, at, &all.iter().collect::<Vec<_>>())?;
+        Ok(Expr { kind: kind(all.into()), ..checked })
+    }
+
+    fn relation(&mut self) -> Result<Expr> {
+        const OPS: [(&str, Op); 6] = [
+            ("==", Op::Equal),
+            ("!=", Op::NotEqual),
+            ("<=", Op::LessEqual),
+            (">=", Op::GreaterEqual),
+            ("<", Op::Less),
+            (">", Op::Greater),
+        ];
+        let mut left = self.sum()?;
+        loop {
+            let at = self.at();
+            let op = match self.peek() {
+                Word::Name(name) if name == "in" => Some(Op::In),
+                Word::Mark(mark) => OPS.iter().find(|(m, _)| m == mark).map(|(_, op)| *op),
+                _ => None,
+            };
+            let Some(op) = op else { return Ok(left) };
+            self.take();
+            let right = self.sum()?;
+            left = self.binary(op, left, right, at)?;
+        }
+    }
+
+    fn binary(&self, op: Op, left: Expr, right: Expr, at: u32) -> Result<Expr> {
+        let checked = self.node(Kind::Null, at, &[&left, &right])?;
+        Ok(Expr { kind: Kind::Binary { op, sides: Box::new([left, right]) }, ..checked })
+    }
+
+    fn sum(&mut self) -> Result<Expr> {
+        self.left(&[("+", Op::Add), ("-", Op::Subtract)], Self::product)
+    }
+
+    fn product(&mut self) -> Result<Expr> {
+        self.left(&[("*", Op::Multiply), ("/", Op::Divide), ("%", Op::Modulo)], Self::unary)
+    }
+
+    fn left(&mut self, ops: &[(&str, Op)], operand: fn(&mut Self) -> Result<Expr>) -> Result<Expr> {
+        let mut left = operand(self)?;
+        while let Some((_, op)) = ops.iter().find(|(mark, _)| self.is(mark)) {
+            let at = self.at();
+            self.take();
+            let right = operand(self)?;
+            left = self.binary(*op, left, right, at)?;
+        }
+        Ok(left)
+    }
+
+    fn unary(&mut self) -> Result<Expr> {
+        let at = self.at();
+        let mut signs = 0;
+        let mark = if self.is("!") { "!" } else { "-" };
+        while self.accept(mark) {
+            signs += 1;
+        }
+        if signs == 0 {
+            return self.member();
+        }
+        if mark == "-" && signs == 1 {
+            // The lowest integer has no positive counterpart.
+            match self.peek() {
+                Word::Lowest => {
+                    self.take();
+                    let literal = self.node(Kind::Int(i64::MIN), at, &[])?;
+                    return self.tail(literal);
+                }
+                Word::Int(n) => {
+                    let n = -*n;
+                    self.take();
+                    let literal = self.node(Kind::Int(n), at, &[])?;
+                    return self.tail(literal);
+                }
+                Word::Double(n) => {
+                    let n = -*n;
+                    self.take();
+                    let literal = self.node(Kind::Double(n), at, &[])?;
+                    return self.tail(literal);
+                }
+                _ => {}
+            }
+        }
+        let operand = self.member()?;
+        if signs % 2 == 0 {
+            // Two signs cancel each other, but what they stand before still has to be of the right type.
+            let once = self.signed(mark, operand, at)?;
+            return self.signed(mark, once, at);
+        }
+        self.signed(mark, operand, at)
+    }
+
+    fn signed(&self, mark: &str, operand: Expr, at: u32) -> Result<Expr> {
+        let checked = self.node(Kind::Null, at, &[&operand])?;
+        let operand = Box::new(operand);
+        Ok(Expr { kind: if mark == "!" { Kind::Not(operand) } else { Kind::Negate(operand) }, ..checked })
+    }
+
+    fn member(&mut self) -> Result<Expr> {
+        let primary = self.primary()?;
+        self.tail(primary)
+    }
+
+    /// Fields, indexes and calls behind a value.
+    fn tail(&mut self, mut of: Expr) -> Result<Expr> {
+        loop {
+            let at = self.at();
+            if self.is(".") || self.is(".?") {
+                let optional = self.is(".?");
+                self.take();
+                let Word::Name(name) = self.peek().clone() else { return Err(self.unexpected()) };
+                self.take();
+                if !optional && self.is("(") {
+                    let at = self.at();
+                    let args = self.arguments()?;
+                    of = self.call(name, Some(of), args, at)?;
+                    continue;
+                }
+                if let Kind::Name(root) = &of.kind
+                    && self.is("{")
+                    && !optional
+                {
+                    of = self.structure(&format!("{root}.{name}"))?;
+                    continue;
+                }
+                let how = if optional { Access::Optional } else { Access::Plain };
+                let checked = self.node(Kind::Null, at, &[&of])?;
+                of = Expr { kind: Kind::Select { of: Box::new(of), field: name.into(), how }, ..checked };
+                if self.is("{")
+                    && let Some(name) = dotted(&of)
+                {
+                    of = self.structure(&name)?;
+                }
+            } else if self.is("[") || self.is("[?") {
+                let optional = self.is("[?");
+                self.take();
+                let index = self.expr()?;
+                self.expect("]")?;
+                let checked = self.node(Kind::Null, at, &[&of, &index])?;
+                of = Expr {
+                    kind: Kind::Index { of: Box::new(of), index: Box::new(index), optional },
+                    ..checked
+                };
+            } else {
+                return Ok(of);
+            }
+        }
+    }
+
+    fn arguments(&mut self) -> Result<Vec<Expr>> {
+        self.expect("(")?;
+        let mut args = Vec::new();
+        while !self.is(")") {
+            args.push(self.expr()?);
+            if !self.accept(",") {
+                break;
+            }
+        }
+        self.expect(")")?;
+        Ok(args)
+    }
+
+    fn primary(&mut self) -> Result<Expr> {
+        let at = self.at();
+        let kind = match self.peek().clone() {
+            Word::Int(n) => Kind::Int(n),
+            Word::Uint(n) => Kind::Uint(n),
+            Word::Double(n) => Kind::Double(n),
+            Word::Text(text) => Kind::Text(text.into()),
+            Word::Bytes(bytes) => Kind::Bytes(bytes.into()),
+            Word::Name(name) => return self.name(&name, at),
+            Word::Mark("(") => {
+                self.take();
+                let inside = self.expr()?;
+                self.expect(")")?;
+                return Ok(inside);
+            }
+            Word::Mark("[") => return self.list(at),
+            // In a list literal the first item may be optional.
+            Word::Mark("[?") => return self.list(at),
+            Word::Mark("{") => return self.map(at),
+            Word::Mark(".") => {
+                self.take();
+                return self.primary();
+            }
+            _ => return Err(self.unexpected()),
+        };
+        self.take();
+        self.node(kind, at, &[])
+    }
+
+    fn name(&mut self, name: &str, at: u32) -> Result<Expr> {
+        const RESERVED: [&str; 17] = [
+            "as",
+            "break",
+            "const",
+            "continue",
+            "else",
+            "for",
+            "function",
+            "if",
+            "import",
+            "let",
+            "loop",
+            "package",
+            "namespace",
+            "return",
+            "var",
+            "void",
+            "while",
+        ];
+        if RESERVED.contains(&name) {
+            return Err(Issue { message: format!("reserved identifier: {name}"), at });
+        }
+        if name == "in" {
+            return Err(self.unexpected());
+        }
+        self.take();
+        let kind = match name {
+            "true" => Kind::Bool(true),
+            "false" => Kind::Bool(false),
+            "null" => Kind::Null,
+            _ if self.is("(") => {
+                let at = self.at();
+                let args = self.arguments()?;
+                return self.call(name.to_owned(), None, args, at);
+            }
+            _ if self.is("{") => return self.structure(name),
+            _ => Kind::Name(name.into()),
+        };
+        self.node(kind, at, &[])
+    }
+
+    fn list(&mut self, at: u32) -> Result<Expr> {
+        let mut optional = matches!(self.take(), Word::Mark("[?"));
+        let mut items = Vec::new();
+        while !self.is("]") {
+            optional |= self.accept("?");
+            items.push((self.expr()?, optional));
+            optional = false;
+            if !self.accept(",") {
+                break;
+            }
+        }
+        self.expect("]")?;
+        let checked = self.node(Kind::Null, at, &items.iter().map(|(e, _)| e).collect::<Vec<_>>())?;
+        Ok(Expr { kind: Kind::List(items.into()), ..checked })
+    }
+
+    fn map(&mut self, at: u32) -> Result<Expr> {
+        self.expect("{")?;
+        let mut entries = Vec::new();
+        while !self.is("}") {
+            let optional = self.accept("?");
+            let key = self.expr()?;
+            self.expect(":")?;
+            entries.push((key, self.expr()?, optional));
+            if !self.accept(",") {
+                break;
+            }
+        }
+        self.expect("}")?;
+        let below: Vec<&Expr> = entries.iter().flat_map(|(k, v, _)| [k, v]).collect();
+        let checked = self.node(Kind::Null, at, &below)?;
+        Ok(Expr { kind: Kind::Map(entries.into()), ..checked })
+    }
+
+    fn structure(&mut self, name: &str) -> Result<Expr> {
+        let at = self.at();
+        self.expect("{")?;
+        let mut fields = Vec::new();
+        while !self.is("}") {
+            let Word::Name(field) = self.take() else { return Err(self.unexpected()) };
+            self.expect(":")?;
+            fields.push((field.into(), self.expr()?));
+            if !self.accept(",") {
+                break;
+            }
+        }
+        self.expect("}")?;
+        let checked =
+            self.node(Kind::Null, at, &fields.iter().map(|(_, e): &(_, Expr)| e).collect::<Vec<_>>())?;
+        Ok(Expr { kind: Kind::Struct { name: name.into(), fields: fields.into() }, ..checked })
+    }
+
+    /// A call, or the macro that it stands for.
+    fn call(&self, name: String, target: Option<Expr>, mut args: Vec<Expr>, at: u32) -> Result<Expr> {
+        if target.is_none() && name == "has" && args.len() == 1 {
+            let arg = args.remove(0);
+            return match arg.kind {
+                Kind::Select { of, field, how: Access::Plain } => {
+                    Ok(Expr { kind: Kind::Select { of, field, how: Access::Test }, at, depth: arg.depth })
+                }
+                _ => Err(Issue { message: "invalid argument to has() macro".into(), at }),
+            };
+        }
+        let what = match (name.as_str(), args.len()) {
+            ("all", 2 | 3) => Some(What::All),
+            ("exists", 2 | 3) => Some(What::Exists),
+            ("exists_one" | "existsOne", 2 | 3) => Some(What::ExistsOne),
+            ("filter", 2) => Some(What::Filter),
+            ("map", 2 | 3) | ("transformList", 3 | 4) => Some(What::Map),
+            ("transformMap", 3 | 4) => Some(What::TransformMap),
+            ("transformMapEntry", 3 | 4) => Some(What::TransformMapEntry),
+            ("sortBy", 2) => Some(What::SortBy),
+            ("bind", 3) => Some(What::Bind),
+            ("optMap", 2) => Some(What::OptMap),
+            ("optFlatMap", 2) => Some(What::OptFlatMap),
+            _ => None,
+        };
+        let is_cel = |e: &Expr| matches!(&e.kind, Kind::Name(n) if &**n == "cel");
+        let mut all: Vec<&Expr> = args.iter().collect();
+        all.extend(&target);
+        let checked = self.node(Kind::Null, at, &all)?;
+        // `math.greatest(...)` is the name of a function and not a call on something called `math`.
+        if let Some(Kind::Name(space)) = target.as_ref().map(|t| &t.kind) {
+            let qualified = format!("{space}.{name}");
+            if functions::all().iter().any(|s| s.name == qualified && s.args.len() == args.len()) {
+                return Ok(Expr {
+                    kind: Kind::Call { name: qualified.into(), target: None, args: args.into() },
+                    ..checked
+                });
+            }
+        }
+        match (what, target) {
+            (Some(What::Bind), Some(target)) if !is_cel(&target) => Ok(Expr {
+                kind: Kind::Call { name: name.into(), target: Some(Box::new(target)), args: args.into() },
+                ..checked
+            }),
+            (Some(What::Bind), Some(_)) => {
+                let body = args.pop().expect("three arguments");
+                let range = args.pop().expect("three arguments");
+                self.macro_of(What::Bind, range, args, None, body, checked)
+            }
+            (Some(what), Some(range)) => {
+                let body = args.pop().expect("at least two arguments");
+                let transforms =
+                    matches!(name.as_str(), "transformList" | "transformMap" | "transformMapEntry");
+                let filter = match (name.as_str(), args.len()) {
+                    ("map", 2) => args.pop(),
+                    (_, 3) if transforms => args.pop(),
+                    _ => None,
+                };
+                self.macro_of(what, range, args, filter, body, checked)
+            }
+            (_, target) => Ok(Expr {
+                kind: Kind::Call { name: name.into(), target: target.map(Box::new), args: args.into() },
+                ..checked
+            }),
+        }
+    }
+
+    fn macro_of(
+        &self,
+        what: What,
+        range: Expr,
+        names: Vec<Expr>,
+        filter: Option<Expr>,
+        body: Expr,
+        checked: Expr,
+    ) -> Result<Expr> {
+        let mut found: Vec<Box<str>> = Vec::new();
+        for name in names {
+            match name.kind {
+                Kind::Name(text) if !found.contains(&text) => found.push(text),
+                _ => return Err(Issue { message: "argument must be a simple name".into(), at: name.at }),
+            }
+        }
+        let made = Macro { what, range, names: found.into(), filter, body };
+        Ok(Expr { kind: Kind::Macro(Box::new(made)), ..checked })
+    }
+}
+
+/// `a.b.c`, if the expression is that.
+fn dotted(expr: &Expr) -> Option<String> {
+    match &expr.kind {
+        Kind::Name(name) => Some(name.to_string()),
+        Kind::Select { of, field, how: Access::Plain } => Some(format!("{}.{field}", dotted(of)?)),
+        _ => None,
+    }
+}
