@@ -237,7 +237,8 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
         if !across {
             return Err(Failure::no_path());
         }
-        if !matches!(asked.verb, "list" | "watch") && !(asked.verb == "create" && !resource.is_stored()) {
+        let only_asks = asked.verb == "create" && !resource.is_stored();
+        if !only_asks && !matches!(asked.verb, "list" | "watch") {
             return Err(Failure::method_not_allowed());
         }
     }
