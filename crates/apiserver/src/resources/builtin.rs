@@ -342,6 +342,19 @@ static ROWS: &[Row] = &[
         )
     },
     Row {
+        short: &["hpa"],
+        categories: &["all"],
+        subs: &[sub("status", "autoscaling", "v1", "HorizontalPodAutoscaler", GPU)],
+        ..row(
+            "autoscaling",
+            "v1",
+            "HorizontalPodAutoscaler",
+            "horizontalpodautoscalers",
+            "horizontalpodautoscaler",
+            "horizontalpodautoscalers.autoscaling",
+        )
+    },
+    Row {
         short: &["cj"],
         categories: &["all"],
         subs: &[sub("status", "batch", "v1", "CronJob", GPU)],
@@ -482,6 +495,7 @@ static ROWS: &[Row] = &[
     },
     Row {
         short: &["pc"],
+        generation: true,
         ..cluster(
             "scheduling.k8s.io",
             "v1",

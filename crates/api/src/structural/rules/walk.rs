@@ -6,7 +6,7 @@ use super::{Compiled, Rules, fields};
 use crate::cel::{Bindings, Budget, Failed, Val};
 use crate::structural::types::escape;
 use crate::structural::{List, Rule, lists};
-use crate::validate::FieldError;
+use crate::validate::{FieldError, Shown};
 
 /// The longest message that an expression may make, in bytes.
 const LONGEST_MESSAGE: usize = 5120;
@@ -126,7 +126,7 @@ impl Walk {
         }
         let path = self.named(rule);
         // Objects and lists are too much to be shown.
-        let shown = if new.is_object() || new.is_array() { None } else { Some(new.clone()) };
+        let shown = if new.is_object() || new.is_array() { None } else { Some(Shown::Value(new.clone())) };
         self.errors.push(match &*rule.reason {
             "FieldValueForbidden" => FieldError::forbidden(&path, text),
             "FieldValueRequired" => FieldError::required(&path, text),
@@ -168,7 +168,7 @@ impl Walk {
             ),
             Failed::Error(text) => format!("{text} evaluating rule: {}", rule.rule),
         };
-        let shown = if new.is_object() || new.is_array() { None } else { Some(new.clone()) };
+        let shown = if new.is_object() || new.is_array() { None } else { Some(Shown::Value(new.clone())) };
         self.errors
             .push(FieldError { bad_value: shown, ..FieldError::invalid(&self.path, Value::Null, text) });
     }
