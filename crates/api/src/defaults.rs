@@ -16,6 +16,7 @@ mod network;
 mod pod;
 mod rbac;
 mod storage;
+mod written;
 
 use serde_json::Value;
 
@@ -24,9 +25,14 @@ use crate::gvk::GroupVersionKind;
 pub use create::{create, generate_job_selector};
 pub use pod::{image_pull_policy, qos_class, requests as pod_requests};
 
-/// Sets what is missing and has a default. Quantities come out in canonical form, `stringData` of secrets in `data`.
+/// Sets what is missing and has a default, or is always written. Quantities come out in canonical form, `stringData` of secrets in `data`.
 pub fn apply(gvk: &GroupVersionKind, object: &mut Value) {
     let Some(object) = object.as_object_mut() else { return };
+    let id = crate::schema::schema().of(gvk);
+    // Before, because what is in such a field gets its defaults too; and after, for what defaults have added.
+    if let Some(id) = id {
+        written::fill(id, object);
+    }
     match gvk.group.as_str() {
         "" => core::apply(&gvk.kind, object),
         "apps" => apps::apply(&gvk.kind, object),
@@ -34,12 +40,17 @@ pub fn apply(gvk: &GroupVersionKind, object: &mut Value) {
         "autoscaling" => autoscaling::apply(gvk, object),
         "networking.k8s.io" | "discovery.k8s.io" => network::apply(&gvk.kind, object),
         "rbac.authorization.k8s.io" => rbac::apply(&gvk.kind, object),
-        "storage.k8s.io" | "scheduling.k8s.io" | "resource.k8s.io" => storage::apply(&gvk.kind, object),
+        "node.k8s.io" | "storage.k8s.io" | "scheduling.k8s.io" | "resource.k8s.io" => {
+            storage::apply(&gvk.kind, object)
+        }
         "admissionregistration.k8s.io"
         | "apiextensions.k8s.io"
         | "apiregistration.k8s.io"
         | "flowcontrol.apiserver.k8s.io" => admission::apply(&gvk.kind, object),
         _ => {}
+    }
+    if let Some(id) = id {
+        written::fill(id, object);
     }
 }
 

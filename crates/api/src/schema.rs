@@ -86,6 +86,17 @@ pub struct Rules {
     pub default: Option<&'static str>,
 }
 
+/// Whether a field that nobody has set is written all the same, as Kubernetes' encoder does with some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is left out.
+    IfSet,
+    /// As an empty text, 0, false or an object; lists, maps and times as null.
+    Zero,
+    /// As null, whatever its type.
+    Null,
+}
+
 /// One field of a type.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
@@ -95,6 +106,8 @@ pub struct Field {
     pub ty: Type,
     /// Whether the published schema requires it.
     pub required: bool,
+    /// Whether it is written when nobody has set it.
+    pub written: Written,
     rules: u16,
 }
 

@@ -13,13 +13,16 @@ mod core;
 mod definition;
 mod dunlin;
 pub mod error;
+mod events;
 mod extension;
 mod field;
 mod handler;
+mod job_policies;
 mod limits;
 mod metadata;
 mod network;
 mod pod;
+mod pod_annotations;
 mod pod_update;
 mod rbac;
 mod resources;
@@ -30,12 +33,13 @@ mod service;
 mod storage;
 pub mod syntax;
 mod volumes;
+mod windows;
 
 use serde_json::Value;
 
 use crate::gvk::GroupVersionKind;
 
-pub use error::{ErrorKind, FieldError};
+pub use error::{ErrorKind, FieldError, Shown};
 use field::{At, Errors};
 
 /// Everything that is wrong with a new object.
@@ -46,6 +50,12 @@ pub fn validate_create(gvk: &GroupVersionKind, object: &Value) -> Vec<FieldError
     kind(gvk, &root, &mut errors);
     if is(gvk, "", "Pod") {
         pod_update::create_only(&root, &mut errors);
+    }
+    if is(gvk, "events.k8s.io", "Event") {
+        events::new(&root, &mut errors);
+    }
+    if is(gvk, "networking.k8s.io", "Ingress") {
+        network::ingress_create(&root, &mut errors);
     }
     if is(gvk, "apiextensions.k8s.io", "CustomResourceDefinition") {
         definition::create_only(&root, &mut errors);
@@ -58,7 +68,13 @@ pub fn validate_update(gvk: &GroupVersionKind, new: &Value, old: &Value) -> Vec<
     let mut errors = Errors::default();
     let (new, old) = (At::root(new), At::root(old));
     metadata::update(gvk, &new, &old, &mut errors);
-    kind(gvk, &new, &mut errors);
+    match gvk.group.as_str() {
+        "apps" => apps::changed_kind(&gvk.kind, &new, &old, &mut errors),
+        "batch" => batch::changed_kind(&gvk.kind, &new, &old, &mut errors),
+        // The addresses of a slice whose type may not change are not worth looking at.
+        "discovery.k8s.io" if !same_text(&new, &old, "addressType") => {}
+        _ => kind(gvk, &new, &mut errors),
+    }
     change(gvk, &new, &old, &mut errors);
     errors.into_vec()
 }
@@ -80,11 +96,33 @@ pub fn validate_subresource(
             kind(gvk, &new, &mut errors);
             pod_update::resize(&new, &old, &mut errors);
         }
-        "status" if is(gvk, "", "Node") => core::node_status(&new, &mut errors),
-        "status" if is(gvk, "", "Pod") => pod_update::status(&new, &old, &mut errors),
+        "finalize" if is(gvk, "", "Namespace") => core::finalizers(&new, &mut errors),
+        "status" => match (gvk.group.as_str(), gvk.kind.as_str()) {
+            ("", "Node") => core::node_status(&new, &mut errors),
+            ("", "Pod") => pod_update::status(&new, &old, &mut errors),
+            ("", "Namespace") => core::namespace_status(&new, &mut errors),
+            ("", "Service") => service::status(&new, &mut errors),
+            ("apps", kind) => apps::status(kind, &new, &mut errors),
+            ("batch", kind) => batch::status(kind, &new, &old, &mut errors),
+            ("networking.k8s.io", "Ingress") => {
+                network::load_balancer(&new.path(&["status", "loadBalancer"]), false, &mut errors);
+            }
+            _ => {}
+        },
         _ => {}
     }
     errors.into_vec()
+}
+
+/// What is wrong with the addresses of a service and their families: asked before addresses are allocated.
+pub fn validate_service_addresses(service: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    service::addresses(&At::root(service).get("spec"), &mut errors);
+    errors.into_vec()
+}
+
+fn same_text(new: &At, old: &At, name: &str) -> bool {
+    new.get(name).text() == old.get(name).text()
 }
 
 fn is(gvk: &GroupVersionKind, group: &str, kind: &str) -> bool {
@@ -120,6 +158,7 @@ fn change(gvk: &GroupVersionKind, new: &At, old: &At, errors: &mut Errors) {
         "batch" => batch::change(&gvk.kind, new, old, errors),
         "dunlin.io" => dunlin::change(&gvk.kind, new, old, errors),
         "discovery.k8s.io" => network::change(&gvk.kind, new, old, errors),
+        "events.k8s.io" => events::change(new, old, errors),
         "rbac.authorization.k8s.io" => rbac::change(&gvk.kind, new, old, errors),
         "storage.k8s.io" => storage::change(&gvk.kind, new, old, errors),
         "apiextensions.k8s.io" | "certificates.k8s.io" | "node.k8s.io" | "scheduling.k8s.io" => {

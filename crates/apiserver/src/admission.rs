@@ -4,12 +4,14 @@
 //! have effects outside the object; the one exception (addresses of services) is undone by [`undo`].
 
 pub mod certificate;
+pub mod daemon_set;
 pub mod definition;
 pub mod job;
 pub mod limits;
 pub mod namespace;
 pub mod node;
 pub mod pod;
+pub mod pod_security;
 pub mod priority;
 pub mod quota;
 pub mod runtime_class;
@@ -39,8 +41,8 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
     match (&*call.resource.group, &*call.resource.plural) {
         ("", "pods") => {
             service_account::create(call, value).await?;
-            runtime_class::create(call, value).await?;
             tolerations::create(value, call.server.config.eviction_toleration.as_secs());
+            runtime_class::create(call, value).await?;
             priority::create(call, value).await?;
             limits::create(call, value).await?;
             pod::create(value);
@@ -49,6 +51,8 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
         ("", "services") => admitted.taken = service::create(call, value)?,
         ("", "persistentvolumes" | "persistentvolumeclaims") => storage::create(call, value).await?,
         ("batch", "jobs") => job::create(value),
+        ("apps", "daemonsets") => daemon_set::create(value),
+        ("", "nodes") => node::taint(value),
         ("apiextensions.k8s.io", "customresourcedefinitions") => definition::create(value),
         ("certificates.k8s.io", "certificatesigningrequests") => certificate::create(call, value),
         ("rbac.authorization.k8s.io", _) => escalation::check(call, value).await?,
@@ -65,10 +69,18 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
 }
 
 /// Rules for changed objects; `sub` is the subresource through which the change comes.
-pub async fn update(call: &Call, old: &Value, new: &mut Value, sub: &str) -> Result<()> {
+pub async fn update(call: &Call, old: &Value, new: &mut Value, sub: &str) -> Result<Admitted> {
+    let mut admitted = Admitted::default();
     match (&*call.resource.group, &*call.resource.plural, sub) {
         ("", "secrets", "") => secret::encode(new),
-        ("", "services", "") => service::update(call, old, new)?,
+        ("", "persistentvolumes", "status") => {
+            node::update(call, old, new)?;
+            storage::phase(old, new);
+        }
+        ("apps", "daemonsets", "") => daemon_set::update(old, new),
+        // A list of tolerations that a client replaces keeps the two that every pod has.
+        ("", "pods", "") => tolerations::create(new, call.server.config.eviction_toleration.as_secs()),
+        ("", "services", "") => admitted.taken = service::update(call, old, new)?,
         ("", "persistentvolumeclaims", "") => storage::update(call, old, new).await?,
         ("", "namespaces", "") => crate::object::carry_top("spec", old, new),
         ("", "nodes", _) | ("", "pods", "status") | ("", "persistentvolumes", _) => {
@@ -81,7 +93,23 @@ pub async fn update(call: &Call, old: &Value, new: &mut Value, sub: &str) -> Res
         ("rbac.authorization.k8s.io", _, "") => escalation::check(call, new).await?,
         _ => {}
     }
-    Ok(())
+    Ok(admitted)
+}
+
+/// Judges a valid object before it is stored: nothing is changed any more. `old` is what it replaces.
+pub async fn judge(call: &mut Call, old: Option<&Value>, new: &Value, sub: &str) -> Result<()> {
+    if sub.is_empty() {
+        call.warnings.extend(dunlin_api::warnings::of(&call.resource.gvk(), new));
+    }
+    match (&*call.resource.group, &*call.resource.plural, sub) {
+        ("", "pods", "" | "ephemeralcontainers") | ("" | "apps" | "batch", _, "") => {
+            if let (true, Some(old)) = (call.resource.is("", "namespaces"), old) {
+                return pod_security::tightened(call, old, new).await;
+            }
+            pod_security::judge(call, old, new).await
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Rules for deletions.
@@ -97,7 +125,14 @@ pub async fn created(call: &Call, value: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Gives back what [`create`] took.
+/// What follows once a change is stored.
+pub fn changed(call: &Call, old: &Value, new: &Value) {
+    if call.resource.is("", "services") {
+        call.server.addresses.settle(old, new);
+    }
+}
+
+/// Gives back what [`create`] or [`update`] took.
 pub fn undo(call: &Call, admitted: &Admitted) {
     call.server.addresses.give_back(&admitted.taken);
 }

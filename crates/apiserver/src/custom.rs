@@ -38,7 +38,7 @@ pub const STORED: &str = "customresourcedefinitions.apiextensions.k8s.io";
 #[derive(Debug)]
 pub struct Custom {
     pub list_kind: Box<str>,
-    pub schema: Schema,
+    pub schema: Arc<Schema>,
     pub rules: Option<Rules>,
     /// What a table shows after the name.
     pub columns: Box<[Column]>,
@@ -61,7 +61,7 @@ pub struct Custom {
 #[derive(Debug)]
 pub struct Storage {
     pub api_version: String,
-    pub schema: Schema,
+    pub schema: Arc<Schema>,
     pub webhook: Option<webhook::Webhook>,
 }
 

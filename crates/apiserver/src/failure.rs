@@ -90,7 +90,9 @@ impl Failure {
     /// The object breaks rules; each cause is `(reason, field, message)`.
     pub fn invalid(resource: &Resource, name: &str, causes: &[Cause]) -> Self {
         let mut texts: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
-        texts.dedup();
+        // What two rules find alike is said once, though it stays two causes.
+        let mut seen = std::collections::HashSet::new();
+        texts.retain(|text| seen.insert(text.clone()));
         let text = if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) };
         let kind = match &*resource.group {
             "" => resource.kind.to_string(),

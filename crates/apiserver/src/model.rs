@@ -42,11 +42,16 @@ pub fn defaults(resource: &Resource, value: &mut Value) {
     }
 }
 
-fn causes(errors: Vec<FieldError>) -> Vec<Cause> {
+/// What validation found, as causes of a refusal.
+pub fn causes(errors: Vec<FieldError>) -> Vec<Cause> {
     errors.iter().map(|e| Cause::new(e.kind.reason(), e.field.clone(), e.body())).collect()
 }
 
 pub fn validate_create(resource: &Resource, value: &Value) -> Vec<Cause> {
+    // An older form is checked as what it becomes.
+    if let Some((gvk, value)) = convert::checked_as(resource, value) {
+        return causes(validate::validate_create(&gvk, &value));
+    }
     let mut errors = validate::validate_create(&resource.gvk(), value);
     if let Some(custom) = &resource.custom {
         errors.extend(form::check(custom, value, None));
@@ -54,8 +59,14 @@ pub fn validate_create(resource: &Resource, value: &Value) -> Vec<Cause> {
     causes(errors)
 }
 
-/// What is wrong with a change. Changes of a status are the business of those that observe.
+/// What is wrong with a change.
 pub fn validate_update(resource: &Resource, new: &Value, old: &Value, sub: &str) -> Vec<Cause> {
+    if let (Some((gvk, new)), Some((_, old))) =
+        (convert::checked_as(resource, new), convert::checked_as(resource, old))
+        && sub.is_empty()
+    {
+        return causes(validate::validate_update(&gvk, &new, &old));
+    }
     if let Some(custom) = &resource.custom {
         let mut errors = validate::validate_update(&resource.gvk(), new, old);
         errors.extend(form::check(custom, new, Some(old)));
@@ -63,7 +74,7 @@ pub fn validate_update(resource: &Resource, new: &Value, old: &Value, sub: &str)
     }
     match sub {
         "" | "scale" => causes(validate::validate_update(&resource.gvk(), new, old)),
-        _ => Vec::new(),
+        _ => causes(validate::validate_subresource(&resource.gvk(), sub, new, old)),
     }
 }
 

@@ -248,6 +248,10 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
         headers: HeaderMap::new(),
         warnings: Vec::new(),
     };
+    if call.resource.is("", "endpoints") {
+        let told = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+        call.warnings.push(told.to_owned());
+    }
     if asked.sub.as_deref() == Some("proxy") {
         call.headers = request.headers().clone();
         return subresource::stream(call, request).await;
@@ -266,16 +270,23 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
     let body = read(body, inner.config.limits.body, &parts.method).await?;
     let patient = asked.verb == "watch" || asked.sub.as_deref() == Some("log");
     let answer = dispatch(&mut call, asked.verb, body);
-    let mut reply = if patient {
-        answer.await?
+    let answered = if patient {
+        answer.await
     } else {
-        tokio::time::timeout(inner.config.limits.request, answer).await.map_err(|_| {
-            Failure::new(504, "Timeout", "the server was unable to return a response in the time allotted")
-        })??
+        let late = |_| {
+            Err(Failure::new(
+                504,
+                "Timeout",
+                "the server was unable to return a response in the time allotted",
+            ))
+        };
+        tokio::time::timeout(inner.config.limits.request, answer).await.unwrap_or_else(late)
     };
     if let Some(warning) = call.resource.custom.as_ref().and_then(|c| c.warning.clone()) {
         call.warnings.push(warning.into());
     }
+    // Who is refused is told all the same what is deprecated.
+    let mut reply = answered.unwrap_or_else(|failure| reply::failure(&failure));
     for warning in &call.warnings {
         reply::warn(&mut reply, warning);
     }

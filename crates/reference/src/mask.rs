@@ -17,6 +17,7 @@ static IN_TEXT: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         rule("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UID"),
         rule(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         rule(r"\b10\.43\.\d+\.\d+\b", "SERVICE-IP"),
+        rule(r"\bkube-api-access-[a-z0-9]{5}\b", "kube-api-access-RANDOM"),
         rule(r"\b198\.51\.100\.\d+\b", "HOST-IP"),
     ]
 });

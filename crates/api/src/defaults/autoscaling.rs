@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::fill::{Object, ensure, has, set};
+use super::fill::{Object, at, ensure, has, items, quantity, set};
 use crate::gvk::GroupVersionKind;
 
 pub(super) fn apply(gvk: &GroupVersionKind, object: &mut Object) {
@@ -18,6 +18,14 @@ pub(super) fn apply(gvk: &GroupVersionKind, object: &mut Object) {
         let target = json!({"type": "Utilization", "averageUtilization": 80});
         let metric = json!({"type": "Resource", "resource": {"name": "cpu", "target": target}});
         spec.insert("metrics".into(), vec![metric].into());
+    }
+    for metric in items(spec, "metrics") {
+        for source in ["resource", "containerResource", "pods", "object", "external"] {
+            if let Some(target) = at(metric, &[source, "target"]) {
+                quantity(target, "value");
+                quantity(target, "averageValue");
+            }
+        }
     }
     if has(spec, "behavior")
         && let Some(behavior) = ensure(spec, "behavior")

@@ -29,6 +29,7 @@ fn job(object: &mut Object) {
     set(spec, "backoffLimit", limit);
     set_text(spec, "completionMode", "NonIndexed");
     set(spec, "suspend", false);
+    set(spec, "manualSelector", false);
     let replacement = if has(spec, "podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
     set_text(spec, "podReplacementPolicy", replacement);
     if let Some(policy) = child(spec, "podFailurePolicy") {

@@ -201,17 +201,23 @@ pub(super) fn claim(object: &mut Object) {
 pub(super) fn claim_spec(spec: &mut Object) {
     set(spec, "volumeMode", "Filesystem");
     fill::resources(spec);
-    // The older field can say less; the newer one always has both.
+    // The older field can say less, and what it cannot say is dropped; the newer one always has both.
+    let old_kind = |source: &Value| {
+        let group = source["apiGroup"].as_str().unwrap_or_default();
+        matches!(
+            (group, source["kind"].as_str().unwrap_or_default()),
+            ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
+        )
+    };
+    if spec.get("dataSource").is_some_and(|source| !old_kind(source)) {
+        spec.remove("dataSource");
+    }
     if has(spec, "dataSource") && !has(spec, "dataSourceRef") {
         let source = spec.get("dataSource").cloned().unwrap_or_default();
         spec.insert("dataSourceRef".into(), source);
     } else if has(spec, "dataSourceRef") && !has(spec, "dataSource") {
         let source = spec.get("dataSourceRef").cloned().unwrap_or_default();
-        let old_kinds = matches!(
-            (source["apiGroup"].as_str().unwrap_or_default(), source["kind"].as_str().unwrap_or_default()),
-            ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
-        );
-        if old_kinds && source["namespace"].as_str().unwrap_or_default().is_empty() {
+        if old_kind(&source) && source["namespace"].as_str().unwrap_or_default().is_empty() {
             spec.insert("dataSource".into(), source);
         }
     }

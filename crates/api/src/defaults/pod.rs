@@ -11,7 +11,7 @@ use crate::quantity::Quantity;
 /// A whole pod.
 pub(super) fn pod(object: &mut Object) {
     let Some(spec) = ensure(object, "spec") else { return };
-    pod_spec(spec);
+    pod_spec(spec, true);
     set(spec, "enableServiceLinks", true);
     for list in ["containers", "initContainers"] {
         for container in items(spec, list) {
@@ -32,12 +32,12 @@ pub(super) fn pod(object: &mut Object) {
 /// The pod template in `object.template`.
 pub(super) fn template(object: &mut Object) {
     if let Some(spec) = at(object, &["template", "spec"]) {
-        pod_spec(spec);
+        pod_spec(spec, false);
     }
 }
 
-/// A `PodSpec`, in a pod or in a template.
-pub(super) fn pod_spec(spec: &mut Object) {
+/// A `PodSpec`, in a pod or in a template; only a whole pod gets ports of its host.
+pub(super) fn pod_spec(spec: &mut Object, whole: bool) {
     set_text(spec, "dnsPolicy", "ClusterFirst");
     set_text(spec, "restartPolicy", "Always");
     set_text(spec, "schedulerName", "default-scheduler");
@@ -53,7 +53,7 @@ pub(super) fn pod_spec(spec: &mut Object) {
     let host_network = spec.get("hostNetwork") == Some(&Value::Bool(true));
     for list in ["initContainers", "containers", "ephemeralContainers"] {
         for container in items(spec, list) {
-            container_defaults(container, host_network);
+            container_defaults(container, host_network && whole);
         }
     }
     for volume in items(spec, "volumes") {
@@ -155,6 +155,9 @@ fn volume_defaults(volume: &mut Object) {
     if let Some(projected) = child(volume, "projected") {
         set(projected, "defaultMode", 0o644);
         for source in items(projected, "sources") {
+            // Behind feature gates that are off, where Kubernetes drops them.
+            source.remove("clusterTrustBundle");
+            source.remove("podCertificate");
             if let Some(token) = child(source, "serviceAccountToken") {
                 set(token, "expirationSeconds", 3600);
             }

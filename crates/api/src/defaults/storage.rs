@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::fill::{Object, at, child, ensure, items, quantity, set, set_number, set_text, text};
+use super::fill::{
+    Object, at, child, ensure, items, quantity, resource_list, set, set_number, set_text, text,
+};
 
 pub(super) fn apply(kind: &str, object: &mut Object) {
     match kind {
@@ -22,6 +24,11 @@ pub(super) fn apply(kind: &str, object: &mut Object) {
         "CSIStorageCapacity" => {
             quantity(object, "capacity");
             quantity(object, "maximumVolumeSize");
+        }
+        "RuntimeClass" => {
+            if let Some(overhead) = at(object, &["overhead"]) {
+                resource_list(overhead, "podFixed");
+            }
         }
         "PriorityClass" => set(object, "preemptionPolicy", "PreemptLowerPriority"),
         "ResourceClaim" => {

@@ -10,7 +10,7 @@ use super::{Additional, List, Rule, Schema, lists};
 use crate::cel::types::Type;
 use crate::cel::{self, Bindings, Budget, Environment, Failed, Program, Val};
 use crate::jsonpath::Path;
-use crate::validate::FieldError;
+use crate::validate::{FieldError, Shown};
 
 /// The most that one rule may cost for one object, by estimate.
 const RULE_LIMIT: u64 = 10_000_000;
@@ -419,7 +419,7 @@ impl Walk {
         }
         let path = self.named(rule);
         // Objects and lists are too much to be shown.
-        let shown = if new.is_object() || new.is_array() { None } else { Some(new.clone()) };
+        let shown = if new.is_object() || new.is_array() { None } else { Some(Shown::Value(new.clone())) };
         self.errors.push(match &*rule.reason {
             "FieldValueForbidden" => FieldError::forbidden(&path, text),
             "FieldValueRequired" => FieldError::required(&path, text),
@@ -461,7 +461,7 @@ impl Walk {
             ),
             Failed::Error(text) => format!("{text} evaluating rule: {}", rule.rule),
         };
-        let shown = if new.is_object() || new.is_array() { None } else { Some(new.clone()) };
+        let shown = if new.is_object() || new.is_array() { None } else { Some(Shown::Value(new.clone())) };
         self.errors
             .push(FieldError { bad_value: shown, ..FieldError::invalid(&self.path, Value::Null, text) });
     }

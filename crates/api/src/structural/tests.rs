@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::validate::FieldError;
+use crate::validate::{FieldError, Shown};
 
 fn schema(value: Value) -> Schema {
     Schema::parse(&value)
@@ -219,13 +219,25 @@ fn formats_are_known() {
     assert!(formats::fits("something-else", "x"));
 }
 
+/// The error with the rule alone in place of its internal form.
+fn plain(error: FieldError) -> FieldError {
+    let rule = match &error.bad_value {
+        Some(Shown::Text(text)) => serde_json::from_str::<Value>(text).map(|v| v["Rule"].clone()).ok(),
+        _ => None,
+    };
+    match rule {
+        Some(rule) => FieldError { bad_value: Some(Shown::Value(rule)), ..error },
+        None => error,
+    }
+}
+
 /// What rules `spec` breaks, and what is wrong with the rules.
 fn broken(spec: Value, new: Value, old: Option<Value>) -> Vec<String> {
     let schema = schema(json!({"type": "object", "properties": {"spec": spec}}));
     let wrong = Rules::errors(&schema, "root");
     if !wrong.is_empty() {
         // How Kubernetes shows a rule is the last test's business.
-        return wrong.into_iter().map(|e| FieldError { shown: None, ..e }.to_string()).collect();
+        return wrong.into_iter().map(|e| plain(e).to_string()).collect();
     }
     let old = old.map(|old| json!({ "spec": old }));
     let rules = Rules::of(&schema).expect("there are rules");

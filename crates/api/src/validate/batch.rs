@@ -1,8 +1,9 @@
 //! Jobs and cron jobs.
 
 use super::field::{At, Errors, same};
-use super::{FieldError, pod, selectors};
+use super::{FieldError, job_policies, pod, selectors, syntax};
 use crate::cron;
+use crate::names::label;
 use crate::selector::LabelSelector;
 
 /// A cron job's jobs are named after it with eleven characters more, and names of jobs end at 63.
@@ -12,19 +13,72 @@ pub(super) fn kind(kind: &str, object: &At, errors: &mut Errors) {
     let spec = object.get("spec");
     match kind {
         "Job" => {
-            let selector = spec.get("selector");
-            if !selector.is_set() {
-                errors.required(&selector, "");
-            } else {
-                selectors::label_selector(&selector, errors);
-                if let Ok(parsed) = LabelSelector::from_value(selector.value) {
-                    selectors::fits_template(&parsed, &spec, errors);
-                }
-            }
-            job_spec(&spec, errors);
+            generated_selector(object, errors);
+            job(&spec, errors);
         }
-        "CronJob" => cron_job(object, &spec, errors),
+        "CronJob" => cron_job(object, &spec, None, errors),
         _ => {}
+    }
+}
+
+/// The checks of a changed object as such: some are for new ones only.
+pub(super) fn changed_kind(kind: &str, new: &At, old: &At, errors: &mut Errors) {
+    match kind {
+        "CronJob" => cron_job(new, &new.get("spec"), Some(&old.get("spec")), errors),
+        // Kubernetes looks at the specification of a changed job twice.
+        "Job" => {
+            self::kind(kind, new, errors);
+            job(&new.get("spec"), errors);
+        }
+        _ => self::kind(kind, new, errors),
+    }
+}
+
+/// The spec of a job with its selector.
+fn job(spec: &At, errors: &mut Errors) {
+    job_spec(spec, errors);
+    let selector = spec.get("selector");
+    if selector.is_set() {
+        selectors::label_selector(&selector, errors);
+    } else {
+        errors.required(&selector, "");
+    }
+    if let Ok(parsed) = LabelSelector::from_value(selector.value) {
+        selectors::fits_template(&parsed, spec, errors);
+    }
+}
+
+/// Unless its author chose it, the selector of a job is the one that is made of its uid.
+fn generated_selector(job: &At, errors: &mut Errors) {
+    let spec = job.get("spec");
+    let selector = spec.get("selector");
+    if spec.get("manualSelector").is_true() || !selector.is_set() {
+        return;
+    }
+    let metadata = spec.path(&["template", "metadata"]);
+    let (uid, name) = (job.path(&["metadata", "uid"]).text(), job.path(&["metadata", "name"]).text());
+    let mut expected = serde_json::Map::new();
+    for (key, value) in [
+        (label::CONTROLLER_UID_LEGACY, uid),
+        (label::JOB_NAME_LEGACY, name),
+        (label::CONTROLLER_UID, uid),
+        (label::JOB_NAME, name),
+    ] {
+        let found = metadata.get("labels").value.get(key).and_then(serde_json::Value::as_str);
+        let at = metadata.get("labels");
+        match found {
+            None => errors.required(&at.at(format!("{}[{key}]", at.path)), &format!("must be '{value}'")),
+            Some(found) if found != value => {
+                errors.invalid(&at.at(at.path.clone()), format!("must be '{value}'"));
+            }
+            Some(_) => {}
+        }
+        expected.insert(key.to_owned(), value.into());
+    }
+    if let Ok(parsed) = LabelSelector::from_value(selector.value)
+        && !parsed.matches(&serde_json::Value::Object(expected))
+    {
+        errors.invalid(&selector, "`selector` not auto-generated");
     }
 }
 
@@ -33,33 +87,41 @@ pub(super) fn change(kind: &str, new: &At, old: &At, errors: &mut Errors) {
         return;
     }
     let (spec, old_spec) = (new.get("spec"), old.get("spec"));
-    let number = |at: &At, name: &str| at.get(name).int();
-    let elastic = spec.get("completionMode").text() == "Indexed"
-        && number(&spec, "completions") == number(&spec, "parallelism")
-        && number(&old_spec, "completions") == number(&old_spec, "parallelism");
-    if !elastic {
-        errors.immutable(&spec.get("completions"), &old_spec.get("completions"));
+    let (completions, before) = (spec.get("completions"), old_spec.get("completions"));
+    if spec.get("completionMode").text() != "Indexed" {
+        errors.immutable(&completions, &before);
+    } else if completions.is_set()
+        && completions.value != before.value
+        && completions.int() != spec.get("parallelism").int()
+    {
+        errors.invalid(&completions, "can only be modified in tandem with spec.parallelism");
     }
-    for name in [
-        "selector",
-        "completionMode",
-        "podFailurePolicy",
-        "backoffLimitPerIndex",
-        "managedBy",
-        "successPolicy",
-        "podReplacementPolicy",
-    ] {
+    errors.immutable(&spec.get("selector"), &old_spec.get("selector"));
+    template_change(&spec, &old_spec, old, errors);
+    for name in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
         errors.immutable(&spec.get(name), &old_spec.get(name));
     }
-    let waiting = old_spec.get("suspend").is_true() && !old.path(&["status", "startTime"]).is_set();
-    let (template, old_template) = (spec.get("template"), old_spec.get("template"));
-    // A job that has not started may still be told where to run.
+}
+
+/// While a job waits, it may still be told where to run and with what.
+fn template_change(spec: &At, old_spec: &At, old: &At, errors: &mut Errors) {
+    let suspended = old_spec.get("suspend").is_true();
+    let waiting = suspended && !old.path(&["status", "startTime"]).is_set();
     let fixed = |template: &At| {
         let mut value = template.value.clone();
         if waiting {
             if let Some(map) = value.get_mut("spec").and_then(|v| v.as_object_mut()) {
-                for name in ["nodeSelector", "affinity", "tolerations", "schedulingGates"] {
+                for name in ["nodeSelector", "tolerations", "schedulingGates"] {
                     map.remove(name);
+                }
+                if let Some(affinity) = map.get_mut("affinity").and_then(|v| v.as_object_mut()) {
+                    affinity.remove("nodeAffinity");
+                }
+                for list in ["containers", "initContainers"] {
+                    let containers = map.get_mut(list).and_then(|v| v.as_array_mut());
+                    for container in containers.into_iter().flatten().filter_map(|v| v.as_object_mut()) {
+                        container.remove("resources");
+                    }
                 }
             }
             if let Some(map) = value.get_mut("metadata").and_then(|v| v.as_object_mut()) {
@@ -69,13 +131,41 @@ pub(super) fn change(kind: &str, new: &At, old: &At, errors: &mut Errors) {
         }
         value
     };
-    if template.value.is_object()
-        && old_template.value.is_object()
-        && !same(&fixed(&template), &fixed(&old_template))
-    {
-        errors.push(FieldError::immutable(&template.path, template.value.clone()));
+    let (template, before) = (spec.get("template"), old_spec.get("template"));
+    if !template.value.is_object() || same(&fixed(&template), &fixed(&before)) {
+        return;
+    }
+    let at = if suspended { template.get("spec") } else { template };
+    errors.push(FieldError::immutable(&at.path, at.value.clone()));
+}
+
+/// What the controller reports.
+pub(super) fn status(kind: &str, new: &At, old: &At, errors: &mut Errors) {
+    if kind != "Job" {
+        return;
+    }
+    let (status, before) = (new.get("status"), old.get("status"));
+    for name in ["active", "succeeded", "failed"] {
+        errors.non_negative(&status.get(name));
+    }
+    errors.non_negative(&status.get("ready"));
+    errors.non_negative(&status.get("terminating"));
+    let number = |at: &At, name: &str| at.get(name).int().unwrap_or_default();
+    if number(&status, "ready") > number(&status, "active") {
+        errors.invalid(&status.get("ready"), "cannot set more ready pods than active");
+    }
+    for name in ["failed", "succeeded"] {
+        if number(&status, name) < number(&before, name) {
+            errors.invalid(&status.get(name), format!("cannot decrease the {name} counter"));
+        }
     }
 }
+
+const MAX_PARALLELISM: i64 = 100_000;
+/// Above this many completions there are further limits for jobs that count failures by index.
+const MANY_COMPLETIONS: i64 = 100_000;
+const MANY_PARALLELISM: i64 = 10_000;
+const MANY_FAILED: i64 = 10_000;
 
 /// What the spec of a job has in a job and in a cron job.
 fn job_spec(spec: &At, errors: &mut Errors) {
@@ -90,119 +180,147 @@ fn job_spec(spec: &At, errors: &mut Errors) {
     ] {
         errors.non_negative(&spec.get(name));
     }
+    let (per_index, max_failed) = (spec.get("backoffLimitPerIndex"), spec.get("maxFailedIndexes"));
+    if max_failed.is_set() && !per_index.is_set() {
+        errors.required(&per_index, "when maxFailedIndexes is specified");
+    }
+    managed_by(&spec.get("managedBy"), errors);
     let mode = spec.get("completionMode");
-    errors.supported(&mode, &["Indexed", "NonIndexed"]);
-    let completions = spec.get("completions");
-    if mode.text() == "Indexed" {
-        if !completions.is_set() {
-            errors.required(&completions, "when completion mode is Indexed");
-        }
-        let parallelism = spec.get("parallelism");
-        if parallelism.int().is_some_and(|n| n > 100_000) {
-            errors.invalid(
-                &parallelism,
-                "must be less than or equal to 100000 when completion mode is Indexed",
-            );
-        }
-    } else {
-        for name in ["backoffLimitPerIndex", "maxFailedIndexes"] {
-            let field = spec.get(name);
-            if field.is_set() {
-                errors.invalid(&field, "requires indexed completion mode");
-            }
-        }
-    }
-    errors.supported(&spec.get("podReplacementPolicy"), &["Failed", "TerminatingOrFailed"]);
-    failure_policy(spec, errors);
-    let template = spec.get("template");
-    if !template.is_set() {
-        errors.required(&template, "");
-        return;
-    }
-    pod::template(&template, errors);
-    let policy = template.path(&["spec", "restartPolicy"]);
-    if policy.text() == "Always" || policy.is_empty() {
-        errors.required(&policy, "valid values: \"OnFailure\", \"Never\"");
-    } else {
-        errors.supported(&policy, &["Never", "OnFailure"]);
-    }
-}
-
-fn failure_policy(spec: &At, errors: &mut Errors) {
-    let policy = spec.get("podFailurePolicy");
-    if !policy.is_set() {
-        return;
-    }
-    let restart = spec.path(&["template", "spec", "restartPolicy"]);
-    if restart.text() != "Never" {
-        errors.invalid(&restart, "only \"Never\" is supported when podFailurePolicy is specified");
-    }
-    for rule in policy.get("rules").items() {
-        errors.need_supported(&rule.get("action"), &["Count", "FailIndex", "FailJob", "Ignore"]);
-        let (codes, conditions) = (rule.get("onExitCodes"), rule.get("onPodConditions"));
-        match (codes.is_set(), !conditions.is_empty()) {
-            (true, true) => {
-                errors.invalid(&rule, "specifying both OnExitCodes and OnPodConditions is not supported");
-            }
-            (false, false) => {
-                errors.invalid(&rule, "specifying one of OnExitCodes and OnPodConditions is required");
-            }
-            _ => {}
-        }
-        if codes.is_set() {
-            errors.need_supported(&codes.get("operator"), &["In", "NotIn"]);
-            let values = codes.get("values");
-            if values.is_empty() {
-                errors.invalid_value(&values, Vec::<i64>::new(), "at least one value is required");
-            }
-            for value in values.items() {
-                if value.int() == Some(0) && codes.get("operator").text() == "In" {
-                    errors.invalid(&value, "must not be 0 for the In operator");
+    errors.supported(&mode, &["NonIndexed", "Indexed"]);
+    match mode.text() {
+        "Indexed" => indexed(spec, errors),
+        "NonIndexed" | "" => {
+            for field in [&per_index, &max_failed] {
+                if field.is_set() {
+                    errors.invalid(field, "requires indexed completion mode");
                 }
             }
         }
-        for condition in conditions.items() {
-            errors.need(&condition.get("type"));
-            errors.need_supported(&condition.get("status"), &["False", "True", "Unknown"]);
+        _ => {}
+    }
+    job_policies::failure(spec, errors);
+    job_policies::success(spec, errors);
+    let replacement = spec.get("podReplacementPolicy");
+    if spec.get("podFailurePolicy").is_set() {
+        errors.supported(&replacement, &["Failed"]);
+    } else {
+        errors.supported(&replacement, &["Failed", "TerminatingOrFailed"]);
+    }
+    let template = spec.get("template");
+    pod::template(&template, errors);
+    let policy = template.path(&["spec", "restartPolicy"]);
+    match policy.text() {
+        "Always" | "" => errors.required(&policy, "valid values: \"OnFailure\", \"Never\""),
+        "OnFailure" if spec.get("podFailurePolicy").is_set() => {
+            errors.invalid(&policy, "only \"Never\" is supported when podFailurePolicy is specified");
+        }
+        _ => errors.supported(&policy, &["OnFailure", "Never"]),
+    }
+}
+
+/// `example.com/controller`.
+fn managed_by(at: &At, errors: &mut Errors) {
+    if !at.is_set() {
+        return;
+    }
+    if at.is_empty() {
+        errors.required(at, "");
+    } else {
+        match at.text().split_once('/') {
+            Some((domain, path)) if !domain.is_empty() && !path.is_empty() => {
+                errors.complaints_about(at, domain, syntax::dns_subdomain(domain));
+            }
+            _ => errors.invalid(at, "must be a domain-prefixed path (such as \"acme.io/foo\")"),
+        }
+    }
+    if at.text().len() > 63 {
+        errors.push(FieldError::too_long(&at.path, 63));
+    }
+}
+
+fn indexed(spec: &At, errors: &mut Errors) {
+    let (completions, parallelism) = (spec.get("completions"), spec.get("parallelism"));
+    let failed = spec.get("maxFailedIndexes");
+    if !completions.is_set() {
+        errors.required(&completions, "when completion mode is Indexed");
+    }
+    let over = |at: &At, limit: i64| at.int().is_some_and(|n| n > limit);
+    if over(&parallelism, MAX_PARALLELISM) {
+        let words = "must be less than or equal to 100000 when completion mode is Indexed";
+        errors.invalid(&parallelism, words);
+    }
+    if completions.int().is_some_and(|all| over(&failed, all)) {
+        errors.invalid(&failed, "must be less than or equal to completions");
+    }
+    if over(&failed, MAX_PARALLELISM) {
+        errors.invalid(&failed, "must be less than or equal to 100000");
+    }
+    if over(&completions, MANY_COMPLETIONS) && spec.get("backoffLimitPerIndex").is_set() {
+        if !failed.is_set() {
+            errors.required(&failed, "must be specified when completions is above 100000");
+        }
+        let words = "must be less than or equal to 10000 when completions are above 100000 and used with backoff limit per index";
+        for (at, limit) in [(&parallelism, MANY_PARALLELISM), (&failed, MANY_FAILED)] {
+            if over(at, limit) {
+                errors.invalid(at, words);
+            }
         }
     }
 }
 
-fn cron_job(object: &At, spec: &At, errors: &mut Errors) {
-    let name = object.path(&["metadata", "name"]);
-    if name.text().len() > CRON_JOB_NAME {
-        errors.invalid(&name, format!("must be no more than {CRON_JOB_NAME} characters"));
-    }
+/// `old` is the specification that it replaces.
+fn cron_job(object: &At, spec: &At, old: Option<&At>, errors: &mut Errors) {
     let schedule = spec.get("schedule");
-    if errors.need(&schedule) {
-        if schedule.text().contains("TZ") {
-            errors.invalid(&schedule, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
-        } else if let Err(words) = cron::Schedule::parse(schedule.text()) {
-            errors.invalid(&schedule, words);
-        }
-    }
     let zone = spec.get("timeZone");
-    if zone.is_set() {
-        if zone.text().is_empty() {
-            errors.invalid(&zone, "timeZone must be nil or non-empty string");
-        } else if zone.text().eq_ignore_ascii_case("local") {
-            errors.invalid(
-                &zone,
-                "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
-            );
-        } else if cron::time_zone(zone.text()).is_none() {
-            errors.invalid(&zone, format!("unknown time zone {}", zone.text()));
+    if errors.need(&schedule) {
+        let kept = old.is_some_and(|old| old.get("schedule").text().contains("TZ"));
+        if !schedule.text().contains("TZ") {
+            if let Err(words) = cron::Schedule::parse(schedule.text()) {
+                errors.invalid(&schedule, words);
+            }
+        } else if !kept {
+            errors.invalid(&schedule, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
+        } else if zone.is_set() {
+            errors.invalid(&schedule, "cannot use both timeZone field and TZ or CRON_TZ in schedule");
         }
     }
-    for name in ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
-        errors.non_negative(&spec.get(name));
+    errors.non_negative(&spec.get("startingDeadlineSeconds"));
+    if old.is_none_or(|old| old.get("timeZone").value != zone.value) && zone.is_set() {
+        time_zone(&zone, errors);
     }
     errors.need_supported(&spec.get("concurrencyPolicy"), &["Allow", "Forbid", "Replace"]);
     let job = spec.path(&["jobTemplate", "spec"]);
-    if job.get("manualSelector").is_true() {
-        errors.push(FieldError::not_supported(&job.get("manualSelector").path, true, &["nil", "false"]));
-    } else if job.get("selector").is_set() {
+    job_spec(&job, errors);
+    if job.get("selector").is_set() {
         errors.invalid(&job.get("selector"), "`selector` will be auto-generated");
     }
-    job_spec(&job, errors);
+    if job.get("manualSelector").is_true() {
+        errors.push(FieldError::not_supported(&job.get("manualSelector").path, true, &["nil", "false"]));
+    }
+    for name in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
+        errors.non_negative(&spec.get(name));
+    }
+    let name = object.path(&["metadata", "name"]);
+    if old.is_none() && name.text().len() > CRON_JOB_NAME {
+        errors.invalid(&name, format!("must be no more than {CRON_JOB_NAME} characters"));
+    }
+}
+
+fn time_zone(zone: &At, errors: &mut Errors) {
+    let text = zone.text();
+    if text.is_empty() {
+        return errors.invalid(zone, "timeZone must be nil or non-empty string");
+    }
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'+' | b'.');
+    let wrong = |part: &str| {
+        part.is_empty() || matches!(part, "." | "..") || part.starts_with('-') || !part.bytes().all(fits)
+    };
+    if text.split('/').any(wrong) {
+        errors.invalid(zone, format!("unknown time zone {text}"));
+    } else if text.eq_ignore_ascii_case("local") {
+        let words = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+        errors.invalid(zone, words);
+    } else if cron::time_zone(text).is_none() {
+        errors.invalid(zone, format!("unknown time zone {text}"));
+    }
 }

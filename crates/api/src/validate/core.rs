@@ -5,7 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::field::{At, Errors, same, same_texts};
 use super::{
-    FieldError, apps, limits, pod, pod_update, resources, scheduling, selectors, service, storage, syntax,
+    FieldError, apps, events, limits, pod, pod_annotations, pod_update, resources, scheduling, selectors,
+    service, storage, syntax,
 };
 use crate::names::{annotation, secret_type};
 use crate::selector::LabelSelector;
@@ -16,36 +17,31 @@ const MAX_CONFIG: usize = 1024 * 1024;
 pub(super) fn kind(kind: &str, object: &At, errors: &mut Errors) {
     let spec = object.get("spec");
     match kind {
-        "Pod" => pod::spec(&spec, errors),
+        "Pod" => {
+            pod_annotations::check(object, errors);
+            pod::spec(&spec, errors);
+        }
         "PodTemplate" => pod::template(&object.get("template"), errors),
         "ReplicationController" => replication_controller(&spec, errors),
         "Service" => service::service(&spec, errors),
         "ConfigMap" => config_map(object, errors),
         "Secret" => secret(object, errors),
         "Namespace" => {
-            for item in spec.get("finalizers").items() {
-                errors.complaints(&item, syntax::qualified_name(item.text()));
-                if !item.text().contains('/') && item.text() != "kubernetes" {
-                    errors.invalid(
-                        &item,
-                        "name is neither a standard finalizer name nor is it fully qualified",
-                    );
-                }
-            }
+            finalizers(object, errors);
+            pod_security(&object.path(&["metadata", "labels"]), errors);
         }
         "Node" => {
-            scheduling::taints(&spec.get("taints"), errors);
-            for cidr in spec.get("podCIDRs").items() {
-                errors.complaints(&cidr, syntax::cidr(cidr.text()));
-            }
-            node_status(object, errors);
+            // The path that Kubernetes prints.
+            scheduling::taints(&spec.get("taints").at("metadata.taints".to_owned()), errors);
+            node_resources(object, errors);
+            pod_networks(&spec.get("podCIDRs"), errors);
         }
         "PersistentVolumeClaim" => storage::claim_spec(&spec, errors),
         "PersistentVolume" => storage::volume(&spec, errors),
         "ResourceQuota" => limits::quota(&spec, errors),
         "LimitRange" => limits::range(&spec, errors),
         "Endpoints" => endpoints(object, errors),
-        "Event" => event(object, errors),
+        "Event" => events::core(object, errors),
         "Binding" => binding(object, errors),
         _ => {}
     }
@@ -78,11 +74,80 @@ pub(super) fn change(kind: &str, new: &At, old: &At, errors: &mut Errors) {
     }
 }
 
+/// `spec.finalizers` of a namespace.
+pub(super) fn finalizers(namespace: &At, errors: &mut Errors) {
+    for item in namespace.path(&["spec", "finalizers"]).items() {
+        errors.complaints(&item, syntax::qualified_name(item.text()));
+        super::metadata::known_finalizer(&item, errors);
+    }
+}
+
+/// A namespace ends when it is deleted, and not because somebody says so.
+pub(super) fn namespace_status(namespace: &At, errors: &mut Errors) {
+    let deleted = namespace.path(&["metadata", "deletionTimestamp"]).is_set();
+    let (wanted, not) = if deleted { ("Terminating", " not") } else { ("Active", "") };
+    let phase = namespace.path(&["status", "phase"]);
+    if phase.text() != wanted {
+        let words = format!("may only be '{wanted}' if `deletionTimestamp` is{not} empty");
+        // The name that Kubernetes prints.
+        errors.invalid_value(&phase.at("status.Phase".to_owned()), phase.text(), words);
+    }
+}
+
+/// The labels by which a namespace says how secure its pods must be.
+fn pod_security(labels: &At, errors: &mut Errors) {
+    for mode in ["enforce", "audit", "warn"] {
+        for (key, level) in [(format!("{mode}-version"), false), (mode.to_owned(), true)] {
+            let key = format!("pod-security.kubernetes.io/{key}");
+            let Some(value) = labels.value.get(&key).and_then(|v| v.as_str()) else { continue };
+            let (fits, words) = if level {
+                let levels = ["privileged", "baseline", "restricted"];
+                (levels.contains(&value), "must be one of privileged, baseline, restricted")
+            } else {
+                (crate::pod_security::Version::parse(value).is_some(), "must be \"latest\" or \"v1.x\"")
+            };
+            if !fits {
+                errors.invalid_value(&labels.at(format!("{}[{key}]", labels.path)), value, words);
+            }
+        }
+    }
+}
+
+/// The networks of a node's pods: at most one of each family.
+fn pod_networks(list: &At, errors: &mut Errors) {
+    let all = list.items();
+    for cidr in &all {
+        errors.complaints(cidr, syntax::cidr(cidr.text()));
+    }
+    if all.len() < 2 {
+        return;
+    }
+    if let Some((index, bad)) = all.iter().enumerate().find(|(_, cidr)| !syntax::cidr(cidr.text()).is_empty())
+    {
+        let words = format!(
+            "invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR[{index}]: <nil> (invalid CIDR address: {})",
+            bad.text()
+        );
+        errors.push(FieldError::internal(&list.path, words));
+    }
+    let six = |cidr: &At| cidr.text().contains(':');
+    if all.len() > 2 || six(&all[0]) == six(&all[1]) {
+        errors.invalid(list, "may specify no more than one CIDR for each IP family");
+    }
+}
+
+fn node_resources(node: &At, errors: &mut Errors) {
+    for name in ["capacity", "allocatable"] {
+        let list = node.path(&["status", name]);
+        for (key, at) in list.entries() {
+            resources::non_negative(&at.at(format!("{}.{key}", list.path)), errors);
+        }
+    }
+}
+
 /// What a node reports of itself.
 pub(super) fn node_status(node: &At, errors: &mut Errors) {
-    for name in ["capacity", "allocatable"] {
-        resources::list(&node.path(&["status", name]), errors);
-    }
+    node_resources(node, errors);
     let mut seen = Vec::new();
     for address in node.path(&["status", "addresses"]).items() {
         if seen.contains(&address.value) {
@@ -188,10 +253,13 @@ fn json_key(data: &At, key: &str, errors: &mut Errors) {
 }
 
 fn replication_controller(spec: &At, errors: &mut Errors) {
-    apps::replicas(spec, errors);
+    errors.non_negative(&spec.get("minReadySeconds"));
     let selector = spec.get("selector");
-    super::metadata::labels(&selector, errors);
     errors.need(&selector);
+    errors.non_negative(&spec.get("replicas"));
+    if !spec.get("template").is_set() {
+        return errors.required(&spec.get("template"), "");
+    }
     if let Ok(parsed) = LabelSelector::from_map(selector.value)
         && !parsed.is_nothing()
     {
@@ -207,7 +275,19 @@ fn endpoints(object: &At, errors: &mut Errors) {
             errors.required(&subset, "must specify `addresses` or `notReadyAddresses`");
         }
         for address in ready.items().into_iter().chain(waiting.items()) {
-            errors.need_form(&address.get("ip"), syntax::ip);
+            let (ip, node) = (address.get("ip"), address.get("nodeName"));
+            let parsed = ip.text().parse::<std::net::IpAddr>();
+            if parsed.is_err() {
+                errors.complaints_about(&ip, ip.text(), syntax::ip(ip.text()));
+            }
+            errors.form(&address.get("hostname"), syntax::dns_label);
+            if node.is_set() {
+                errors.complaints(&node, syntax::dns_subdomain(node.text()));
+            }
+            match parsed {
+                Ok(parsed) => super::network::special_address(&ip, parsed, errors),
+                Err(_) => errors.invalid_value(&ip, ip.text(), "must be a valid IP address"),
+            }
         }
         let ports = subset.get("ports").items();
         for port in &ports {
@@ -219,22 +299,11 @@ fn endpoints(object: &At, errors: &mut Errors) {
             let number = port.get("port");
             errors.complaints(&number, syntax::port_number(number.int().unwrap_or_default()));
             errors.need_supported(&port.get("protocol"), &["SCTP", "TCP", "UDP"]);
+            let protocol = port.get("appProtocol");
+            if protocol.is_set() {
+                errors.complaints(&protocol, syntax::qualified_name(protocol.text()));
+            }
         }
-    }
-}
-
-fn event(object: &At, errors: &mut Errors) {
-    let namespace = object.path(&["metadata", "namespace"]);
-    let involved = object.path(&["involvedObject", "namespace"]);
-    let fits = if involved.is_empty() {
-        namespace.is_empty()
-            || namespace.text() == crate::names::namespace::DEFAULT
-            || namespace.text() == crate::names::namespace::SYSTEM
-    } else {
-        involved.text() == namespace.text()
-    };
-    if !fits {
-        errors.invalid_value(&involved, involved.text(), "does not match event.namespace");
     }
 }
 

@@ -63,6 +63,19 @@ impl ErrorKind {
     }
 }
 
+/// How a wrong value is shown. Kubernetes prints what a field without a value holds in Go, which depends on its type.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Shown {
+    /// As JSON.
+    Value(Value),
+    /// `null`: a list or map that is missing.
+    Null,
+    /// Just this, which is not JSON of ours.
+    Text(String),
+    /// Nothing at all, not even a colon.
+    Omitted,
+}
+
 /// One thing that is wrong with an object.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FieldError {
@@ -71,16 +84,14 @@ pub struct FieldError {
     /// Where: `spec.containers[0].image`.
     pub field: String,
     /// What stands there, where Kubernetes shows it.
-    pub bad_value: Option<Value>,
+    pub bad_value: Option<Shown>,
     /// What would be right; may be empty.
     pub detail: String,
-    /// What stands there as Kubernetes shows it, where that is not the JSON that a client has written.
-    pub shown: Option<Box<str>>,
 }
 
 impl FieldError {
     fn new(kind: ErrorKind, field: &str, bad_value: Option<Value>, detail: impl Into<String>) -> Self {
-        Self { kind, field: field.to_owned(), bad_value, detail: detail.into(), shown: None }
+        Self { kind, field: field.to_owned(), bad_value: bad_value.map(Shown::Value), detail: detail.into() }
     }
 
     /// The field must be there.
@@ -94,13 +105,18 @@ impl FieldError {
     }
 
     /// The same error, which shows the value as this text.
-    pub fn showing(self, text: impl Into<Box<str>>) -> Self {
-        Self { shown: Some(text.into()), ..self }
+    pub fn showing(self, text: impl Into<String>) -> Self {
+        Self { bad_value: Some(Shown::Text(text.into())), ..self }
     }
 
     /// The value may not change.
     pub fn immutable(field: &str, value: impl Into<Value>) -> Self {
-        Self::invalid(field, value, "field is immutable")
+        match value.into() {
+            Value::Null => {
+                Self { bad_value: Some(Shown::Null), ..Self::invalid(field, "", "field is immutable") }
+            }
+            value => Self::invalid(field, value, "field is immutable"),
+        }
     }
 
     /// The value stands there a second time.
@@ -150,14 +166,13 @@ impl FieldError {
     pub fn body(&self) -> String {
         let mut body = self.kind.words().to_owned();
         match &self.bad_value {
-            _ if self.shown.is_some() => {
-                body.push_str(&format!(": {}", self.shown.as_deref().unwrap_or_default()));
-            }
-            None => {}
-            Some(Value::String(text)) => body.push_str(&format!(": {}", quote(text))),
-            // Kubernetes prints a missing value as the string.
-            Some(Value::Null) => body.push_str(": \"null\""),
-            Some(other) => body.push_str(&format!(": {other}")),
+            None | Some(Shown::Omitted) => {}
+            Some(Shown::Text(text)) => body.push_str(&format!(": {text}")),
+            Some(Shown::Null) => body.push_str(": null"),
+            Some(Shown::Value(Value::String(text))) => body.push_str(&format!(": {}", quote(text))),
+            // A missing text or object.
+            Some(Shown::Value(Value::Null)) => body.push_str(": \"null\""),
+            Some(Shown::Value(other)) => body.push_str(&format!(": {other}")),
         }
         if !self.detail.is_empty() {
             body.push_str(": ");

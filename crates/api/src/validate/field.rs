@@ -40,6 +40,11 @@ impl<'a> At<'a> {
         map.map(|(key, value)| (key.as_str(), At { path: format!("{}[{key}]", self.path), value })).collect()
     }
 
+    /// The same value under another path, for errors that Kubernetes reports elsewhere.
+    pub(super) fn at(&self, path: String) -> At<'a> {
+        At { path, value: self.value }
+    }
+
     /// The text; empty when there is none.
     pub(super) fn text(&self) -> &'a str {
         self.value.as_str().unwrap_or_default()
@@ -193,6 +198,13 @@ impl Errors {
     pub(super) fn supported(&mut self, at: &At, values: &[&str]) {
         if !at.is_empty() && !values.contains(&at.text()) {
             self.push(FieldError::not_supported(&at.path, at.value.clone(), values));
+        }
+    }
+
+    /// The text must be one of these; none is none of them.
+    pub(super) fn one_of(&mut self, at: &At, values: &[&str]) {
+        if !values.contains(&at.text()) {
+            self.push(FieldError::not_supported(&at.path, at.text(), values));
         }
     }
 

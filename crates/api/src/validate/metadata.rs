@@ -15,6 +15,8 @@ const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 fn name_check(gvk: &GroupVersionKind) -> Option<fn(&str) -> Complaints> {
     Some(match (gvk.group.as_str(), gvk.kind.as_str()) {
         ("", "Namespace" | "Service") => syntax::dns_label,
+        // Kubernetes does not look at this one's name, but that it can be a part of a path.
+        ("policy", "PodDisruptionBudget") => syntax::path_segment,
         // Names with colons, slashes written as colons, or a dot at the end (`v1.`).
         ("rbac.authorization.k8s.io" | "apiregistration.k8s.io", _)
         | ("certificates.k8s.io", "ClusterTrustBundle") => syntax::path_segment,
@@ -54,8 +56,8 @@ fn common(gvk: &GroupVersionKind, object: &At, check: fn(&str) -> Complaints, er
     errors.non_negative(&metadata.get("generation"));
     labels(&metadata.get("labels"), errors);
     annotations(&metadata.get("annotations"), errors);
-    finalizers(gvk, &metadata.get("finalizers"), errors);
     owners(&metadata.get("ownerReferences"), errors);
+    finalizers(gvk, &metadata.get("finalizers"), errors);
 }
 
 /// Labels, and other maps that must look like labels.
@@ -86,16 +88,37 @@ pub(super) fn template(metadata: &At, errors: &mut Errors) {
     }
 }
 
-fn finalizers(gvk: &GroupVersionKind, list: &At, errors: &mut Errors) {
-    const STANDARD: [&str; 3] = [finalizer::NAMESPACE, finalizer::FOREGROUND, finalizer::ORPHAN];
-    let built_in = gvk.group.is_empty() || !gvk.group.contains('.') || gvk.group.ends_with(".k8s.io");
-    for item in list.items() {
-        let found = syntax::qualified_name(item.text());
-        let qualified = item.text().contains('/') || STANDARD.contains(&item.text());
-        if found.is_empty() && built_in && !qualified {
-            errors.invalid(&item, "name is neither a standard finalizer name nor is it fully qualified");
+/// Metadata of a claim that is made from a template: labels and annotations only.
+pub(super) fn claim_template(metadata: &At, errors: &mut Errors) {
+    annotations(&metadata.get("annotations"), errors);
+    labels(&metadata.get("labels"), errors);
+    for (name, at) in metadata.value.as_object().into_iter().flatten() {
+        if !at.is_null() && !matches!(name.as_str(), "labels" | "annotations") {
+            errors.forbidden(&metadata.get(name), "cannot be set");
         }
-        errors.complaints(&item, found);
+    }
+}
+
+/// Finalizers that need no domain.
+const STANDARD: [&str; 3] = [finalizer::NAMESPACE, finalizer::FOREGROUND, finalizer::ORPHAN];
+
+/// A finalizer of a built-in kind has a domain, or is known.
+pub(super) fn known_finalizer(item: &At, errors: &mut Errors) {
+    if !item.text().contains('/') && !STANDARD.contains(&item.text()) {
+        errors.invalid(item, "name is neither a standard finalizer name nor is it fully qualified");
+    }
+}
+
+fn is_built_in(gvk: &GroupVersionKind) -> bool {
+    !gvk.group.contains('.') || gvk.group.ends_with(".k8s.io")
+}
+
+fn finalizers(gvk: &GroupVersionKind, list: &At, errors: &mut Errors) {
+    for item in list.items() {
+        errors.complaints(&item.at(list.path.clone()), syntax::qualified_name(item.text()));
+    }
+    if is_built_in(gvk) {
+        list.items().iter().for_each(|item| known_finalizer(item, errors));
     }
     let has = |name: &str| list.items().iter().any(|item| item.text() == name);
     if has(finalizer::FOREGROUND) && has(finalizer::ORPHAN) {
@@ -106,6 +129,7 @@ fn finalizers(gvk: &GroupVersionKind, list: &At, errors: &mut Errors) {
 fn owners(list: &At, errors: &mut Errors) {
     let mut controller: Option<At> = None;
     for owner in list.items() {
+        let owner = owner.at(list.path.clone());
         let version = owner.get("apiVersion");
         if version.is_empty() {
             errors.invalid_value(&version, "", "version must not be empty");
@@ -140,8 +164,16 @@ fn owners(list: &At, errors: &mut Errors) {
 
 pub(super) fn update(gvk: &GroupVersionKind, new: &At, old: &At, errors: &mut Errors) {
     let Some(check) = name_check(gvk) else { return };
-    common(gvk, new, check, errors);
-    let (new, old) = (new.get("metadata"), old.get("metadata"));
+    let (root, new, old) = (new, new.get("metadata"), old.get("metadata"));
+    // Kubernetes' machinery looks twice at what may change, and each kind once more.
+    for _ in 0..3 {
+        labels(&new.get("labels"), errors);
+        annotations(&new.get("annotations"), errors);
+        owners(&new.get("ownerReferences"), errors);
+    }
+    if is_built_in(gvk) {
+        new.get("finalizers").items().iter().for_each(|item| known_finalizer(item, errors));
+    }
     for name in ["name", "namespace"] {
         errors.immutable(&new.get(name), &old.get(name));
     }
@@ -161,7 +193,30 @@ pub(super) fn update(gvk: &GroupVersionKind, new: &At, old: &At, errors: &mut Er
     if old.get("deletionTimestamp").is_set() {
         late_finalizers(&new.get("finalizers"), &old.get("finalizers"), errors);
     }
+    if WHOLE.contains(&(gvk.group.as_str(), gvk.kind.as_str())) {
+        common(gvk, root, check, errors);
+    }
 }
+
+/// Kinds that check all of their metadata again when they change.
+const WHOLE: &[(&str, &str)] = &[
+    ("", "ConfigMap"),
+    ("", "Endpoints"),
+    ("", "Node"),
+    ("", "PersistentVolume"),
+    ("", "PersistentVolumeClaim"),
+    ("", "Pod"),
+    ("", "Secret"),
+    ("", "ServiceAccount"),
+    ("discovery.k8s.io", "EndpointSlice"),
+    ("networking.k8s.io", "IngressClass"),
+    ("rbac.authorization.k8s.io", "ClusterRole"),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
+    ("rbac.authorization.k8s.io", "Role"),
+    ("rbac.authorization.k8s.io", "RoleBinding"),
+    ("storage.k8s.io", "CSINode"),
+    ("storage.k8s.io", "VolumeAttachment"),
+];
 
 fn late_finalizers(new: &At, old: &At, errors: &mut Errors) {
     let before: Vec<&Value> = old.items().iter().map(|item| item.value).collect();

@@ -2,13 +2,15 @@
 
 use serde_json::Value;
 
+use super::error::Shown;
 use super::field::{At, Errors, same};
-use super::{FieldError, pod};
+use super::{FieldError, container, pod, pod_annotations};
 use crate::quantity::Quantity;
 
 /// Pods are created without ephemeral containers, and those that wait have no node.
 pub(super) fn create_only(pod: &At, errors: &mut Errors) {
     let spec = pod.get("spec");
+    pod::only_pod(&spec, errors);
     let ephemeral = spec.get("ephemeralContainers");
     if !ephemeral.is_empty() {
         errors.forbidden(&ephemeral, "cannot be set on create");
@@ -16,18 +18,27 @@ pub(super) fn create_only(pod: &At, errors: &mut Errors) {
     if !spec.get("schedulingGates").is_empty() && !spec.get("nodeName").is_empty() {
         errors.forbidden(&spec.get("nodeName"), "cannot be set until all schedulingGates have been cleared");
     }
+    pod_annotations::agree(pod, errors);
 }
 
 /// An ordinary update: images, deadlines, more tolerations, gates taken away; nothing else of the spec.
 pub(super) fn change(new: &At, old: &At, errors: &mut Errors) {
     let (new, old) = (new.get("spec"), old.get("spec"));
+    pod::only_pod(&new, errors);
     for list in ["containers", "initContainers"] {
         if new.get(list).items().len() != old.get(list).items().len() {
             errors.forbidden(&new.get(list), "pod updates may not add or remove containers");
             return;
         }
+        // Kubernetes looks at the images a second time here.
+        for container in new.get(list).items() {
+            errors.need(&container.get("image"));
+            container::image_of_pod(&container, errors);
+        }
     }
-    deadline(&new.get("activeDeadlineSeconds"), &old.get("activeDeadlineSeconds"), errors);
+    if !deadline(&new.get("activeDeadlineSeconds"), &old.get("activeDeadlineSeconds"), errors) {
+        return;
+    }
     only_added(&new.get("tolerations"), &old.get("tolerations"), errors);
     let gated = !old.get("schedulingGates").is_empty();
     gates(&new.get("schedulingGates"), &old.get("schedulingGates"), errors);
@@ -88,16 +99,27 @@ fn differences(new: &Value, old: &Value) -> Vec<String> {
         .collect()
 }
 
-fn deadline(new: &At, old: &At, errors: &mut Errors) {
+/// A deadline may come and come nearer; whether anything else is worth looking at.
+fn deadline(new: &At, old: &At, errors: &mut Errors) -> bool {
+    let limit = i64::from(i32::MAX);
     match (new.int(), old.int()) {
-        (Some(new_value), Some(old_value)) if new_value > old_value => {
-            errors.invalid(new, format!("must be less than or equal to previous value {old_value}"));
+        (Some(now), _) if !(0..=limit).contains(&now) => {
+            errors.range(new, 0, limit);
+            return false;
+        }
+        (Some(now), Some(before)) if now > before => {
+            errors.invalid(new, "must be less than or equal to previous value");
+            return false;
         }
         (None, Some(_)) => {
-            errors.invalid_value(new, "", "must not update from a positive integer to nil value");
+            let words = "must not update from a positive integer to nil value";
+            let mut error = FieldError::invalid(&new.path, "", words);
+            error.bad_value = Some(Shown::Null);
+            errors.push(error);
         }
         _ => {}
     }
+    true
 }
 
 /// Every toleration that was there must still be; the seconds may change.
@@ -171,12 +193,7 @@ pub(super) fn ephemeral_containers(new: &At, old: &At, errors: &mut Errors) {
         .map(|container| container.get("name").text())
         .collect();
     for container in now.items() {
-        pod::ephemeral(&container, &spec, &context, errors);
-        let name = container.get("name");
-        if names.contains(&name.text()) {
-            errors.duplicate(&name);
-        }
-        names.push(name.text());
+        pod::ephemeral(&container, &spec, &context, &mut names, errors);
     }
     for container in before.items() {
         let name = container.get("name").text();
@@ -248,12 +265,92 @@ pub(super) fn resize(new: &At, old: &At, errors: &mut Errors) {
 
 /// The subresource `status`: a node reports, it does not move the pod.
 pub(super) fn status(new: &At, old: &At, errors: &mut Errors) {
+    let (status, before) = (new.get("status"), old.get("status"));
+    for condition in status.get("conditions").items() {
+        let kind = condition.get("type");
+        // The name that Kubernetes prints.
+        let at = kind.at(condition.get("Type").path);
+        errors.complaints_about(&at, kind.text(), super::syntax::qualified_name(kind.text()));
+    }
     let name = new.path(&["spec", "nodeName"]);
     if !same(name.value, old.path(&["spec", "nodeName"]).value) {
-        errors.forbidden(&name, "may not be changed directly");
+        errors.forbidden(&name.at("status.nodeName".to_owned()), "may not be changed directly");
     }
-    let nominated = new.path(&["status", "nominatedNodeName"]);
-    errors.form(&nominated, super::syntax::dns_subdomain);
-    let phases = ["Failed", "Pending", "Running", "Succeeded", "Unknown"];
-    errors.supported(&new.path(&["status", "phase"]), &phases);
+    let nominated = status.get("nominatedNodeName");
+    if nominated.text() != before.get("nominatedNodeName").text() {
+        errors.form(&nominated, super::syntax::dns_subdomain);
+    }
+    let class = status.get("qosClass");
+    if class.text() != before.get("qosClass").text() {
+        errors.push(FieldError::immutable(&class.path, class.text()));
+    }
+    transitions(new, old, errors);
+    addresses(&status.get("podIPs"), "IP", errors);
+    let hosts = status.get("hostIPs");
+    if let Some(first) = hosts.items().first()
+        && first.get("ip").text() != status.get("hostIP").text()
+    {
+        errors.invalid(&first.get("ip"), "must be equal to `hostIP`");
+    }
+    addresses(&hosts, "IP", errors);
+}
+
+/// Addresses of a pod or of its host: at most one of each family.
+fn addresses(list: &At, shown: &str, errors: &mut Errors) {
+    let all = list.items();
+    for item in &all {
+        let ip = item.get("ip").text();
+        errors.complaints_about(item, ip, super::syntax::ip(ip));
+    }
+    if all.len() < 2 {
+        return;
+    }
+    let bad = |item: &At| item.get("ip").text().parse::<std::net::IpAddr>().is_err();
+    if let Some((index, item)) = all.iter().enumerate().find(|(_, item)| bad(item)) {
+        let ip = item.get("ip").text();
+        let words = format!("failed to check for dual stack with error:invalid IP[{index}]: {ip}");
+        errors.push(FieldError::internal(&list.path, words));
+    }
+    let six = |item: &At| item.get("ip").text().contains(':');
+    if all.len() > 2 || six(&all[0]) == six(&all[1]) || all.iter().any(bad) {
+        let values: Vec<Value> =
+            all.iter().map(|item| serde_json::json!({shown: item.get("ip").text()})).collect();
+        errors.invalid_value(list, values, "may specify no more than one IP for each IP family");
+    }
+}
+
+/// A container that has ended stays so, unless its restart policy says that it starts again.
+fn transitions(new: &At, old: &At, errors: &mut Errors) {
+    let spec = old.get("spec");
+    let restarts = |name: &str, list: &str, code: i64| {
+        let all = spec.get(list).items();
+        let Some(container) = all.iter().find(|container| container.get("name").text() == name) else {
+            return false;
+        };
+        let own = container.get("restartPolicy").text();
+        let policy = if own.is_empty() { spec.get("restartPolicy").text() } else { own };
+        let matching = container.get("restartPolicyRules").items().into_iter().any(|rule| {
+            let codes = rule.get("exitCodes");
+            let named = codes.get("values").items().iter().any(|value| value.int() == Some(code));
+            named == (codes.get("operator").text() == "In")
+        });
+        matching || policy == "Always" || (policy == "OnFailure" && code != 0)
+    };
+    let ended = |status: &At| status.path(&["state", "terminated"]).is_set();
+    for (statuses, list) in [
+        ("containerStatuses", "containers"),
+        ("initContainerStatuses", "initContainers"),
+        ("ephemeralContainerStatuses", ""),
+    ] {
+        let now = new.path(&["status", statuses]).items();
+        for (index, before) in old.path(&["status", statuses]).items().iter().enumerate() {
+            let name = before.get("name").text();
+            let Some(after) = now.iter().find(|status| status.get("name").text() == name) else { continue };
+            let code = before.path(&["state", "terminated", "exitCode"]).int().unwrap_or_default();
+            if ended(before) && !ended(after) && !restarts(name, list, code) {
+                let path = format!("status.{statuses}[{index}].state");
+                errors.push(FieldError::forbidden(&path, "may not be transitioned to non-terminated state"));
+            }
+        }
+    }
 }

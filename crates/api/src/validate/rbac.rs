@@ -1,7 +1,9 @@
 //! Roles and bindings. Whether the one who writes them may grant what they grant is decided elsewhere.
 
+use super::error::Shown;
 use super::field::{At, Errors, same};
 use super::{FieldError, selectors, syntax};
+use crate::selector::LabelSelector;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -21,6 +23,10 @@ pub(super) fn kind(kind: &str, object: &At, errors: &mut Errors) {
             }
             for selector in list.items() {
                 selectors::label_selector(&selector, errors);
+                if LabelSelector::from_value(selector.value).is_err() {
+                    let error = FieldError::invalid(&selector.path, "", "invalid label selector.");
+                    errors.push(FieldError { bad_value: Some(Shown::Null), ..error });
+                }
             }
         }
         "RoleBinding" | "ClusterRoleBinding" => binding(object, kind == "RoleBinding", errors),
@@ -31,7 +37,12 @@ pub(super) fn kind(kind: &str, object: &At, errors: &mut Errors) {
 pub(super) fn change(kind: &str, new: &At, old: &At, errors: &mut Errors) {
     let role = new.get("roleRef");
     if matches!(kind, "RoleBinding" | "ClusterRoleBinding") && !same(role.value, old.get("roleRef").value) {
-        errors.invalid(&role, "cannot change roleRef");
+        // As Kubernetes prints its own form of a reference.
+        let text = |name: &str| crate::status::quote(role.get(name).text());
+        let shown =
+            format!(r#"{{"APIGroup":{},"Kind":{},"Name":{}}}"#, text("apiGroup"), text("kind"), text("name"));
+        let error = FieldError::invalid(&role.path, "", "cannot change roleRef");
+        errors.push(FieldError { bad_value: Some(Shown::Text(shown)), ..error });
     }
 }
 
@@ -79,7 +90,9 @@ fn binding(object: &At, namespaced: bool, errors: &mut Errors) {
                 if !group.is_empty() {
                     errors.push(FieldError::not_supported(&group.path, group.text(), &[""]));
                 }
-                errors.need(&subject.get("namespace"));
+                if !namespaced {
+                    errors.need(&subject.get("namespace"));
+                }
             }
             "User" | "Group" => {
                 if group.text() != GROUP {

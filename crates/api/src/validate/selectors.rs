@@ -1,8 +1,8 @@
 //! Selectors inside objects: `LabelSelector`, node selectors, and whether a selector fits a template.
 
+use super::error::Shown;
 use super::field::{At, Errors};
-use super::metadata;
-use super::syntax;
+use super::{FieldError, metadata, syntax};
 use crate::selector::LabelSelector;
 
 const NEED_VALUES: &str = "must be specified when `operator` is 'In' or 'NotIn'";
@@ -34,8 +34,20 @@ pub(super) fn label_selector(selector: &At, errors: &mut Errors) {
     }
 }
 
-/// The selector of a workload: it must be there, must not be empty, and must select the pods of the template.
-pub(super) fn workload(spec: &At, kind: &str, errors: &mut Errors) {
+/// A selector as Kubernetes prints it: labels first.
+pub(super) fn shown(selector: &At) -> Shown {
+    let part = |name: &str| {
+        let field = selector.get(name);
+        (!field.is_empty()).then(|| format!("{}:{}", crate::status::quote(name), field.value))
+    };
+    let parts: Vec<String> =
+        ["matchLabels", "matchExpressions"].iter().filter_map(|name| part(name)).collect();
+    Shown::Text(format!("{{{}}}", parts.join(",")))
+}
+
+/// The selector of a workload: it must be there, must not be empty, and must select the pods of the template. Says whether it
+/// could be read; `words` are for one that cannot be.
+pub(super) fn workload(spec: &At, kind: &str, words: &str, errors: &mut Errors) -> bool {
     let selector = spec.get("selector");
     if !selector.is_set() {
         errors.required(&selector, "");
@@ -45,23 +57,37 @@ pub(super) fn workload(spec: &At, kind: &str, errors: &mut Errors) {
             errors.invalid(&selector, format!("empty selector is invalid for {kind}"));
         }
     }
+    let labels = spec.path(&["template", "metadata", "labels"]);
     match LabelSelector::from_value(selector.value) {
+        // No selector is one that selects nothing.
+        Ok(_) if !selector.is_set() => unfit(&labels, errors),
         Ok(parsed) => fits_template(&parsed, spec, errors),
-        Err(_) => errors.invalid(&selector, "invalid label selector"),
+        Err(_) => {
+            let error = FieldError::invalid(&selector.path, "", words);
+            errors.push(FieldError { bad_value: Some(shown(&selector)), ..error });
+            return false;
+        }
     }
+    true
 }
 
 /// The labels of `spec.template` must be selected.
 pub(super) fn fits_template(selector: &LabelSelector, spec: &At, errors: &mut Errors) {
     let labels = spec.path(&["template", "metadata", "labels"]);
     if !selector.is_everything() && !selector.matches(labels.value) {
-        let shown = if labels.is_set() { labels.value.clone() } else { serde_json::json!({}) };
-        errors.invalid_value(&labels, shown, "`selector` does not match template `labels`");
+        unfit(&labels, errors);
     }
 }
 
-/// One term of a node selector.
-pub(super) fn node_selector_term(term: &At, errors: &mut Errors) {
+/// The selector does not select these labels.
+pub(super) fn unfit(labels: &At, errors: &mut Errors) {
+    let words = "`selector` does not match template `labels`";
+    let shown = if labels.is_set() { Shown::Value(labels.value.clone()) } else { Shown::Null };
+    errors.push(FieldError { bad_value: Some(shown), ..FieldError::invalid(&labels.path, "", words) });
+}
+
+/// One term of a node selector; the values of what is only preferred are not checked.
+pub(super) fn node_selector_term(term: &At, checked: bool, errors: &mut Errors) {
     for expression in term.get("matchExpressions").items() {
         let (operator, values) = (expression.get("operator"), expression.get("values"));
         let count = values.items().len();
@@ -86,6 +112,11 @@ pub(super) fn node_selector_term(term: &At, errors: &mut Errors) {
         }
         let key = expression.get("key");
         errors.complaints_about(&key, key.text(), syntax::qualified_name(key.text()));
+        if checked {
+            for value in values.items() {
+                errors.complaints(&value, syntax::label_value(value.text()));
+            }
+        }
     }
     for field in term.get("matchFields").items() {
         let (key, operator, values) = (field.get("key"), field.get("operator"), field.get("values"));
@@ -116,6 +147,6 @@ pub(super) fn node_selector(selector: &At, errors: &mut Errors) {
         errors.required(&terms, "must have at least one node selector term");
     }
     for term in terms.items() {
-        node_selector_term(&term, errors);
+        node_selector_term(&term, true, errors);
     }
 }

@@ -1,26 +1,45 @@
 //! Services. Addresses and node ports are allocated elsewhere; here is only what they may look like.
 
+use super::error::Shown;
 use super::field::{At, Errors, same};
 use super::{FieldError, metadata, syntax};
 
-/// The node ports that there are.
-const NODE_PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
 const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 /// A day, in seconds.
 const MAX_AFFINITY: i64 = 86_400;
 
+/// The specification of a service, in Kubernetes' order. Its node ports lie in their range because they were allocated.
 pub(super) fn service(spec: &At, errors: &mut Errors) {
     let kind = spec.get("type");
-    errors.need_supported(&kind, TYPES);
-    let headless = spec.get("clusterIP").text() == "None";
+    let headless = spec.path(&["clusterIPs"]).items().first().is_some_and(|ip| ip.text() == "None");
     if spec.get("ports").is_empty() && !headless && kind.text() != "ExternalName" {
         errors.required(&spec.get("ports"), "");
     }
-    ports(spec, kind.text(), errors);
+    match kind.text() {
+        kind @ ("LoadBalancer" | "NodePort") if headless => {
+            let first = &spec.get("clusterIPs").items()[0];
+            errors.invalid(first, format!("may not be set to 'None' for {kind} services"));
+        }
+        "ExternalName" => external_name(spec, errors),
+        _ => {}
+    }
+    ports(spec, errors);
     metadata::labels(&spec.get("selector"), errors);
     affinity(spec, errors);
-    addresses(spec, kind.text(), headless, errors);
-    traffic(spec, kind.text(), errors);
+    addresses(spec, errors);
+    for address in spec.get("externalIPs").items() {
+        match address.text().parse() {
+            Ok(ip) => super::network::special_address(&address, ip, errors),
+            Err(_) => errors.complaints(&address, syntax::ip(address.text())),
+        }
+    }
+    errors.need_supported(&kind, TYPES);
+    repeated(spec, kind.text(), errors);
+    source_ranges(spec, kind.text(), errors);
+    let allocate = spec.get("allocateLoadBalancerNodePorts");
+    if allocate.is_set() && kind.text() != "LoadBalancer" {
+        errors.forbidden(&allocate, "may only be used when `type` is 'LoadBalancer'");
+    }
     let class = spec.get("loadBalancerClass");
     if class.is_set() {
         if kind.text() == "LoadBalancer" {
@@ -29,14 +48,29 @@ pub(super) fn service(spec: &At, errors: &mut Errors) {
             errors.forbidden(&class, "may only be used when `type` is 'LoadBalancer'");
         }
     }
+    traffic(spec, kind.text(), errors);
 }
 
-fn ports(spec: &At, kind: &str, errors: &mut Errors) {
+fn external_name(spec: &At, errors: &mut Errors) {
+    for name in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        let field = spec.get(name);
+        if !field.is_empty() {
+            errors.forbidden(&field, "may not be set for ExternalName services");
+        }
+    }
+    let name = spec.get("externalName");
+    let text = name.text().strip_suffix('.').unwrap_or(name.text());
+    if text.is_empty() {
+        errors.required(&name, "");
+    } else {
+        errors.complaints_about(&name, text, syntax::dns_subdomain(text));
+    }
+}
+
+fn ports(spec: &At, errors: &mut Errors) {
     let list = spec.get("ports");
     let several = list.items().len() > 1;
     let mut names = Vec::new();
-    let mut numbers = Vec::new();
-    let mut node_ports = Vec::new();
     for port in list.items() {
         let name = port.get("name");
         if name.is_empty() {
@@ -50,44 +84,57 @@ fn ports(spec: &At, kind: &str, errors: &mut Errors) {
             }
             names.push(name.text());
         }
-        let (number, protocol) = (port.get("port"), port.get("protocol"));
-        errors.complaints_about_number(&number);
-        errors.need_supported(&protocol, &["SCTP", "TCP", "UDP"]);
+        errors.complaints_about_number(&port.get("port"));
+        errors.need_supported(&port.get("protocol"), &["SCTP", "TCP", "UDP"]);
         let target = port.get("targetPort");
         if target.is_set() {
             super::handler::port(&target, errors);
         }
         if port.get("appProtocol").is_set() {
-            errors.form(&port.get("appProtocol"), syntax::qualified_name);
+            let protocol = port.get("appProtocol");
+            errors.complaints(&protocol, syntax::qualified_name(protocol.text()));
         }
-        let pair = (protocol.text(), number.int());
-        if numbers.contains(&pair) {
-            let shown = serde_json::json!({"port": number.value, "protocol": protocol.value});
-            errors.push(FieldError::duplicate(&port.path, shown));
-        }
-        numbers.push(pair);
-        node_port(&port, kind, &mut node_ports, errors);
     }
 }
 
-fn node_port<'a>(port: &At<'a>, kind: &str, seen: &mut Vec<(&'a str, i64)>, errors: &mut Errors) {
-    let node = port.get("nodePort");
-    let Some(number) = node.int().filter(|n| *n != 0) else { return };
-    if !matches!(kind, "NodePort" | "LoadBalancer") {
-        errors.forbidden(&node, &format!("may not be used when `type` is '{kind}'"));
-        return;
+/// Ports and node ports of one protocol are each there once.
+fn repeated(spec: &At, kind: &str, errors: &mut Errors) {
+    let list = spec.get("ports").items();
+    let number = |port: &At, name: &str| port.get(name).int().filter(|n| *n != 0);
+    if kind == "ClusterIP" {
+        for port in list.iter().filter(|port| number(port, "nodePort").is_some()) {
+            errors.forbidden(&port.get("nodePort"), "may not be used when `type` is 'ClusterIP'");
+        }
     }
-    if !NODE_PORTS.contains(&number) {
-        let (low, high) = (NODE_PORTS.start(), NODE_PORTS.end());
-        let words =
-            format!("provided port is not in the valid range. The range of valid ports is {low}-{high}");
-        errors.invalid(&node, words);
+    let before = |index: usize, name: &str| {
+        let this = (list[index].get("protocol").text(), number(&list[index], name));
+        list[..index].iter().any(|port| (port.get("protocol").text(), number(port, name)) == this)
+    };
+    for (index, port) in list.iter().enumerate() {
+        if number(port, "nodePort").is_some() && before(index, "nodePort") {
+            errors.duplicate(&port.get("nodePort"));
+        }
     }
-    let pair = (port.get("protocol").text(), number);
-    if seen.contains(&pair) {
-        errors.duplicate(&node);
+    for (index, port) in list.iter().enumerate() {
+        if before(index, "port") {
+            let shown =
+                serde_json::json!({"port": port.get("port").value, "protocol": port.get("protocol").value});
+            errors.push(FieldError::duplicate(&port.path, shown));
+        }
     }
-    seen.push(pair);
+}
+
+fn source_ranges(spec: &At, kind: &str, errors: &mut Errors) {
+    let ranges = spec.get("loadBalancerSourceRanges");
+    // The name that Kubernetes prints.
+    let path = spec.get("LoadBalancerSourceRanges").path;
+    if !ranges.is_empty() && kind != "LoadBalancer" {
+        errors.forbidden(&ranges.at(path.clone()), "may only be used when `type` is 'LoadBalancer'");
+    }
+    for (index, range) in ranges.items().iter().enumerate() {
+        let text = range.text().trim();
+        errors.complaints_about(&range.at(format!("{path}[{index}]")), text, syntax::cidr(text));
+    }
 }
 
 impl Errors {
@@ -118,53 +165,61 @@ fn affinity(spec: &At, errors: &mut Errors) {
     }
 }
 
-fn addresses(spec: &At, kind: &str, headless: bool, errors: &mut Errors) {
-    let (one, list) = (spec.get("clusterIP"), spec.get("clusterIPs"));
-    if kind == "ExternalName" {
-        if !one.is_empty() {
-            errors.forbidden(&one, "may not be set for ExternalName services");
-        }
-        if !list.is_empty() {
-            errors.forbidden(&list, "may not be set for ExternalName services");
-        }
-        let name = spec.get("externalName");
-        let text = name.text().strip_suffix('.').unwrap_or(name.text());
-        if name.is_empty() {
-            errors.required(&name, "");
-        } else {
-            errors.complaints(&name, syntax::dns_subdomain(text));
-        }
+/// The addresses of a service and their families. The API server asks this before it allocates anything.
+pub(super) fn addresses(spec: &At, errors: &mut Errors) {
+    if spec.get("type").text() == "ExternalName" {
         return;
     }
-    if headless && matches!(kind, "LoadBalancer" | "NodePort") {
-        let at = At { path: format!("{}[0]", list.path), value: one.value };
-        errors.invalid(&at, format!("may not be set to 'None' for {kind} services"));
+    let (one, list, families) = (spec.get("clusterIP"), spec.get("clusterIPs"), spec.get("ipFamilies"));
+    match (one.is_empty(), list.items().first()) {
+        (false, None) => errors.required(&list, ""),
+        (false, Some(first)) if first.text() != one.text() => {
+            errors.invalid(&list, "first value must match `clusterIP`");
+        }
+        (true, Some(_)) => errors.invalid(&list, "must be empty when `clusterIP` is not specified"),
+        _ => {}
     }
-    let check = |at: &At, errors: &mut Errors| {
-        if !matches!(at.text(), "" | "None") {
-            errors.complaints(at, syntax::ip(at.text()));
+    let mut seen = Vec::new();
+    for family in families.items() {
+        errors.one_of(&family, &["IPv4", "IPv6"]);
+        if seen.contains(&family.text()) {
+            errors.duplicate(&family);
         }
-    };
-    match list.items().as_slice() {
-        [] => check(&At { path: format!("{}[0]", list.path), value: one.value }, errors),
-        all => {
-            for at in all {
-                check(at, errors);
-            }
-            if !one.is_empty() && all[0].text() != one.text() {
-                errors.invalid(&list, "first value must match `clusterIP`");
-            }
-            if all.len() > 2 {
-                errors.invalid(&list, "may only hold up to 2 values");
-            }
-        }
+        seen.push(family.text());
     }
     errors.supported(&spec.get("ipFamilyPolicy"), &["PreferDualStack", "RequireDualStack", "SingleStack"]);
-    for family in spec.get("ipFamilies").items() {
-        errors.supported(&family, &["IPv4", "IPv6"]);
+    let all = list.items();
+    let mut bad = false;
+    for (index, ip) in all.iter().enumerate() {
+        if index == 0 && ip.text() == "None" {
+            if all.len() > 1 {
+                bad = true;
+                errors.invalid(&list, "'None' must be the first and only value");
+            }
+            continue;
+        }
+        let found = syntax::ip(ip.text());
+        bad |= !found.is_empty();
+        errors.complaints(ip, found);
     }
-    for address in spec.get("externalIPs").items() {
-        errors.complaints(&address, syntax::ip(address.text()));
+    if all.len() > 2 {
+        errors.invalid(&list, "may only hold up to 2 values");
+    }
+    if bad {
+        return;
+    }
+    let six = |ip: &At| ip.text().contains(':');
+    if all.len() > 1 && all.iter().all(|ip| six(ip) == six(&all[0])) {
+        errors.invalid(&list, "may specify no more than one IP for each IP family");
+    }
+    if all.first().is_some_and(|first| first.text() == "None") {
+        return;
+    }
+    for (index, (ip, family)) in all.iter().zip(families.items()).enumerate() {
+        if (family.text() == "IPv6") != six(ip) {
+            let family = family.text();
+            errors.invalid(ip, format!("expected an {family} value as indicated by `ipFamilies[{index}]`"));
+        }
     }
 }
 
@@ -172,31 +227,40 @@ fn traffic(spec: &At, kind: &str, errors: &mut Errors) {
     let (outside, inside) = (spec.get("externalTrafficPolicy"), spec.get("internalTrafficPolicy"));
     let reachable = matches!(kind, "NodePort" | "LoadBalancer")
         || (kind == "ClusterIP" && !spec.get("externalIPs").is_empty());
-    if !outside.is_empty() && !reachable {
-        errors.invalid(&outside, "may only be set for externally-accessible services");
+    let policies = &["Cluster", "Local"];
+    if !reachable {
+        if !outside.is_empty() {
+            errors.invalid(&outside, "may only be set for externally-accessible services");
+        }
+    } else if outside.is_empty() {
+        errors.required(&outside, "");
     } else {
-        errors.supported(&outside, &["Cluster", "Local"]);
+        errors.supported(&outside, policies);
     }
-    errors.supported(&inside, &["Cluster", "Local"]);
-    errors.supported(&spec.get("trafficDistribution"), &["PreferClose", "PreferSameNode", "PreferSameZone"]);
     let health = spec.get("healthCheckNodePort");
-    if health.int().is_some_and(|n| n != 0) && !(kind == "LoadBalancer" && outside.text() == "Local") {
+    let number = health.int().filter(|n| *n != 0);
+    let checked = kind == "LoadBalancer" && outside.text() == "Local";
+    if number.is_some() && !checked {
         errors.invalid(
             &health,
             "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
         );
     }
-    let ranges = spec.get("loadBalancerSourceRanges");
-    if !ranges.is_empty() && kind != "LoadBalancer" {
-        errors.forbidden(&ranges, "may only be used when `type` is 'LoadBalancer'");
+    if matches!(kind, "NodePort" | "LoadBalancer" | "ClusterIP") {
+        errors.need_supported(&inside, policies);
     }
-    for range in ranges.items() {
-        errors.complaints(&range, syntax::cidr(range.text().trim()));
+    let known = &["PreferClose", "PreferSameZone", "PreferSameNode"];
+    errors.supported(&spec.get("trafficDistribution"), known);
+}
+
+/// What a load balancer reports.
+pub(super) fn status(service: &At, errors: &mut Errors) {
+    let status = service.path(&["status", "loadBalancer"]);
+    let ingress = status.get("ingress");
+    if !ingress.is_empty() && service.path(&["spec", "type"]).text() != "LoadBalancer" {
+        return errors.forbidden(&ingress, "may only be used when `spec.type` is 'LoadBalancer'");
     }
-    let allocate = spec.get("allocateLoadBalancerNodePorts");
-    if allocate.is_set() && kind != "LoadBalancer" {
-        errors.forbidden(&allocate, "may only be used when `type` is 'LoadBalancer'");
-    }
+    super::network::load_balancer(&status, true, errors);
 }
 
 /// The address of a service stays, unless it starts or ends being a mere name.
@@ -206,14 +270,25 @@ pub(super) fn change(new: &At, old: &At, errors: &mut Errors) {
     if external(new) || external(old) || before.is_empty() {
         return;
     }
-    let now = new.get("clusterIP");
-    let list = new.get("clusterIPs");
-    let first = At { path: format!("{}[0]", list.path), value: list.value };
-    if now.is_empty() {
-        errors.invalid(&first, "primary clusterIP can not be unset");
-    } else if !same(now.value, before.value) {
-        let shown = if list.is_set() { list.value.clone() } else { vec![now.value.clone()].into() };
-        errors.invalid_value(&first, shown, "may not change once set");
+    let (list, before) = (new.get("clusterIPs"), old.get("clusterIPs"));
+    let first = |at: &At| at.items().first().map(|ip| ip.text().to_owned()).unwrap_or_default();
+    let at = list.at(format!("{}[0]", list.path));
+    if list.is_empty() {
+        errors.push(FieldError {
+            bad_value: Some(Shown::Null),
+            ..FieldError::invalid(&at.path, "", "primary clusterIP can not be unset")
+        });
+    } else if first(&list) != first(&before) {
+        errors.invalid(&at, "may not change once set");
+    }
+    let (families, old_families) = (new.get("ipFamilies"), old.get("ipFamilies"));
+    if !old_families.is_empty() {
+        let at = families.at(format!("{}[0]", families.path));
+        if families.is_empty() {
+            errors.invalid(&at, "primary ipFamily can not be unset");
+        } else if first(&families) != first(&old_families) {
+            errors.invalid(&at, "may not change once set");
+        }
     }
     let (class, old_class) = (new.get("loadBalancerClass"), old.get("loadBalancerClass"));
     let balancer = |at: &At| at.get("type").text() == "LoadBalancer";

@@ -1,7 +1,10 @@
-//! Claims, persistent volumes, storage classes.
+//! Claims, persistent volumes, attachments.
 
+mod classes;
+
+use super::error::Shown;
 use super::field::{At, Errors, same, same_texts};
-use super::{resources, selectors, syntax, volumes};
+use super::{FieldError, resources, selectors, syntax, volumes};
 use crate::quantity::Quantity;
 
 const ACCESS: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
@@ -9,21 +12,40 @@ const MODES: &[&str] = &["Block", "Filesystem"];
 const RECLAIM: &[&str] = &["Delete", "Recycle", "Retain"];
 
 pub(super) fn kind(kind: &str, object: &At, errors: &mut Errors) {
+    let spec = object.get("spec");
     match kind {
-        "StorageClass" => {
-            errors.need(&object.get("provisioner"));
-            errors.need_supported(&object.get("reclaimPolicy"), &["Delete", "Retain"]);
-            errors.need_supported(&object.get("volumeBindingMode"), &["Immediate", "WaitForFirstConsumer"]);
-        }
+        "StorageClass" => classes::class(object, errors),
         "VolumeAttachment" => {
-            errors.need(&object.path(&["spec", "attacher"]));
-            errors.need(&object.path(&["spec", "nodeName"]));
-        }
-        "CSINode" => {
-            for driver in object.path(&["spec", "drivers"]).items() {
-                errors.need(&driver.get("name"));
-                errors.need(&driver.get("nodeID"));
+            volumes::csi_driver(&spec.get("attacher"), errors);
+            let volume = spec.path(&["source", "persistentVolumeName"]);
+            let source = spec.get("source");
+            match (volume.is_set(), source.get("inlineVolumeSpec").is_set()) {
+                (false, false) => errors.required(
+                    &source,
+                    "must specify exactly one of inlineVolumeSpec and persistentVolumeName",
+                ),
+                (true, true) => errors.forbidden(
+                    &source,
+                    "must specify exactly one of inlineVolumeSpec and persistentVolumeName",
+                ),
+                (true, false) if volume.is_empty() => {
+                    errors.required(&volume, "must specify non empty persistentVolumeName");
+                }
+                _ => {}
             }
+            let node = spec.get("nodeName");
+            errors.complaints_about(&node, node.text(), syntax::dns_subdomain(node.text()));
+            if volume.is_set() {
+                errors.complaints(&volume, syntax::dns_subdomain(volume.text()));
+            }
+        }
+        "CSINode" => classes::csi_node(&spec, errors),
+        "CSIDriver" => classes::csi_driver(&spec, errors),
+        "CSIStorageCapacity" => {
+            selectors::label_selector(&object.get("nodeTopology"), errors);
+            let class = object.get("storageClassName");
+            errors.complaints_about(&class, class.text(), syntax::dns_subdomain(class.text()));
+            resources::non_negative(&object.get("capacity"), errors);
         }
         _ => {}
     }
@@ -32,39 +54,67 @@ pub(super) fn kind(kind: &str, object: &At, errors: &mut Errors) {
 pub(super) fn change(kind: &str, new: &At, old: &At, errors: &mut Errors) {
     match kind {
         "StorageClass" => {
-            for (field, words) in [
-                ("parameters", "updates to parameters are forbidden."),
-                ("provisioner", "updates to provisioner are forbidden."),
-                ("reclaimPolicy", "updates to reclaimPolicy are forbidden."),
-            ] {
-                if !same_texts(new.get(field).value, old.get(field).value) {
-                    errors.forbidden(&new.get(field), words);
-                }
+            if !same_texts(new.get("parameters").value, old.get("parameters").value) {
+                let at = new.get("parameters");
+                errors.push(FieldError::immutable(&at.path, at.value.clone()));
             }
-            errors.immutable(&new.get("volumeBindingMode"), &old.get("volumeBindingMode"));
+            for field in ["provisioner", "reclaimPolicy", "volumeBindingMode"] {
+                errors.immutable(&new.get(field), &old.get(field));
+            }
         }
         "VolumeAttachment" => errors.immutable(&new.get("spec"), &old.get("spec")),
+        "CSIStorageCapacity" => {
+            for field in ["nodeTopology", "storageClassName"] {
+                errors.immutable(&new.get(field), &old.get(field));
+            }
+        }
         _ => {}
     }
 }
 
-fn access(spec: &At, errors: &mut Errors) {
+/// `words` say that there must be one.
+fn access(spec: &At, words: &str, errors: &mut Errors) {
     let modes = spec.get("accessModes");
     if modes.is_empty() {
-        errors.required(&modes, "at least 1 access mode is required");
+        errors.required(&modes, words);
     }
     for mode in modes.items() {
-        errors.supported(&mode, ACCESS);
+        errors.one_of(&mode.at(modes.path.clone()), ACCESS);
     }
-    if modes.items().len() > 1 && modes.items().iter().any(|mode| mode.text() == "ReadWriteOncePod") {
+    let alone = |mode: &&At| mode.text() == "ReadWriteOncePod";
+    let others = |mode: &&At| ACCESS.contains(&mode.text()) && !alone(mode);
+    let items = modes.items();
+    if items.iter().any(|mode| alone(&mode)) && items.iter().any(|mode| others(&mode)) {
         errors.forbidden(&modes, "may not use ReadWriteOncePod with other access modes");
     }
 }
 
+/// What a claim is filled from.
+fn data_source(source: &At, errors: &mut Errors) {
+    if !source.is_set() {
+        return;
+    }
+    errors.need(&source.get("name"));
+    errors.need(&source.get("kind"));
+    let (group, kind) = (source.get("apiGroup"), source.get("kind"));
+    if group.is_empty() && kind.text() != "PersistentVolumeClaim" {
+        let words = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
+        errors.invalid_value(source, kind.text(), words);
+    }
+    errors.form(&group, syntax::dns_subdomain);
+    errors.form(&source.get("namespace"), syntax::dns_label);
+}
+
 /// The spec of a claim, in claims and in templates.
 pub(super) fn claim_spec(spec: &At, errors: &mut Errors) {
-    access(spec, errors);
+    let modes = spec.get("accessModes");
+    if modes.is_empty() {
+        errors.required(&modes, "at least 1 access mode is required");
+    }
     selectors::label_selector(&spec.get("selector"), errors);
+    if !modes.is_empty() {
+        access(spec, "", errors);
+    }
     let storage = spec.path(&["resources", "requests", "storage"]);
     let at = At { path: format!("{}[storage]", spec.path(&["resources"]).path), value: storage.value };
     if !storage.is_set() {
@@ -76,13 +126,21 @@ pub(super) fn claim_spec(spec: &At, errors: &mut Errors) {
     }
     errors.form(&spec.get("storageClassName"), syntax::dns_subdomain);
     errors.supported(&spec.get("volumeMode"), MODES);
-    for source in ["dataSource", "dataSourceRef"] {
-        let source = spec.get(source);
-        if source.is_set() {
-            errors.need(&source.get("name"));
-            errors.need(&source.get("kind"));
+    let (source, reference) = (spec.get("dataSource"), spec.get("dataSourceRef"));
+    data_source(&source, errors);
+    data_source(&reference, errors);
+    if source.is_set() && reference.is_set() {
+        // What Kubernetes shows here is the path of the field, whose parts it keeps to itself.
+        let shown = serde_json::json!({});
+        if !reference.get("namespace").is_empty() {
+            let words = "may not be specified when dataSourceRef.namespace is specified";
+            errors.invalid_value(spec, shown, words);
+        } else if ["apiGroup", "kind", "name"].iter().any(|f| source.get(f).text() != reference.get(f).text())
+        {
+            errors.invalid_value(spec, shown, "must match dataSourceRef");
         }
     }
+    errors.form(&spec.get("volumeAttributesClassName"), syntax::dns_subdomain);
 }
 
 pub(super) fn claim_change(new: &At, old: &At, errors: &mut Errors) {
@@ -114,6 +172,7 @@ pub(super) fn claim_change(new: &At, old: &At, errors: &mut Errors) {
     let size = |at: &At| Quantity::from_value(at.path(&["resources", "requests", "storage"]).value).ok();
     let capacity = Quantity::from_value(old.path(&["status", "capacity", "storage"]).value).ok();
     if let (Some(now), Some(was)) = (size(&spec), size(&before))
+        && bound
         && now < was
         && capacity.is_none_or(|capacity| now < capacity)
     {
@@ -146,54 +205,92 @@ fn sources<'a>(spec: &At<'a>) -> Vec<(&'a str, At<'a>)> {
 }
 
 pub(super) fn volume(spec: &At, errors: &mut Errors) {
-    access(spec, errors);
+    access(spec, "", errors);
     let capacity = spec.get("capacity");
     if capacity.is_empty() {
         errors.required(&capacity, "");
-    } else if capacity.value.get("storage").is_none() || capacity.entries().len() > 1 {
-        let keys: Vec<&str> = capacity.entries().iter().map(|(key, _)| *key).collect();
-        errors.push(super::FieldError::not_supported(&capacity.path, keys.join(","), &["storage"]));
     }
-    for (_, at) in capacity.entries() {
-        if let Some(size) = resources::quantity(&at, errors)
-            && size <= Quantity::ZERO
-        {
-            errors.invalid_value(&at, size.to_string(), "must be greater than zero");
+    if capacity.value.get("storage").is_none() || capacity.entries().len() > 1 {
+        let shown = if capacity.is_set() { Shown::Value(capacity.value.clone()) } else { Shown::Null };
+        let error = FieldError::not_supported(&capacity.path, "", &["storage"]);
+        errors.push(FieldError { bad_value: Some(shown), ..error });
+    }
+    for (key, at) in capacity.entries() {
+        if !matches!(key, "storage") && resources::standard_anywhere(key) {
+            continue;
+        }
+        if let Some(size) = resources::quantity(&at, errors) {
+            if size.is_negative() {
+                let error = FieldError::invalid(&at.path, "", "must be a valid resource quantity");
+                errors.push(FieldError { bad_value: Some(Shown::Text(size.to_string())), ..error });
+            }
+            if size <= Quantity::ZERO {
+                errors.invalid_value(&at, size.to_string(), "must be greater than zero");
+            }
         }
     }
-    errors.supported(&spec.get("persistentVolumeReclaimPolicy"), RECLAIM);
-    errors.supported(&spec.get("volumeMode"), MODES);
-    errors.form(&spec.get("storageClassName"), syntax::dns_subdomain);
+    let reclaim = spec.get("persistentVolumeReclaimPolicy");
+    errors.supported(&reclaim, RECLAIM);
     let affinity = spec.path(&["nodeAffinity", "required"]);
     if affinity.is_set() {
         selectors::node_selector(&affinity, errors);
+    } else if spec.get("nodeAffinity").is_set() {
+        errors.required(&affinity, "must specify required node constraints");
     }
     let found = sources(spec);
-    if found.is_empty() {
-        errors.required(spec, "must specify a volume type");
-    }
     for (index, (kind, source)) in found.iter().enumerate() {
         if index > 0 {
             errors.forbidden(source, "may not specify more than 1 volume type");
             continue;
         }
         match *kind {
-            "hostPath" => volumes::host_path(source, errors),
             "local" => {
-                errors.need(&source.get("path"));
+                let path = source.get("path");
+                if errors.need(&path) {
+                    volumes::no_backsteps(&path, errors);
+                }
                 if !affinity.is_set() {
                     errors.required(&spec.get("nodeAffinity"), "Local volume requires node affinity");
                 }
             }
-            "nfs" => {
-                errors.need(&source.get("server"));
-                errors.need(&source.get("path"));
-            }
-            "csi" => {
-                errors.need(&source.get("driver"));
-                errors.need(&source.get("volumeHandle"));
-            }
-            _ => {}
+            "csi" => csi_source(source, errors),
+            _ => volumes::sources::source(kind, source, errors),
+        }
+    }
+    if found.is_empty() {
+        errors.required(spec, "must specify a volume type");
+    }
+    if reclaim.text() == "Recycle" && spec.path(&["hostPath", "path"]).text() == "/" {
+        errors.forbidden(&reclaim, "may not be 'recycle' for a hostPath mount of '/'");
+    }
+    errors.form(&spec.get("storageClassName"), syntax::dns_subdomain);
+    errors.supported(&spec.get("volumeMode"), MODES);
+    let attributes = spec.get("volumeAttributesClassName");
+    if attributes.is_set() {
+        if attributes.is_empty() {
+            errors.required(&attributes, "an empty string is disallowed");
+        }
+        errors.form(&attributes, syntax::dns_subdomain);
+        if !spec.get("csi").is_set() {
+            let words = "has to be specified when using volumeAttributesClassName";
+            errors.required(&spec.get("csi"), words);
+        }
+    }
+}
+
+fn csi_source(source: &At, errors: &mut Errors) {
+    volumes::csi_driver(&source.get("driver"), errors);
+    errors.need(&source.get("volumeHandle"));
+    for name in [
+        "controllerPublishSecretRef",
+        "controllerExpandSecretRef",
+        "nodePublishSecretRef",
+        "nodeExpandSecretRef",
+    ] {
+        let secret = source.get(name);
+        if secret.is_set() {
+            errors.need(&secret.get("name"));
+            errors.need(&secret.get("namespace"));
         }
     }
 }
@@ -204,10 +301,17 @@ pub(super) fn volume_change(new: &At, old: &At, errors: &mut Errors) {
         serde_json::Value::Object(all.iter().map(|(key, at)| ((*key).to_owned(), at.value.clone())).collect())
     };
     if !same(&as_value(new), &as_value(old)) {
-        errors.push(super::FieldError::forbidden(
+        errors.push(FieldError::forbidden(
             "spec.persistentvolumesource",
             "spec.persistentvolumesource is immutable after creation",
         ));
     }
-    errors.immutable(&new.get("volumeMode"), &old.get("volumeMode"));
+    // These are the paths that Kubernetes prints.
+    let mode = new.get("volumeMode");
+    errors.immutable(&mode.at("volumeMode".to_owned()), &old.get("volumeMode"));
+    let affinity = old.get("nodeAffinity");
+    if affinity.is_set() && !same(new.get("nodeAffinity").value, affinity.value) {
+        let at = new.get("nodeAffinity").at("nodeAffinity".to_owned());
+        errors.invalid(&at, "field is immutable, except for updating from beta label to GA");
+    }
 }

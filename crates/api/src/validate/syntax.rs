@@ -81,6 +81,24 @@ pub fn dns_subdomain(value: &str) -> Complaints {
     found
 }
 
+/// As [`dns_subdomain`], with underscores: search paths of DNS.
+pub fn dns_subdomain_with_underscore(value: &str) -> Complaints {
+    let mut found = Vec::new();
+    if value.len() > 253 {
+        found.push(max_length(253));
+    }
+    let fits = |part: &str| {
+        let part = part.strip_prefix('_').unwrap_or(part);
+        !part.starts_with('_') && !part.ends_with('_') && is_label(&part.replace('_', "0"))
+    };
+    if !value.split('.').all(fits) {
+        let words = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character";
+        let form = r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*";
+        found.push(regex_words(words, form, &["example.com"]));
+    }
+    found
+}
+
 /// The older form of a DNS label, which does not start with a digit.
 pub fn dns1035_label(value: &str) -> Complaints {
     let mut found = Vec::new();
@@ -122,7 +140,7 @@ pub fn qualified_name(value: &str) -> Complaints {
             *name
         }
         _ => {
-            let words = regex_words(&format!("a qualified name {QUALIFIED_WORDS}"), QUALIFIED, &examples);
+            let words = regex_words(&format!("a valid label key {QUALIFIED_WORDS}"), QUALIFIED, &examples);
             return vec![format!(
                 "{words} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
             )];
@@ -198,7 +216,7 @@ pub fn port_number(value: i64) -> Complaints {
 pub fn port_name(value: &str) -> Complaints {
     let mut found = Vec::new();
     if value.len() > 15 {
-        found.push(max_length(15));
+        found.push("must be no more than 15 characters".into());
     }
     if value.is_empty() || !value.bytes().all(|b| lower(b) || b == b'-') {
         found.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".into());
@@ -288,7 +306,7 @@ mod tests {
         assert_eq!(dns_label("a.b"), ["must not contain dots"]);
         assert_eq!(dns_label(&"a".repeat(64)), ["must be no more than 63 bytes"]);
         assert!(
-            qualified_name("a/b/c")[0].starts_with("a qualified name must consist of"),
+            qualified_name("a/b/c")[0].starts_with("a valid label key must consist of"),
             "{:?}",
             qualified_name("a/b/c")
         );

@@ -1,10 +1,13 @@
 //! Volumes of a pod, and paths inside volumes.
 
+mod projected;
+pub(super) mod sources;
+
 use super::container::{FILE_FIELDS, field_ref, resource_field_ref};
 use super::field::{At, Errors};
 use super::{FieldError, resources, syntax};
 
-/// Every field of a volume that is a source.
+/// Every field of a volume that is a source, in the order in which Kubernetes looks for them.
 const SOURCES: &[&str] = &[
     "emptyDir",
     "hostPath",
@@ -15,24 +18,24 @@ const SOURCES: &[&str] = &[
     "nfs",
     "iscsi",
     "glusterfs",
+    "flocker",
     "persistentVolumeClaim",
     "rbd",
-    "flexVolume",
-    "configMap",
     "cinder",
     "cephfs",
-    "flocker",
+    "quobyte",
     "downwardAPI",
     "fc",
+    "flexVolume",
+    "configMap",
     "azureFile",
     "vsphereVolume",
-    "quobyte",
-    "azureDisk",
     "photonPersistentDisk",
-    "projected",
     "portworxVolume",
-    "scaleIO",
+    "azureDisk",
     "storageos",
+    "projected",
+    "scaleIO",
     "csi",
     "ephemeral",
     "image",
@@ -49,22 +52,18 @@ pub(super) fn descending(at: &At, errors: &mut Errors) {
     no_backsteps(at, errors);
 }
 
-fn no_backsteps(at: &At, errors: &mut Errors) {
+/// A path must not lead upwards.
+pub(super) fn no_backsteps(at: &At, errors: &mut Errors) {
     if at.text().split('/').any(|part| part == "..") {
         errors.invalid(at, "must not contain '..'");
     }
 }
 
-/// The volumes of a pod.
-pub(super) fn list(list: &At, errors: &mut Errors) {
+/// The volumes of a pod; gives back the names of those that are right, which alone can be mounted.
+pub(super) fn list<'a>(list: &At<'a>, errors: &mut Errors) -> Vec<&'a str> {
     let mut names = Vec::new();
     for volume in list.items() {
-        let name = volume.get("name");
-        errors.need_form(&name, syntax::dns_label);
-        if !name.is_empty() && names.contains(&name.text()) {
-            errors.duplicate(&name);
-        }
-        names.push(name.text());
+        let mut found = Errors::default();
         let mut count = 0;
         for kind in SOURCES {
             let source = volume.get(kind);
@@ -73,15 +72,26 @@ pub(super) fn list(list: &At, errors: &mut Errors) {
             }
             count += 1;
             if count > 1 {
-                errors.forbidden(&source, "may not specify more than 1 volume type");
+                found.forbidden(&source, "may not specify more than 1 volume type");
             } else {
-                one(kind, &source, errors);
+                one(kind, &source, &mut found);
             }
         }
         if count == 0 {
-            errors.required(&volume, "must specify a volume type");
+            found.required(&volume, "must specify a volume type");
         }
+        let name = volume.get("name");
+        found.need_form(&name, syntax::dns_label);
+        if names.contains(&name.text()) {
+            found.duplicate(&name);
+        }
+        let found = found.into_vec();
+        if found.is_empty() {
+            names.push(name.text());
+        }
+        found.into_iter().for_each(|error| errors.push(error));
     }
+    names
 }
 
 fn one(kind: &str, source: &At, errors: &mut Errors) {
@@ -94,7 +104,6 @@ fn one(kind: &str, source: &At, errors: &mut Errors) {
                     .forbidden(&source.get("sizeLimit"), "SizeLimit field must be a valid resource quantity");
             }
         }
-        "hostPath" => host_path(source, errors),
         "secret" => {
             errors.need(&source.get("secretName"));
             files(source, errors);
@@ -105,38 +114,45 @@ fn one(kind: &str, source: &At, errors: &mut Errors) {
         }
         "downwardAPI" => {
             mode(&source.get("defaultMode"), errors);
-            downward_files(source, errors);
+            for item in source.get("items").items() {
+                downward_file(&item.at(source.path.clone()), errors);
+            }
         }
-        "projected" => projected(source, errors),
-        "persistentVolumeClaim" => {
-            errors.need(&source.get("claimName"));
-        }
+        "projected" => projected::volume(source, errors),
         "ephemeral" => {
             let template = source.get("volumeClaimTemplate");
             if template.is_set() {
+                super::metadata::claim_template(&template.get("metadata"), errors);
                 super::storage::claim_spec(&template.get("spec"), errors);
             } else {
                 errors.required(&template, "");
             }
         }
-        "nfs" => {
-            errors.need(&source.get("server"));
-            let path = source.get("path");
-            if errors.need(&path) && !path.text().starts_with('/') {
-                errors.invalid(&path, "must be an absolute path");
-            }
-        }
         "csi" => {
-            errors.need(&source.get("driver"));
-        }
-        "image" => errors.supported(&source.get("pullPolicy"), &["Always", "IfNotPresent", "Never"]),
-        "iscsi" => {
-            for name in ["targetPortal", "iqn"] {
-                errors.need(&source.get(name));
+            csi_driver(&source.get("driver"), errors);
+            let secret = source.get("nodePublishSecretRef");
+            if secret.is_set() && errors.need(&secret.get("name")) {
+                let name = secret.get("name").at(source.get("name").path);
+                errors.complaints(&name, syntax::dns_subdomain(name.text()));
             }
         }
-        _ => {}
+        "image" => {
+            errors.need(&source.get("reference"));
+            errors.need_supported(&source.get("pullPolicy"), &["Always", "IfNotPresent", "Never"]);
+        }
+        _ => sources::source(kind, source, errors),
     }
+}
+
+/// The name of a CSI driver.
+pub(super) fn csi_driver(name: &At, errors: &mut Errors) {
+    if !errors.need(name) {
+        return;
+    }
+    if name.text().len() > 63 {
+        errors.push(FieldError::too_long(&name.path, 63));
+    }
+    errors.complaints(name, syntax::dns_subdomain(&name.text().to_lowercase()));
 }
 
 /// A `hostPath`, of pods and of persistent volumes.
@@ -150,7 +166,8 @@ pub(super) fn host_path(source: &At, errors: &mut Errors) {
     errors.supported(&source.get("type"), &kinds);
 }
 
-fn mode(at: &At, errors: &mut Errors) {
+/// Permissions of a file.
+pub(super) fn mode(at: &At, errors: &mut Errors) {
     if at.int().is_some_and(|n| !(0..=0o777).contains(&n)) {
         errors.invalid(at, "must be a number between 0 and 0777 (octal), both inclusive");
     }
@@ -159,105 +176,47 @@ fn mode(at: &At, errors: &mut Errors) {
 /// `defaultMode` and `items` of a volume that is made of keys.
 fn files(source: &At, errors: &mut Errors) {
     mode(&source.get("defaultMode"), errors);
-    for item in source.get("items").items() {
+    keys(&source.get("items"), errors);
+}
+
+/// Keys and the files that they become.
+pub(super) fn keys(list: &At, errors: &mut Errors) {
+    for item in list.items() {
         errors.need(&item.get("key"));
-        let path = item.get("path");
-        if errors.need(&path) {
-            file_name(&path, errors);
-        }
+        errors.need(&item.get("path"));
+        file_name(&item.get("path"), errors);
         mode(&item.get("mode"), errors);
     }
 }
 
-fn file_name(path: &At, errors: &mut Errors) {
+/// The path of a file in a volume.
+pub(super) fn file_name(path: &At, errors: &mut Errors) {
     descending(path, errors);
-    if path.text().starts_with("..") && !path.text().starts_with("../") && path.text() != ".." {
+    if path.text().starts_with("..") && !path.text().starts_with("../") {
         errors.invalid(path, "must not start with '..'");
     }
 }
 
-fn downward_files(source: &At, errors: &mut Errors) {
-    for item in source.get("items").items() {
-        let path = item.get("path");
-        if errors.need(&path) {
-            file_name(&path, errors);
-        }
-        let (field, resource) = (item.get("fieldRef"), item.get("resourceFieldRef"));
-        match (field.is_set(), resource.is_set()) {
-            (true, set) => {
-                field_ref(&field, FILE_FIELDS, errors);
-                if set {
-                    errors.invalid_value(
-                        &item,
-                        "",
-                        "fieldRef and resourceFieldRef can not be specified simultaneously",
-                    );
-                }
+/// A file of the downward API. Kubernetes reports what is in it at the volume.
+pub(super) fn downward_file(item: &At, errors: &mut Errors) {
+    errors.need(&item.get("path"));
+    file_name(&item.get("path"), errors);
+    let (field, resource) = (item.get("fieldRef"), item.get("resourceFieldRef"));
+    match (field.is_set(), resource.is_set()) {
+        (true, set) => {
+            field_ref(&field, FILE_FIELDS, errors);
+            if set {
+                let words = "fieldRef and resourceFieldRef can not be specified simultaneously";
+                errors.invalid_value(item, "resource", words);
             }
-            (false, true) => {
-                errors.need(&resource.get("containerName"));
+        }
+        (false, true) => {
+            // Whose resources, and then which: the first of the two that is missing.
+            if errors.need(&resource.get("containerName")) {
                 resource_field_ref(&resource, errors);
             }
-            (false, false) => errors.required(&item, "one of fieldRef and resourceFieldRef is required"),
         }
-        mode(&item.get("mode"), errors);
+        (false, false) => errors.required(item, "one of fieldRef and resourceFieldRef is required"),
     }
-}
-
-fn projected(source: &At, errors: &mut Errors) {
-    mode(&source.get("defaultMode"), errors);
-    for item in source.get("sources").items() {
-        let kinds = [
-            "secret",
-            "configMap",
-            "downwardAPI",
-            "serviceAccountToken",
-            "clusterTrustBundle",
-            "podCertificate",
-        ];
-        let mut count = 0;
-        for kind in kinds {
-            let part = item.get(kind);
-            if !part.is_set() {
-                continue;
-            }
-            count += 1;
-            if count > 1 {
-                errors.forbidden(&part, "may not specify more than 1 volume type per source");
-                continue;
-            }
-            match kind {
-                "secret" | "configMap" => {
-                    errors.need(&part.get("name"));
-                    files(&part, errors);
-                }
-                "downwardAPI" => downward_files(&part, errors),
-                "serviceAccountToken" => token(&part, errors),
-                "clusterTrustBundle" => {
-                    errors.need(&part.get("path"));
-                }
-                _ => {}
-            }
-        }
-        if count == 0 {
-            errors.required(&item, "must specify a projection type");
-        }
-    }
-}
-
-fn token(part: &At, errors: &mut Errors) {
-    let seconds = part.get("expirationSeconds");
-    match seconds.int() {
-        Some(n) if n < 600 => errors.invalid(&seconds, "may not specify a duration less than 10 minutes"),
-        Some(n) if n > 1 << 32 => {
-            errors.invalid(&seconds, "may not specify a duration larger than 2^32 seconds")
-        }
-        _ => {}
-    }
-    let path = part.get("path");
-    if path.is_empty() {
-        errors.push(FieldError::required(&path.path, ""));
-    } else {
-        file_name(&path, errors);
-    }
+    mode(&item.get("mode"), errors);
 }

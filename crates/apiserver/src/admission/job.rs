@@ -1,4 +1,4 @@
-//! A Job selects its pods by its own uid, unless its author insists on a selector.
+//! A Job selects its pods by its own uid, unless its author insists on a selector; and its template bears what is selected.
 
 use serde_json::{Value, json};
 
@@ -9,8 +9,15 @@ pub fn create(job: &mut Value) {
         return;
     }
     let (uid, name) = (object::uid(job).to_owned(), object::name(job).to_owned());
+    // A job without labels of its own has those of its template, and so gets these too.
+    let own = at(job, &["metadata", "labels"]).filter(|labels| *labels != &json!({})).cloned();
+    let shared = own.is_none() || own.as_ref() == at(job, &["spec", "template", "metadata", "labels"]);
     let Some(spec) = job.get_mut("spec") else { return };
-    spec["selector"] = json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}});
+    if !spec["selector"].is_object() {
+        spec["selector"] = json!({});
+    }
+    let selected = map(&mut spec["selector"], "matchLabels");
+    selected.insert("batch.kubernetes.io/controller-uid".to_owned(), json!(uid));
     let template = map(spec, "template");
     let meta = template.entry("metadata").or_insert_with(|| json!({}));
     let labels = map(meta, "labels");
@@ -21,5 +28,9 @@ pub fn create(job: &mut Value) {
         ("job-name", &name),
     ] {
         labels.insert(key.to_owned(), json!(value));
+    }
+    let labels = labels.clone();
+    if shared {
+        object::meta(job).insert("labels".to_owned(), Value::Object(labels));
     }
 }

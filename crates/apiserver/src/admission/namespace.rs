@@ -42,7 +42,12 @@ pub fn dress(value: &mut Value) {
         *labels = json!({});
     }
     labels["kubernetes.io/metadata.name"] = json!(name);
-    map(value, "spec").insert("finalizers".into(), json!(["kubernetes"]));
+    let finalizers = map(value, "spec").entry("finalizers").or_insert_with(|| json!([]));
+    match finalizers.as_array_mut() {
+        Some(list) if list.iter().any(|finalizer| finalizer == "kubernetes") => {}
+        Some(list) => list.push(json!("kubernetes")),
+        None => *finalizers = json!(["kubernetes"]),
+    }
     map(value, "status").insert("phase".into(), json!("Active"));
 }
 

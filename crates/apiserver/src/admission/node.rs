@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use dunlin_api::names::user::GROUP_CLUSTERS;
 use dunlin_api::names::{annotation, finalizer, label, storage, taint};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::auth::node::node_of;
 use crate::failure::{Failure, Result};
@@ -68,6 +68,19 @@ pub fn update(call: &Call, old: &Value, new: &Value) -> Result<()> {
         return refuse(format!("node {node:?} is not allowed to change its owners"));
     }
     labels(call, node, old, new)
+}
+
+/// A new node is not ready before it says so, so no pod comes to it yet.
+pub fn taint(node: &mut Value) {
+    let key = "node.kubernetes.io/not-ready";
+    let taints = object::map(node, "spec").entry("taints").or_insert_with(|| json!([]));
+    if let Some(taints) = taints.as_array_mut()
+        && !taints
+            .iter()
+            .any(|taint| text(taint, &["key"]) == key && text(taint, &["effect"]) == "NoSchedule")
+    {
+        taints.push(json!({"key": key, "effect": "NoSchedule"}));
+    }
 }
 
 /// Whether the change says that what was behind a deleted volume is removed, and nothing else.

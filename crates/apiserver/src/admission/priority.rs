@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Result};
-use crate::object::{self, int, map, text};
+use crate::object::{self, at, int, map, text};
 use crate::resources::known;
 use crate::server::Call;
 
@@ -20,6 +20,16 @@ pub async fn create(call: &Call, pod: &mut Value) -> Result<()> {
         })?;
         Some(found.value)
     };
+    let computed = class.as_ref().map_or(0, |class| int(class, &["value"]));
+    if let Some(own) = at(pod, &["spec", "priority"]).and_then(Value::as_i64)
+        && own != computed
+    {
+        let why = format!(
+            "the integer value of priority ({own}) must not be provided in pod spec; priority admission controller \
+             computed {computed} from the given PriorityClass name"
+        );
+        return Err(Failure::forbidden(&call.resource, object::name(pod), &why));
+    }
     let spec = map(pod, "spec");
     match class {
         Some(class) => {

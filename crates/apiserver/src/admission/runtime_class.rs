@@ -10,6 +10,11 @@ use crate::server::Call;
 pub async fn create(call: &Call, pod: &mut Value) -> Result<()> {
     let name = text(pod, &["spec", "runtimeClassName"]).to_owned();
     if name.is_empty() {
+        let overhead = at(pod, &["spec", "overhead"]).and_then(Value::as_object);
+        if overhead.is_some_and(|overhead| !overhead.is_empty()) {
+            let why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead";
+            return Err(Failure::forbidden(&call.resource, object::name(pod), why));
+        }
         return Ok(());
     }
     let found = call.server.find(known("node.k8s.io", "runtimeclasses"), "", &name).await?;
@@ -31,9 +36,12 @@ pub async fn create(call: &Call, pod: &mut Value) -> Result<()> {
         at(&class, &["scheduling", "nodeSelector"]).and_then(Value::as_object).cloned().unwrap_or_default();
     for (key, value) in &selector {
         if at(pod, &["spec", "nodeSelector", key]).is_some_and(|own| own != value) {
-            return Err(refuse(
-                "conflict: runtimeClass.scheduling.nodeSelector and the pod's nodeSelector differ",
-            ));
+            let own = text(pod, &["spec", "nodeSelector", key]);
+            let wanted = value.as_str().unwrap_or_default();
+            let why = format!(
+                "conflict: runtimeClass.scheduling.nodeSelector[{key}] = {wanted}; pod.spec.nodeSelector[{key}] = {own}"
+            );
+            return Err(Failure::forbidden(&call.resource, object::name(pod), &why));
         }
     }
     let spec = map(pod, "spec");

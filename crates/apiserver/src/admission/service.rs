@@ -22,6 +22,8 @@ const RESERVED: u32 = 256;
 pub struct Taken {
     addresses: Vec<u32>,
     ports: Vec<u32>,
+    /// Ports that it had before and gave up for these.
+    before: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -83,10 +85,18 @@ impl Addresses {
         self.mark(service, false);
     }
 
+    /// A change of a service has been stored: what became a mere name needs no address any more.
+    pub fn settle(&self, old: &Value, new: &Value) {
+        if is_external(new) && !is_external(old) {
+            self.release(old);
+        }
+    }
+
     pub fn give_back(&self, taken: &Taken) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         taken.addresses.iter().for_each(|a| state.0.set(*a, false));
         taken.ports.iter().for_each(|p| state.1.set(*p, false));
+        taken.before.iter().for_each(|p| state.1.set(*p, true));
     }
 
     fn mark(&self, service: &Value, on: bool) {
@@ -110,7 +120,8 @@ impl Addresses {
 fn ports(service: &Value) -> impl Iterator<Item = u32> {
     let all =
         list(service, &["spec", "ports"]).iter().filter_map(|p| p.get("nodePort").and_then(Value::as_u64));
-    all.filter_map(|p| u32::try_from(p).ok()).filter(|p| PORTS.contains(p))
+    let health = at(service, &["spec", "healthCheckNodePort"]).and_then(Value::as_u64);
+    all.chain(health).filter_map(|p| u32::try_from(p).ok()).filter(|p| PORTS.contains(p))
 }
 
 fn has_ports(service: &Value) -> bool {
@@ -135,170 +146,330 @@ pub fn create(call: &Call, service: &mut Value) -> Result<Taken> {
 
 fn take(call: &Call, service: &mut Value, taken: &mut Taken) -> Result<()> {
     let addresses = &call.server.addresses;
+    one_list(service);
     let mut state = addresses.state.lock().unwrap_or_else(PoisonError::into_inner);
-    let invalid = |field: &str, value: Value, why: &str, service: &Value| {
-        Failure::invalid(&call.resource, object::name(service), &[Cause::value(field, &value, why)])
-    };
     if text(service, &["spec", "type"]) != "ExternalName" {
-        let wanted = match text(service, &["spec", "clusterIP"]) {
-            "" => list(service, &["spec", "clusterIPs"])
-                .first()
-                .and_then(Value::as_str)
-                .unwrap_or("")
-                .to_owned(),
-            ip => ip.to_owned(),
-        };
-        let ip = match wanted.as_str() {
-            "None" => wanted,
-            "" => {
-                let at = state
-                    .0
-                    .take(RESERVED, 0xffff)
-                    .ok_or_else(|| Failure::internal("failed to allocate a serviceIP: range is full"))?;
-                taken.addresses.push(at);
-                Ipv4Addr::from(addresses.network + at).to_string()
-            }
-            _ => {
-                let why = format!("failed to allocate IP {wanted}: ");
-                let Some(at) = addresses.offset(&wanted).filter(|a| *a != 0 && *a != 0xffff) else {
-                    let network = Ipv4Addr::from(addresses.network);
-                    let why = format!("{why}the provided IP is not in the valid range {network}/16");
-                    return Err(invalid("spec.clusterIPs", json!([wanted]), &why, service));
-                };
-                if state.0.has(at) {
-                    let why = format!("{why}provided IP is already allocated");
-                    return Err(invalid("spec.clusterIPs", json!([wanted]), &why, service));
-                }
-                state.0.set(at, true);
-                taken.addresses.push(at);
-                wanted
-            }
-        };
-        let spec = map(service, "spec");
-        spec.insert("clusterIP".into(), json!(ip));
-        spec.insert("clusterIPs".into(), json!([ip]));
-        spec.entry("ipFamilies").or_insert_with(|| json!(["IPv4"]));
-        spec.entry("ipFamilyPolicy").or_insert_with(|| json!("SingleStack"));
+        families(call, service)?;
+        take_address(call, addresses, &mut state.0, service, taken)?;
     }
     if has_ports(service) {
-        take_ports(&mut state.1, service, taken).map_err(|port| {
-            invalid("spec.ports[].nodePort", json!(port), "provided port is already allocated", service)
-        })?;
+        take_ports(&mut state.1, service, taken, call.dry_run())
+            .map_err(|wrong| refused(call, service, wrong))?;
+    }
+    if is_checked(service) && object::int(service, &["spec", "healthCheckNodePort"]) == 0 {
+        let at = state.1.take(0, PORTS.end - PORTS.start);
+        let at = at.ok_or_else(|| Failure::internal("no node port is free for the health check"))?;
+        taken.ports.push(at);
+        map(service, "spec").insert("healthCheckNodePort".into(), json!(at + PORTS.start));
     }
     Ok(())
 }
 
-fn take_ports(bits: &mut Bits, service: &mut Value, taken: &mut Taken) -> Result<(), u32> {
+/// The older field for one address says what the newer list holds.
+fn one_list(service: &mut Value) {
+    let one = text(service, &["spec", "clusterIP"]).to_owned();
+    if !one.is_empty() && list(service, &["spec", "clusterIPs"]).is_empty() {
+        map(service, "spec").insert("clusterIPs".into(), json!([one]));
+    }
+}
+
+/// Settles policy and families; refuses what this cluster, which has IPv4 only, does not offer.
+fn families(call: &Call, service: &mut Value) -> Result<()> {
+    let headless = text(service, &["spec", "clusterIP"]) == "None";
+    let selector = at(service, &["spec", "selector"]).and_then(Value::as_object);
+    // Who lists his endpoints himself may list both families.
+    let free = headless && selector.is_none_or(serde_json::Map::is_empty);
+    let spec = map(service, "spec");
+    spec.entry("ipFamilyPolicy")
+        .or_insert_with(|| json!(if free { "RequireDualStack" } else { "SingleStack" }));
+    let name = object::name(service).to_owned();
+    let found = dunlin_api::validate::validate_service_addresses(service);
+    let mut causes: Vec<Cause> = crate::model::causes(found);
+    if !causes.is_empty() {
+        return Err(Failure::invalid(&call.resource, &name, &causes));
+    }
+    let policy = text(service, &["spec", "ipFamilyPolicy"]).to_owned();
+    let families: Vec<String> = list(service, &["spec", "ipFamilies"])
+        .iter()
+        .filter_map(|family| family.as_str().map(str::to_owned))
+        .collect();
+    let words = |what: &str| {
+        format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified")
+    };
+    if policy == "SingleStack" {
+        for (several, what) in [
+            (list(service, &["spec", "clusterIPs"]).len() == 2, "cluster IPs"),
+            (families.len() == 2, "IP families"),
+        ] {
+            if several {
+                causes.push(Cause::value("spec.ipFamilyPolicy", &json!(policy), &words(what)));
+            }
+        }
+    }
+    if free {
+        let mut both = if families.is_empty() { vec!["IPv4".to_owned()] } else { families };
+        if policy != "SingleStack" && both.len() == 1 {
+            both.push(if both[0] == "IPv4" { "IPv6" } else { "IPv4" }.to_owned());
+        }
+        map(service, "spec").insert("ipFamilies".into(), json!(both));
+    } else {
+        if policy == "RequireDualStack" {
+            let words = "this cluster is not configured for dual-stack services";
+            causes.push(Cause::value("spec.ipFamilyPolicy", &json!(policy), words));
+        }
+        for (index, family) in families.iter().enumerate().filter(|(_, family)| *family != "IPv4") {
+            let field = format!("spec.ipFamilies[{index}]");
+            causes.push(Cause::value(&field, &json!(family), "not configured on this cluster"));
+        }
+        map(service, "spec").insert("ipFamilies".into(), json!(["IPv4"]));
+    }
+    if causes.is_empty() { Ok(()) } else { Err(Failure::invalid(&call.resource, &name, &causes)) }
+}
+
+fn take_address(
+    call: &Call,
+    addresses: &Addresses,
+    bits: &mut Bits,
+    service: &mut Value,
+    taken: &mut Taken,
+) -> Result<()> {
+    let wanted = text(service, &["spec", "clusterIP"]).to_owned();
+    let network = Ipv4Addr::from(addresses.network);
+    let invalid = |why: &str, service: &Value| {
+        let why = format!("failed to allocate IP {wanted}: {why}");
+        let cause = Cause::value("spec.clusterIPs", &json!([wanted]), &why);
+        Failure::invalid(&call.resource, object::name(service), &[cause])
+    };
+    let ip = match wanted.as_str() {
+        "None" => wanted,
+        "" => {
+            let at = bits
+                .take(RESERVED, 0xffff)
+                .ok_or_else(|| Failure::internal("failed to allocate a serviceIP: range is full"))?;
+            taken.addresses.push(at);
+            Ipv4Addr::from(addresses.network + at).to_string()
+        }
+        _ => {
+            let Some(at) = addresses.offset(&wanted).filter(|a| *a != 0 && *a != 0xffff) else {
+                let why = format!(
+                    "the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {network}/16"
+                );
+                return Err(invalid(&why, service));
+            };
+            if bits.has(at) {
+                return Err(invalid("provided IP is already allocated", service));
+            }
+            bits.set(at, true);
+            taken.addresses.push(at);
+            wanted
+        }
+    };
+    let spec = map(service, "spec");
+    spec.insert("clusterIP".into(), json!(ip));
+    spec.insert("clusterIPs".into(), json!([ip]));
+    Ok(())
+}
+
+/// A node port that cannot be had: the place of its port in the list, its number, and why.
+type Wrong = (usize, u64, &'static str);
+
+const TAKEN: &str = "provided port is already allocated";
+const OUTSIDE: &str = "provided port is not in the valid range. The range of valid ports is 30000-32767";
+
+fn refused(call: &Call, service: &Value, (index, port, why): Wrong) -> Failure {
+    let field = format!("spec.ports[{index}].nodePort");
+    Failure::invalid(&call.resource, object::name(service), &[Cause::value(&field, &json!(port), why)])
+}
+
+/// `dry`: nothing is kept, and as in Kubernetes a number outside of the range passes.
+fn take_ports(bits: &mut Bits, service: &mut Value, taken: &mut Taken, dry: bool) -> Result<(), Wrong> {
     let Some(all) = service.get_mut("spec").and_then(|s| s.get_mut("ports")).and_then(Value::as_array_mut)
     else {
         return Ok(());
     };
-    for port in all {
+    let mut own: Vec<(u32, String)> = Vec::new();
+    for (index, port) in all.iter_mut().enumerate() {
+        let protocol = text(port, &["protocol"]).to_owned();
         match port.get("nodePort").and_then(Value::as_u64).unwrap_or(0) {
             0 => {
-                let at = bits.take(0, PORTS.end - PORTS.start).ok_or(0u32)?;
+                let at = bits.take(0, PORTS.end - PORTS.start).ok_or((index, 0, "no node port is free"))?;
                 taken.ports.push(at);
                 port["nodePort"] = json!(at + PORTS.start);
             }
             wanted => {
-                let wanted = u32::try_from(wanted).unwrap_or(0);
-                if PORTS.contains(&wanted) {
-                    let at = wanted - PORTS.start;
-                    // The same number may serve TCP and UDP of one service.
-                    if bits.has(at) && !taken.ports.contains(&at) {
-                        return Err(wanted);
-                    }
-                    bits.set(at, true);
-                    taken.ports.push(at);
+                let number = u32::try_from(wanted).ok().filter(|number| PORTS.contains(number));
+                let at = match number {
+                    Some(number) => number - PORTS.start,
+                    None if dry => continue,
+                    None => return Err((index, wanted, OUTSIDE)),
+                };
+                // The same number may serve TCP and UDP of one service.
+                let shared = own.iter().any(|(had, _)| *had == at) && !own.contains(&(at, protocol.clone()));
+                if bits.has(at) && !shared {
+                    return Err((index, wanted, TAKEN));
                 }
+                bits.set(at, true);
+                taken.ports.push(at);
+                own.push((at, protocol));
             }
         }
     }
     Ok(())
 }
 
-/// A changed service keeps its address and ports where it does not say otherwise.
-pub fn update(call: &Call, old: &Value, new: &mut Value) -> Result<()> {
-    let addresses = &call.server.addresses;
-    let external = |v: &Value| text(v, &["spec", "type"]) == "ExternalName";
-    if external(new) {
-        let spec = map(new, "spec");
-        spec.remove("clusterIP");
-        spec.remove("clusterIPs");
-        if !external(old) && !call.dry_run() {
-            addresses.release(old);
-        }
-        return Ok(());
+fn is_external(service: &Value) -> bool {
+    text(service, &["spec", "type"]) == "ExternalName"
+}
+
+/// Whether something outside asks the nodes which of them have endpoints.
+fn is_checked(service: &Value) -> bool {
+    text(service, &["spec", "type"]) == "LoadBalancer"
+        && text(service, &["spec", "externalTrafficPolicy"]) == "Local"
+}
+
+fn is_reachable(service: &Value) -> bool {
+    match text(service, &["spec", "type"]) {
+        "NodePort" | "LoadBalancer" => true,
+        "ClusterIP" => !list(service, &["spec", "externalIPs"]).is_empty(),
+        _ => false,
     }
-    if !external(old) {
-        if text(new, &["spec", "clusterIP"]).is_empty() {
+}
+
+/// A client that changes the type and nothing else means that what belongs to the old type goes.
+fn drop_fields(old: &Value, new: &mut Value) {
+    let balancer = |value: &Value| text(value, &["spec", "type"]) == "LoadBalancer";
+    let leaves = |is: &dyn Fn(&Value) -> bool| is(old) && !is(new);
+    let mut gone: Vec<&str> = Vec::new();
+    if leaves(&|value| !is_external(value)) {
+        gone.extend(["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"]);
+    }
+    if leaves(&is_checked) {
+        gone.push("healthCheckNodePort");
+    }
+    if leaves(&balancer) {
+        gone.extend(["allocateLoadBalancerNodePorts", "loadBalancerClass"]);
+    }
+    if leaves(&is_reachable) {
+        gone.push("externalTrafficPolicy");
+    }
+    if leaves(&|value| !matches!(text(value, &["spec", "type"]), "ExternalName")) {
+        gone.push("internalTrafficPolicy");
+    }
+    let leaves_ports = leaves(&needs_ports);
+    let numbers = |value: &Value| {
+        let all = list(value, &["spec", "ports"]).iter();
+        all.map(|port| object::int(port, &["nodePort"])).collect::<Vec<_>>()
+    };
+    let same_ports = leaves_ports && numbers(old).iter().any(|n| *n != 0) && numbers(old) == numbers(new);
+    let spec = map(new, "spec");
+    for field in gone {
+        if spec.get(field) == at(old, &["spec", field]) {
+            spec.remove(field);
+        }
+    }
+    if same_ports {
+        let all = spec.get_mut("ports").and_then(Value::as_array_mut);
+        all.into_iter().flatten().filter_map(Value::as_object_mut).for_each(|port| {
+            port.remove("nodePort");
+        });
+    }
+}
+
+fn needs_ports(service: &Value) -> bool {
+    matches!(text(service, &["spec", "type"]), "NodePort" | "LoadBalancer")
+}
+
+/// What was allocated and is not mentioned stays.
+fn keep_allocated(old: &Value, new: &mut Value) {
+    if !is_external(old) && !is_external(new) {
+        if text(new, &["spec", "clusterIP"]).is_empty() && list(new, &["spec", "clusterIPs"]).is_empty() {
             for field in ["clusterIP", "clusterIPs"] {
                 if let Some(value) = at(old, &["spec", field]) {
                     map(new, "spec").insert(field.into(), value.clone());
                 }
             }
-        } else if text(new, &["spec", "clusterIP"]) != text(old, &["spec", "clusterIP"]) {
-            let wanted = json!([text(new, &["spec", "clusterIP"])]);
-            let cause = Cause::value("spec.clusterIPs[0]", &wanted, "may not change once set");
-            return Err(Failure::invalid(&call.resource, call.name(), &[cause]));
+        }
+        // One of the two says what the other is to be.
+        let one = text(new, &["spec", "clusterIP"]).to_owned();
+        if one != text(old, &["spec", "clusterIP"])
+            && !one.is_empty()
+            && (list(new, &["spec", "clusterIPs"]).is_empty()
+                || at(new, &["spec", "clusterIPs"]) == at(old, &["spec", "clusterIPs"]))
+        {
+            map(new, "spec").insert("clusterIPs".into(), json!([one]));
         }
         for field in ["ipFamilies", "ipFamilyPolicy"] {
             if let Some(value) = at(old, &["spec", field]) {
                 map(new, "spec").entry(field).or_insert_with(|| value.clone());
             }
         }
-    } else if !call.dry_run() {
-        create(call, new)?;
-        return Ok(());
     }
-    let olds: Vec<Value> = list(old, &["spec", "ports"]).to_vec();
-    let keeps = has_ports(new);
-    let mut fresh = false;
-    if let Some(all) = new.get_mut("spec").and_then(|s| s.get_mut("ports")).and_then(Value::as_array_mut) {
-        for port in all {
-            if !keeps {
-                if text(old, &["spec", "type"]) != "ClusterIP"
-                    && let Some(port) = port.as_object_mut()
-                {
-                    port.remove("nodePort");
-                }
-                continue;
-            }
-            if port.get("nodePort").and_then(Value::as_u64).unwrap_or(0) == 0 {
-                let same =
-                    olds.iter().find(|o| o["port"] == port["port"] && o["protocol"] == port["protocol"]);
-                if let Some(node) = same.and_then(|o| o.get("nodePort")) {
+    if needs_ports(old) && needs_ports(new) {
+        let olds = list(old, &["spec", "ports"]).to_vec();
+        let all = new.get_mut("spec").and_then(|s| s.get_mut("ports")).and_then(Value::as_array_mut);
+        for port in all.into_iter().flatten() {
+            if object::int(port, &["nodePort"]) == 0 {
+                let same = |o: &&Value| o["port"] == port["port"] && o["protocol"] == port["protocol"];
+                if let Some(node) = olds.iter().find(same).and_then(|o| o.get("nodePort")) {
                     port["nodePort"] = node.clone();
                 }
             }
-            fresh |= port.get("nodePort").and_then(Value::as_u64).unwrap_or(0) == 0;
         }
     }
-    if call.dry_run() {
-        return Ok(());
+    if is_checked(old) && is_checked(new) && object::int(new, &["spec", "healthCheckNodePort"]) == 0 {
+        if let Some(port) = at(old, &["spec", "healthCheckNodePort"]) {
+            map(new, "spec").insert("healthCheckNodePort".into(), port.clone());
+        }
+    }
+}
+
+/// A changed service keeps its address and ports where it does not say otherwise. An address that it gives up is free once
+/// [`Addresses::settle`] hears that the change was stored.
+pub fn update(call: &Call, old: &Value, new: &mut Value) -> Result<Taken> {
+    drop_fields(old, new);
+    keep_allocated(old, new);
+    let addresses = &call.server.addresses;
+    if is_external(new) {
+        return Ok(Taken::default());
+    }
+    if is_external(old) {
+        return create(call, new);
+    }
+    let found = dunlin_api::validate::validate_service_addresses(new);
+    if !found.is_empty() {
+        return Err(Failure::invalid(&call.resource, call.name(), &crate::model::causes(found)));
+    }
+    // Checked before anything is taken, so that a refused change keeps what it had.
+    let moved = at(new, &["spec", "clusterIPs"]) != at(old, &["spec", "clusterIPs"]);
+    if moved {
+        return Ok(Taken::default());
     }
     let mut state = addresses.state.lock().unwrap_or_else(PoisonError::into_inner);
-    let before: Vec<u32> = ports(old).collect();
-    let after: Vec<u32> = ports(new).collect();
-    for port in after.iter().filter(|p| !before.contains(p)) {
-        if state.1.has(port - PORTS.start) {
-            let cause =
-                Cause::value("spec.ports[].nodePort", &json!(port), "provided port is already allocated");
-            return Err(Failure::invalid(&call.resource, call.name(), &[cause]));
-        }
-        state.1.set(port - PORTS.start, true);
+    let mut taken = Taken { before: ports(old).map(|port| port - PORTS.start).collect(), ..Taken::default() };
+    taken.before.iter().for_each(|port| state.1.set(*port, false));
+    let result =
+        if has_ports(new) { take_ports(&mut state.1, new, &mut taken, call.dry_run()) } else { Ok(()) };
+    let checked = is_checked(new) && object::int(new, &["spec", "healthCheckNodePort"]) == 0;
+    if checked && let Some(at) = state.1.take(0, PORTS.end - PORTS.start) {
+        taken.ports.push(at);
+        map(new, "spec").insert("healthCheckNodePort".into(), json!(at + PORTS.start));
     }
-    before.iter().filter(|p| !after.contains(p)).for_each(|p| state.1.set(p - PORTS.start, false));
-    if fresh {
-        let mut taken = Taken::default();
-        for port in &after {
-            state.1.set(port - PORTS.start, false);
-        }
-        if let Err(port) = take_ports(&mut state.1, new, &mut taken) {
-            return Err(Failure::internal(format!("no node port is free (at {port})")));
+    // A health check's port that is named stays the service's own.
+    if is_checked(new) && !checked {
+        let port = object::int(new, &["spec", "healthCheckNodePort"]);
+        if let Some(port) = u32::try_from(port).ok().filter(|port| PORTS.contains(port)) {
+            state.1.set(port - PORTS.start, true);
+            taken.ports.push(port - PORTS.start);
         }
     }
-    Ok(())
+    drop(state);
+    match result {
+        Ok(()) => Ok(taken),
+        Err(wrong) => {
+            addresses.give_back(&taken);
+            Err(refused(call, new, wrong))
+        }
+    }
 }
 
 #[cfg(test)]

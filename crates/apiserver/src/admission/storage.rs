@@ -9,10 +9,24 @@ use crate::failure::{Failure, Result};
 use crate::object::{self, at, map, text};
 use crate::resources::known;
 use crate::server::Call;
+use crate::time;
+
+/// A volume whose phase changes says when.
+pub fn phase(old: &Value, new: &mut Value) {
+    if text(old, &["status", "phase"]) != text(new, &["status", "phase"])
+        && at(old, &["status", "lastPhaseTransitionTime"]) == at(new, &["status", "lastPhaseTransitionTime"])
+    {
+        map(new, "status").insert("lastPhaseTransitionTime".into(), json!(time::now()));
+    }
+}
 
 pub async fn create(call: &Call, value: &mut Value) -> Result<()> {
-    map(value, "status").insert("phase".into(), json!("Pending"));
     let is_claim = call.resource.plural == "persistentvolumeclaims";
+    let status = map(value, "status");
+    status.insert("phase".into(), json!("Pending"));
+    if !is_claim {
+        status.insert("lastPhaseTransitionTime".into(), json!(time::now()));
+    }
     protect(value, if is_claim { finalizer::PVC_PROTECTION } else { finalizer::PV_PROTECTION });
     if !is_claim || at(value, &["spec", "storageClassName"]).is_some() {
         return Ok(());

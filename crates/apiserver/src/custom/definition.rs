@@ -32,7 +32,7 @@ pub fn rows(definition: &Value, ended: &CancellationToken) -> Vec<Arc<Resource>>
     let Some(stored) = versions.iter().find(|v| v["storage"] == true) else { return Vec::new() };
     let storage = Arc::new(Storage {
         api_version: format!("{group}/{}", text(stored, &["name"])),
-        schema: schema(stored),
+        schema: Arc::new(schema(stored)),
         webhook: webhook::Webhook::of(definition),
     });
     let served = versions.iter().filter(|v| v["served"] == true);
@@ -73,7 +73,11 @@ fn row(definition: &Value, version: &Value, storage: &Arc<Storage>, ended: &Canc
             verbs: GPU,
         });
     }
-    let schema = schema(version);
+    // The version that is stored has its schema already.
+    let schema = match version["storage"] == true {
+        true => storage.schema.clone(),
+        false => Arc::new(schema(version)),
+    };
     let stored = list(definition, &["status", "storedVersions"]);
     let alone = stored.len() == 1 && stored[0] == version["name"] && version["storage"] == true;
     let warning = (version["deprecated"] == true).then(|| match text(version, &["deprecationWarning"]) {

@@ -1,11 +1,13 @@
 //! Between the stored form of an object and the one that a resource shows.
 //!
-//! Custom objects are stored in one version of their definition and shown in all that are served. Of the built-in kinds
-//! two are served twice. Events are stored as `v1` and also seen as `events.k8s.io/v1`; both forms hold the same facts
-//! under different names, so conversion is renaming, and loses nothing. Autoscalers are stored as `autoscaling/v2`.
+//! Custom objects are stored in one version of their definition and shown in all that are served. Of the built-in kinds, two
+//! are served in two forms. Events are stored as `v1` and also seen as `events.k8s.io/v1`: both hold the same facts under
+//! different names, so conversion is renaming. Autoscalers are stored as `autoscaling/v2` and also seen as `v1`: what the
+//! older form has no fields for goes into annotations. Neither loses anything.
 
 mod autoscaler;
 
+use dunlin_api::gvk::GroupVersionKind;
 use serde_json::{Map, Value, json};
 
 use crate::custom::form;
@@ -33,7 +35,12 @@ fn is_event(resource: &Resource) -> bool {
 }
 
 fn is_old_autoscaler(resource: &Resource) -> bool {
-    resource.is("autoscaling", "horizontalpodautoscalers") && resource.version == "v1"
+    (&*resource.group, &*resource.version) == ("autoscaling", "v1")
+}
+
+/// The form in which an object of an older form is checked, if it is one.
+pub fn checked_as(resource: &Resource, value: &Value) -> Option<(GroupVersionKind, Value)> {
+    is_old_autoscaler(resource).then(|| (autoscaler::newest(), autoscaler::to_v2(value.clone())))
 }
 
 /// A stored object as the resource shows it.
@@ -59,7 +66,11 @@ pub async fn stored(server: &Inner, resource: &Resource, value: Value) -> Result
     match &resource.custom {
         Some(custom) if !custom.raw => form::stored(server, custom, value).await,
         _ if is_event(resource) => Ok(rename(value, "v1", NAMES.iter().map(|(a, b)| (*b, *a)))),
-        _ if is_old_autoscaler(resource) => Ok(autoscaler::to_v2(value)),
+        _ if is_old_autoscaler(resource) => {
+            let mut value = autoscaler::to_v2(value);
+            dunlin_api::defaults::apply(&autoscaler::newest(), &mut value);
+            Ok(value)
+        }
         _ => Ok(value),
     }
 }

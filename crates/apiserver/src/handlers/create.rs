@@ -36,6 +36,10 @@ pub async fn insert(call: &mut Call, mut value: Value, track: bool) -> Result<By
         admission::undo(call, &admitted);
         return Err(Failure::invalid(resource, object::name(&value), &causes));
     }
+    if let Err(failure) = admission::judge(call, None, &value, "").await {
+        admission::undo(call, &admitted);
+        return Err(failure);
+    }
     if track {
         let manager = call.manager();
         model::track(resource, None, &mut value, &manager, "");

@@ -101,9 +101,10 @@ pub async fn delete(call: &mut Call, body: Bytes) -> Result<Reply> {
 
 /// Kinds whose deletion answers with the object and not with a `Status`.
 fn returns_object(resource: &Resource) -> bool {
-    resource.group.is_empty()
-        && matches!(
-            &*resource.plural,
+    matches!(
+        (&*resource.group, &*resource.plural),
+        (
+            "",
             "pods"
                 | "services"
                 | "serviceaccounts"
@@ -111,7 +112,8 @@ fn returns_object(resource: &Resource) -> bool {
                 | "persistentvolumeclaims"
                 | "resourcequotas"
                 | "podtemplates"
-        )
+        ) | ("storage.k8s.io", "storageclasses" | "csidrivers" | "csinodes" | "volumeattachments")
+    )
 }
 
 /// Deletes an object as far as it may go now.

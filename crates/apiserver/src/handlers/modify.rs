@@ -4,7 +4,7 @@
 //! `resourceVersion` is told about the conflict instead, because its change was made against that very state.
 
 use bytes::Bytes;
-use dunlin_store::{Error, Expect};
+use dunlin_store::{Entry, Error, Expect};
 use serde_json::Value;
 
 use crate::admission;
@@ -45,34 +45,62 @@ pub async fn commit(
     prepare::same_object(call, &old, &mut new)?;
     prepare::isolate(resource, &sub, &old, &mut new);
     model::defaults(resource, &mut new);
-    admission::update(call, &old, &mut new, &sub).await?;
-    let causes = model::validate_update(resource, &new, &old, &sub);
+    let admitted = admission::update(call, &old, &mut new, &sub).await?;
+    let result = store(call, &stored.entry, &old, new, track).await;
+    if !matches!(result, Ok(Stored::Written(_))) {
+        admission::undo(call, &admitted);
+    }
+    Ok(match result? {
+        Stored::Written(bytes) | Stored::Shown(bytes) => Some(bytes),
+        Stored::Late => None,
+    })
+}
+
+/// What became of a changed state.
+enum Stored {
+    Written(Bytes),
+    /// Nothing was to write, or nothing was meant to be.
+    Shown(Bytes),
+    /// Somebody else was faster.
+    Late,
+}
+
+async fn store(call: &mut Call, entry: &Entry, old: &Value, mut new: Value, track: bool) -> Result<Stored> {
+    let resource = &call.resource.clone();
+    let sub = call.sub.clone().unwrap_or_default();
+    let causes = model::validate_update(resource, &new, old, &sub);
     if !causes.is_empty() {
         return Err(Failure::invalid(resource, call.name(), &causes));
     }
+    admission::judge(call, Some(old), &new, &sub).await?;
     if track {
         let manager = call.manager();
-        model::track(resource, Some(&old), &mut new, &manager, &sub);
+        model::track(resource, Some(old), &mut new, &manager, &sub);
     }
-    if prepare::unchanged(&old, &new) && !is_over(&new) {
-        return Ok(Some(stored.entry.value));
+    if prepare::unchanged(old, &new) && !is_over(&new) {
+        return Ok(Stored::Shown(entry.value.clone()));
     }
-    prepare::generation(resource, &old, &mut new);
+    prepare::generation(resource, old, &mut new);
     if call.dry_run() {
-        return Ok(Some(Bytes::from(
-            serde_json::to_vec(&convert::stored(&call.server, resource, new).await?).unwrap_or_default(),
-        )));
+        let bytes =
+            serde_json::to_vec(&convert::stored(&call.server, resource, new).await?).unwrap_or_default();
+        return Ok(Stored::Shown(Bytes::from(bytes)));
     }
+    let kept = new.clone();
     let over = is_over(&new);
     let new = convert::stored(&call.server, resource, new).await?;
     let written = if over {
-        call.server.remove(resource, &stored.entry, new).await
+        call.server.remove(resource, entry, new).await
     } else {
-        call.server.save(resource, Expect::Revision(stored.entry.revision), new).await
+        let saved = call.server.save(resource, Expect::Revision(entry.revision), new).await;
+        if saved.is_ok() {
+            admission::changed(call, old, &kept);
+        }
+        saved
     };
     match written {
-        Ok(entry) => Ok(Some(entry.value)),
-        Err(Error::Conflict { .. }) => Ok(None),
+        Ok(entry) => Ok(Stored::Written(entry.value)),
+        Err(Error::Conflict { .. }) => Ok(Stored::Late),
         Err(error) => Err(storage::failed(resource, call.name(), error)),
     }
 }

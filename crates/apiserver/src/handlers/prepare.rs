@@ -128,6 +128,12 @@ pub fn isolate(resource: &Resource, sub: &str, old: &Value, new: &mut Value) {
     match sub {
         "status" | "approval" => {
             keep_all_but_status(resource, old, new);
+            // The class of a pod is settled when it is made; a node need not repeat it.
+            let class = text(old, &["status", "qosClass"]).to_owned();
+            if resource.stored == "pods" && text(new, &["status", "qosClass"]).is_empty() && !class.is_empty()
+            {
+                object::map(new, "status").insert("qosClass".into(), json!(class));
+            }
         }
         "" if resource.has_status() => carry_top("status", old, new),
         "ephemeralcontainers" => {
@@ -142,9 +148,37 @@ pub fn isolate(resource: &Resource, sub: &str, old: &Value, new: &mut Value) {
         "resize" => {
             carry_top("status", old, new);
             keep_metadata(old, new);
+            only_resources(old, new);
         }
+        "finalize" => carry_top("status", old, new),
         _ => {}
     }
+}
+
+/// Of a pod that is resized, only the resources of its containers and its own are taken.
+fn only_resources(old: &Value, new: &mut Value) {
+    let mut spec = old["spec"].clone();
+    for list in ["containers", "initContainers"] {
+        let wanted = new["spec"][list].as_array().cloned().unwrap_or_default();
+        let kept = spec.get_mut(list).and_then(Value::as_array_mut);
+        if kept.as_ref().is_none_or(|kept| kept.len() != wanted.len()) {
+            continue;
+        }
+        for (container, wanted) in kept.into_iter().flatten().zip(&wanted) {
+            for field in ["resources", "resizePolicy"] {
+                match wanted.get(field) {
+                    Some(value) => container[field] = value.clone(),
+                    None => {
+                        container.as_object_mut().map(|container| container.remove(field));
+                    }
+                }
+            }
+        }
+    }
+    if let Some(resources) = new["spec"].get("resources") {
+        spec["resources"] = resources.clone();
+    }
+    new["spec"] = spec;
 }
 
 fn keep_all_but_status(resource: &Resource, old: &Value, new: &mut Value) {

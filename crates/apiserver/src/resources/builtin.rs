@@ -496,6 +496,7 @@ static ROWS: &[Row] = &[
     },
     Row {
         short: &["pc"],
+        generation: true,
         ..cluster(
             "scheduling.k8s.io",
             "v1",

@@ -13,10 +13,10 @@ pub async fn update(call: &mut Call, body: Bytes) -> Result<Reply> {
     let value = decode::syntax(call, &body)?;
     let value = decode::object(call, value)?;
     let bytes = modify::modify(call, false, move |_, old| {
-        let mut new = old.clone();
+        let mut new = value.clone();
         map(&mut new, "spec").insert("finalizers".into(), json!(list(&value, &["spec", "finalizers"])));
-        if let Some(version) = value["metadata"].get("resourceVersion") {
-            meta(&mut new).insert("resourceVersion".into(), version.clone());
+        if let Some(managed) = old["metadata"].get("managedFields") {
+            meta(&mut new).insert("managedFields".into(), managed.clone());
         }
         Ok(new)
     })

@@ -159,7 +159,7 @@ async fn an_expired_certificate_may_ask_for_the_next_one_and_for_nothing_else() 
     let late = || User::new("system:node:n1", &["dunlin:renewal"]);
     let csrs = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
     let body = json!({"metadata": {"name": "r"}, "spec": {"signerName": "kubernetes.io/kube-apiserver-client-kubelet",
-        "request": "eA==", "usages": ["client auth"]}});
+        "request": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0=", "usages": ["client auth"]}});
     assert_ne!(code(&c, late(), "POST", csrs, body).await, 403);
     assert_eq!(code(&c, late(), "GET", &format!("{csrs}/r"), Value::Null).await, 200);
     for path in [

@@ -1,93 +1,264 @@
-//! HorizontalPodAutoscalers as `autoscaling/v1` shows them: CPU utilisation has fields of its own, and everything that
-//! `v2` says beyond it is in annotations, so that a client of either version loses nothing.
+//! Horizontal pod autoscalers as `autoscaling/v1`: one target for the CPU, all else in annotations.
 
+use dunlin_api::gvk::GroupVersionKind;
 use serde_json::{Map, Value, json};
 
-/// Annotation of `v1`, and where its content is in `v2`.
-const BEYOND: &[(&str, &str, &str)] = &[
-    ("autoscaling.alpha.kubernetes.io/metrics", "spec", "metrics"),
-    ("autoscaling.alpha.kubernetes.io/behavior", "spec", "behavior"),
-    ("autoscaling.alpha.kubernetes.io/current-metrics", "status", "currentMetrics"),
-    ("autoscaling.alpha.kubernetes.io/conditions", "status", "conditions"),
+use crate::object::{map, meta};
+
+const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
+const CURRENT: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
+const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
+const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
+
+/// Each type of metric: its field, its fields in `v2` by path and their names in `v1`, in the order of the latter.
+const FIELDS: &[(&str, &[(&[&str], &str)])] = &[
+    (
+        "object",
+        &[
+            (&["describedObject"], "target"),
+            (&["metric", "name"], "metricName"),
+            (&["target", "value"], "targetValue"),
+            (&["metric", "selector"], "selector"),
+            (&["target", "averageValue"], "averageValue"),
+        ],
+    ),
+    (
+        "pods",
+        &[
+            (&["metric", "name"], "metricName"),
+            (&["target", "averageValue"], "targetAverageValue"),
+            (&["metric", "selector"], "selector"),
+        ],
+    ),
+    (
+        "resource",
+        &[
+            (&["name"], "name"),
+            (&["target", "averageUtilization"], "targetAverageUtilization"),
+            (&["target", "averageValue"], "targetAverageValue"),
+        ],
+    ),
+    (
+        "containerResource",
+        &[
+            (&["name"], "name"),
+            (&["target", "averageUtilization"], "targetAverageUtilization"),
+            (&["target", "averageValue"], "targetAverageValue"),
+            (&["container"], "container"),
+        ],
+    ),
+    (
+        "external",
+        &[
+            (&["metric", "name"], "metricName"),
+            (&["metric", "selector"], "metricSelector"),
+            (&["target", "value"], "targetValue"),
+            (&["target", "averageValue"], "targetAverageValue"),
+        ],
+    ),
 ];
-const TARGET: &str = "targetCPUUtilizationPercentage";
-const CURRENT: &str = "currentCPUUtilizationPercentage";
+/// The same for what was measured.
+const MEASURED: &[(&str, &[(&[&str], &str)])] = &[
+    (
+        "object",
+        &[
+            (&["describedObject"], "target"),
+            (&["metric", "name"], "metricName"),
+            (&["current", "value"], "currentValue"),
+            (&["metric", "selector"], "selector"),
+            (&["current", "averageValue"], "averageValue"),
+        ],
+    ),
+    (
+        "pods",
+        &[
+            (&["metric", "name"], "metricName"),
+            (&["current", "averageValue"], "currentAverageValue"),
+            (&["metric", "selector"], "selector"),
+        ],
+    ),
+    (
+        "resource",
+        &[
+            (&["name"], "name"),
+            (&["current", "averageUtilization"], "currentAverageUtilization"),
+            (&["current", "averageValue"], "currentAverageValue"),
+        ],
+    ),
+    (
+        "containerResource",
+        &[
+            (&["name"], "name"),
+            (&["current", "averageUtilization"], "currentAverageUtilization"),
+            (&["current", "averageValue"], "currentAverageValue"),
+            (&["container"], "container"),
+        ],
+    ),
+    (
+        "external",
+        &[
+            (&["metric", "name"], "metricName"),
+            (&["metric", "selector"], "metricSelector"),
+            (&["current", "value"], "currentValue"),
+            (&["current", "averageValue"], "currentAverageValue"),
+        ],
+    ),
+];
 
-pub fn to_v1(mut value: Value) -> Value {
+type Table = &'static [(&'static str, &'static [(&'static [&'static str], &'static str)])];
+
+/// The share of the CPU that a metric is about, if it is about nothing else.
+fn cpu(metric: &Value, part: &str) -> Option<i64> {
+    let resource = &metric["resource"];
+    if metric["type"] != "Resource" || resource["name"] != "cpu" {
+        return None;
+    }
+    resource[part]["averageUtilization"].as_i64()
+}
+
+fn older(metric: &Value, table: Table) -> Value {
+    let mut made = json!({"type": metric["type"]});
+    for (field, names) in table.iter().filter(|(field, _)| metric[*field].is_object()) {
+        let mut source = Map::new();
+        for (path, name) in *names {
+            let value = path.iter().fold(&metric[*field], |value, part| &value[*part]);
+            if !value.is_null() {
+                source.insert((*name).to_owned(), value.clone());
+            }
+        }
+        made[*field] = Value::Object(source);
+    }
+    made
+}
+
+fn newer(metric: &Value, table: Table) -> Value {
+    let mut made = json!({"type": metric["type"]});
+    for (field, names) in table.iter().filter(|(field, _)| metric[*field].is_object()) {
+        let mut source = json!({});
+        for (path, name) in *names {
+            let value = &metric[*field][*name];
+            if !value.is_null() {
+                let (last, parents) = path.split_last().unwrap_or((&"", &[]));
+                parents.iter().fold(&mut source, |value, part| &mut value[*part])[*last] = value.clone();
+            }
+        }
+        let target = &mut source["target"];
+        if target.is_object() {
+            // A target has a type in this form only, which follows from what is set.
+            let is = |name: &str| !target[name].is_null();
+            let kind = match (is("averageUtilization"), is("value")) {
+                (true, _) => "Utilization",
+                (_, true) => "Value",
+                _ => "AverageValue",
+            };
+            target["type"] = json!(kind);
+        } else if target.is_null() {
+            source.as_object_mut().map(|source| source.remove("target"));
+        }
+        made[*field] = source;
+    }
+    made
+}
+
+fn note(value: &mut Value, key: &str, content: &Value) {
+    let notes = meta(value).entry("annotations").or_insert_with(|| json!({}));
+    if !notes.is_object() {
+        *notes = json!({});
+    }
+    notes[key] = json!(content.to_string());
+}
+
+fn taken(value: &mut Value, key: &str) -> Option<Value> {
+    let notes = meta(value).get_mut("annotations")?.as_object_mut()?;
+    let text = notes.remove(key)?;
+    if notes.is_empty() {
+        meta(value).remove("annotations");
+    }
+    // What somebody else has written there by hand and cannot be read is dropped, as in Kubernetes.
+    serde_json::from_str(text.as_str()?).ok()
+}
+
+pub(super) fn to_v1(mut value: Value) -> Value {
     value["apiVersion"] = json!("autoscaling/v1");
-    if let Some(target) = take_cpu(&mut value["spec"]["metrics"], "target") {
-        value["spec"][TARGET] = target;
+    let spec = map(&mut value, "spec");
+    let metrics = spec.remove("metrics").unwrap_or_default();
+    let behavior = spec.remove("behavior");
+    let metrics = metrics.as_array().cloned().unwrap_or_default();
+    if let Some(share) = metrics.iter().filter_map(|metric| cpu(metric, "target")).next_back() {
+        spec.insert("targetCPUUtilizationPercentage".into(), json!(share));
     }
-    if let Some(current) = take_cpu(&mut value["status"]["currentMetrics"], "current") {
-        value["status"][CURRENT] = current;
+    let others: Vec<Value> = metrics
+        .iter()
+        .filter(|metric| cpu(metric, "target").is_none())
+        .map(|metric| older(metric, FIELDS))
+        .collect();
+    let status = map(&mut value, "status");
+    let current = status.remove("currentMetrics").unwrap_or_default();
+    let conditions = status.remove("conditions");
+    status.entry("currentReplicas").or_insert_with(|| json!(0));
+    let current = current.as_array().cloned().unwrap_or_default();
+    if let Some(share) = current.iter().filter_map(|metric| cpu(metric, "current")).next_back() {
+        status.insert("currentCPUUtilizationPercentage".into(), json!(share));
     }
-    for (annotation, part, field) in BEYOND {
-        let Some(fields) = value[*part].as_object_mut() else { continue };
-        let Some(beyond) = fields.remove(*field) else { continue };
-        let empty = beyond.is_null() || beyond.as_array().is_some_and(Vec::is_empty);
-        if !empty {
-            value["metadata"]["annotations"][*annotation] = json!(beyond.to_string());
-        }
-    }
-    without_nulls(value)
-}
-
-pub fn to_v2(mut value: Value) -> Value {
-    value["apiVersion"] = json!("autoscaling/v2");
-    for (annotation, part, field) in BEYOND {
-        let Some(annotations) = value["metadata"]["annotations"].as_object_mut() else { break };
-        let Some(Value::String(text)) = annotations.remove(*annotation) else { continue };
-        // What a person wrote there and cannot be read is dropped, as Kubernetes does.
-        if let Ok(beyond) = serde_json::from_str(&text) {
-            value[*part][*field] = beyond;
-        }
-    }
-    for (part, old, list, new, kind) in [
-        ("spec", TARGET, "metrics", "target", Some("Utilization")),
-        ("status", CURRENT, "currentMetrics", "current", None),
+    let current: Vec<Value> = current.iter().map(|metric| older(metric, MEASURED)).collect();
+    for (key, content) in [
+        (METRICS, (!others.is_empty()).then(|| Value::Array(others))),
+        (CURRENT, (!current.is_empty()).then(|| Value::Array(current))),
+        (BEHAVIOR, behavior.filter(|behavior| !behavior.is_null())),
+        (CONDITIONS, conditions.filter(|list| list.as_array().is_some_and(|list| !list.is_empty()))),
     ] {
-        let Some(utilization) = value[part].as_object_mut().and_then(|fields| fields.remove(old)) else {
-            continue;
-        };
-        let mut amount = json!({"averageUtilization": utilization});
-        if let Some(kind) = kind {
-            amount["type"] = json!(kind);
-        }
-        let metric = json!({"type": "Resource", "resource": {"name": "cpu", new: amount}});
-        match value[part][list].as_array_mut() {
-            Some(all) => all.insert(0, metric),
-            None => value[part][list] = json!([metric]),
+        if let Some(content) = content {
+            note(&mut value, key, &content);
         }
     }
-    without_nulls(value)
+    value
 }
 
-/// Takes the CPU utilisation out of a list of metrics.
-fn take_cpu(metrics: &mut Value, what: &str) -> Option<Value> {
-    let all = metrics.as_array_mut()?;
-    let is_cpu = |metric: &Value| {
-        metric["type"] == "Resource"
-            && metric["resource"]["name"] == "cpu"
-            && metric["resource"][what]["averageUtilization"].is_number()
+pub(super) fn to_v2(mut value: Value) -> Value {
+    value["apiVersion"] = json!("autoscaling/v2");
+    let metrics = taken(&mut value, METRICS);
+    let (current, conditions) = (taken(&mut value, CURRENT), taken(&mut value, CONDITIONS));
+    let behavior = taken(&mut value, BEHAVIOR);
+    let list = |value: Option<Value>, table: Table| -> Vec<Value> {
+        value
+            .as_ref()
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .map(|metric| newer(metric, table))
+            .collect()
     };
-    let at = all.iter().position(is_cpu)?;
-    let metric = all.remove(at);
-    Some(metric["resource"][what]["averageUtilization"].clone())
+    let spec = map(&mut value, "spec");
+    let mut metrics = list(metrics, FIELDS);
+    if let Some(share) = spec.remove("targetCPUUtilizationPercentage").filter(|share| !share.is_null()) {
+        let target = json!({"type": "Utilization", "averageUtilization": share});
+        metrics.push(json!({"type": "Resource", "resource": {"name": "cpu", "target": target}}));
+    }
+    if !metrics.is_empty() {
+        spec.insert("metrics".into(), Value::Array(metrics));
+    }
+    if let Some(behavior) = behavior {
+        spec.insert("behavior".into(), behavior);
+    }
+    let status = map(&mut value, "status");
+    status.remove("currentCPUUtilizationPercentage");
+    let current = list(current, MEASURED);
+    status.insert(
+        "currentMetrics".into(),
+        if current.is_empty() { Value::Null } else { Value::Array(current) },
+    );
+    if let Some(conditions) = conditions {
+        status.insert("conditions".into(), conditions);
+    }
+    if status.get("currentReplicas") == Some(&json!(0)) {
+        status.remove("currentReplicas");
+    }
+    value
 }
 
-/// Drops what was only looked at.
-fn without_nulls(value: Value) -> Value {
-    let Value::Object(fields) = value else { return value };
-    let keep = |value: &Value| {
-        !value.is_null() && value.as_object().is_none_or(|map| !map.values().all(Value::is_null))
-    };
-    let clean = |value: Value| match value {
-        Value::Object(map) => Value::Object(map.into_iter().filter(|(_, v)| !v.is_null()).collect()),
-        other => other,
-    };
-    Value::Object(
-        fields.into_iter().filter(|(_, v)| keep(v)).map(|(k, v)| (k, clean(v))).collect::<Map<_, _>>(),
-    )
+/// The form that is stored.
+pub(super) fn newest() -> GroupVersionKind {
+    GroupVersionKind::new("autoscaling", "v2", "HorizontalPodAutoscaler")
 }
 
 #[cfg(test)]
@@ -95,29 +266,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_versions_say_the_same() {
-        let rich = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "h"},
-            "spec": {"maxReplicas": 3, "behavior": {"scaleUp": {"selectPolicy": "Min"}}, "metrics": [
-                {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}},
-                {"type": "Resource", "resource": {"name": "memory", "target": {"type": "AverageValue", "averageValue": "1Gi"}}}]},
-            "status": {"currentReplicas": 1, "conditions": [{"type": "AbleToScale"}]}});
-        let old = to_v1(rich.clone());
-        assert_eq!(old["spec"][TARGET], 50);
-        assert!(old["spec"]["metrics"].is_null() && old["status"]["conditions"].is_null());
-        assert!(
-            old["metadata"]["annotations"]["autoscaling.alpha.kubernetes.io/metrics"]
-                .as_str()
-                .is_some_and(|t| t.contains("memory"))
-        );
-        let mut back = to_v2(old);
-        back["metadata"] = json!({"name": "h"});
-        assert_eq!(back, rich);
-        let plain = json!({"apiVersion": "autoscaling/v1", "metadata": {"name": "h"}, "spec": {"maxReplicas": 3, TARGET: 70}});
-        let new = to_v2(plain.clone());
-        assert_eq!(
-            new["spec"]["metrics"][0]["resource"]["target"],
-            json!({"type": "Utilization", "averageUtilization": 70})
-        );
-        assert_eq!(to_v1(new), plain);
+    fn there_and_back_again() {
+        let stored = json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "a"},
+            "spec": {"minReplicas": 1, "maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "d"},
+                "behavior": {"scaleDown": {"stabilizationWindowSeconds": 3, "selectPolicy": "Max",
+                        "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}]},
+                    "scaleUp": {"stabilizationWindowSeconds": 0, "selectPolicy": "Max",
+                        "policies": [{"type": "Pods", "value": 4, "periodSeconds": 15}]}},
+                "metrics": [
+                    {"type": "Pods", "pods": {"metric": {"name": "m"}, "target": {"type": "AverageValue", "averageValue": "1k"}}},
+                    {"type": "External", "external": {"metric": {"name": "q", "selector": {"matchLabels": {"a": "b"}}},
+                        "target": {"type": "Value", "value": "30"}}},
+                    {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}]},
+            "status": {"desiredReplicas": 1, "currentMetrics": [
+                {"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": 9, "averageValue": "3m"}}}],
+                "conditions": [{"type": "AbleToScale", "status": "True", "lastTransitionTime": null}]},
+        });
+        let old = to_v1(stored.clone());
+        assert_eq!(old["spec"]["targetCPUUtilizationPercentage"], 50);
+        assert_eq!(old["status"]["currentCPUUtilizationPercentage"], 9);
+        assert!(old["metadata"]["annotations"][METRICS].as_str().unwrap().contains("targetAverageValue"));
+        assert_eq!(old["spec"].get("metrics"), None);
+        assert_eq!(to_v2(old), stored);
     }
 }
