@@ -95,6 +95,7 @@ fn sizes_follow_use_and_unknown_pods_hold_them_still() {
         // Growing, an unready or unknown pod counts for nothing; shrinking, an unknown one for all.
         ("100 100 0!", json!({}), "4"),
         ("60 60 0.", json!({}), ""),
+        ("80 80 0.", json!({}), ""),
         ("100 100 ?", json!({}), "4"),
         ("60 60 ?", json!({}), ""),
         ("? ?", json!({}), "FailedGetResourceMetric"),
