@@ -126,7 +126,9 @@ impl Failure {
 
     /// The object breaks rules; each cause is `(reason, field, message)`.
     pub fn invalid(resource: &Resource, name: &str, causes: &[Cause]) -> Self {
-        Self::refused(&resource.group, &resource.kind, name, causes)
+        // Events of either group are judged as those of the core.
+        let group = if resource.group == "events.k8s.io" { "" } else { &resource.group };
+        Self::refused(group, &resource.kind, name, causes)
     }
 
     /// As [`Failure::invalid`], for a kind that is no resource.

@@ -117,6 +117,8 @@ deployment = client.V1Deployment(metadata=client.V1ObjectMeta(name="web"), spec=
 apps.create_namespaced_deployment(NAMESPACE, deployment)
 scale = apps.read_namespaced_deployment_scale("web", NAMESPACE)
 scale.spec.replicas = 2
+# Its controller writes the status meanwhile; this is to overwrite, not to compare.
+scale.metadata.resource_version = None
 apps.replace_namespaced_deployment_scale("web", NAMESPACE, scale)
 until("two replicas", lambda: apps.read_namespaced_deployment("web", NAMESPACE).status.ready_replicas == 2)
 apps.delete_namespaced_deployment("web", NAMESPACE, propagation_policy="Foreground")

@@ -141,18 +141,19 @@ fn is_empty(value: &Value) -> bool {
 
 /// Compares two objects field by field.
 pub(super) fn compare(node: Node<'_>, old: &Value, new: &Value) -> Changes {
-    compare_fields(node, old.as_object(), new.as_object())
+    compare_fields(node, old.as_object(), new.as_object(), false)
 }
 
 type Fields = Map<String, Value>;
 
-fn compare_fields(node: Node<'_>, old: Option<&Fields>, new: Option<&Fields>) -> Changes {
+/// `fresh`: inside of an item of a list that was not there before.
+fn compare_fields(node: Node<'_>, old: Option<&Fields>, new: Option<&Fields>, fresh: bool) -> Changes {
     let mut changes = Changes::default();
     let names: BTreeSet<&String> = old.into_iter().chain(new).flat_map(Map::keys).collect();
     for name in names {
         let child = node.field(name).unwrap_or(Node::Unknown);
         let (before, after) = (old.and_then(|f| f.get(name)), new.and_then(|f| f.get(name)));
-        compare_at(child, Element::field(name.as_str()), before, after, &mut changes);
+        compare_at(child, Element::field(name.as_str()), before, after, fresh, &mut changes);
     }
     changes
 }
@@ -162,14 +163,15 @@ fn compare_at(
     element: Element,
     old: Option<&Value>,
     new: Option<&Value>,
+    fresh: bool,
     changes: &mut Changes,
 ) {
-    // Of a built-in kind a null is what was left out.
+    // Of a built-in kind a null is what was left out; but of an item that is new, it is written as all of it is.
     let nothing = |value: Option<&Value>| value.is_none_or(Value::is_null);
-    if old == new || (matches!(node, Node::Typed(..)) && nothing(old) && nothing(new)) {
+    if old == new || (!fresh && matches!(node, Node::Typed(..)) && nothing(old) && nothing(new)) {
         return;
     }
-    let below = inside(node, old, new);
+    let below = inside(node, old, new, fresh);
     let leaf = below.is_none();
     if let Some(below) = below {
         changes.put_below(&element, below);
@@ -184,12 +186,12 @@ fn compare_at(
 }
 
 /// The changes inside of two values, one of which may be absent; `None` if they are compared as one.
-fn inside(node: Node<'_>, old: Option<&Value>, new: Option<&Value>) -> Option<Changes> {
+fn inside(node: Node<'_>, old: Option<&Value>, new: Option<&Value>, fresh: bool) -> Option<Changes> {
     // A null takes the form of the other.
     let (old, new) = (old.filter(|v| !v.is_null()), new.filter(|v| !v.is_null()));
     match (old.or(new)?, new.or(old)?) {
         (Value::Object(a), Value::Object(b)) if !node.is_atomic_map() && (!a.is_empty() || !b.is_empty()) => {
-            Some(compare_fields(node, old.and_then(Value::as_object), new.and_then(Value::as_object)))
+            Some(compare_fields(node, old.and_then(Value::as_object), new.and_then(Value::as_object), fresh))
         }
         (Value::Array(_), Value::Array(_)) => {
             let (old, new) = (old.and_then(Value::as_array), new.and_then(Value::as_array));
@@ -203,7 +205,8 @@ fn inside(node: Node<'_>, old: Option<&Value>, new: Option<&Value>) -> Option<Ch
             let mut changes = Changes::default();
             let all: BTreeSet<&Element> = old.keys().chain(new.keys()).collect();
             for e in all {
-                compare_at(node.item(), e.clone(), old.get(e).copied(), new.get(e).copied(), &mut changes);
+                let (before, after) = (old.get(e).copied(), new.get(e).copied());
+                compare_at(node.item(), e.clone(), before, after, before.is_none(), &mut changes);
             }
             Some(changes)
         }

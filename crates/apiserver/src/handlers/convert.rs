@@ -53,7 +53,7 @@ pub async fn all_shown(server: &Inner, resource: &Resource, values: Vec<Value>) 
     match &resource.custom {
         Some(custom) if !custom.raw => form::shown(server, resource, custom, values).await,
         _ if is_event(resource) => {
-            let shown = |v| rename(v, "events.k8s.io/v1", NAMES.iter().copied());
+            let shown = |v| without_empty(rename(v, "events.k8s.io/v1", NAMES.iter().copied()));
             Ok(values.into_iter().map(shown).collect())
         }
         _ if is_old_autoscaler(resource) => Ok(values.into_iter().map(autoscaler::to_v1).collect()),
@@ -73,6 +73,18 @@ pub async fn stored(server: &Inner, resource: &Resource, value: Value) -> Result
         }
         _ => Ok(value),
     }
+}
+
+/// The core's form always says who reports, this one only if somebody does.
+fn without_empty(mut event: Value) -> Value {
+    if let Some(fields) = event.as_object_mut() {
+        for name in ["reportingController", "reportingInstance"] {
+            if fields.get(name).is_some_and(|value| value == "") {
+                fields.remove(name);
+            }
+        }
+    }
+    event
 }
 
 fn rename(

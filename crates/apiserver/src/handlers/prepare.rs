@@ -207,9 +207,12 @@ pub fn isolate(resource: &Resource, sub: &str, old: &Value, new: &mut Value) {
             keep_metadata(old, new);
             carry_top("status", old, new);
             carry_top("spec", old, new);
-            if let Some(added) = added {
-                object::map(new, "spec").insert("ephemeralContainers".into(), added);
-            }
+            let spec = object::map(new, "spec");
+            match added {
+                Some(added) => spec.insert("ephemeralContainers".into(), added),
+                // Whether they may go is for validation to say.
+                None => spec.remove("ephemeralContainers"),
+            };
         }
         "resize" => {
             carry_top("status", old, new);
