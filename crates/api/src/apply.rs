@@ -8,8 +8,10 @@
 //! argument. Sets of other API versions of the same kind are read as if they were of this version, because the stored
 //! kinds here have one schema.
 
+mod check;
 mod conflict;
 mod entries;
+mod migrate;
 mod set;
 mod update;
 mod walk;
@@ -84,8 +86,34 @@ pub fn apply_to(
     force: bool,
     now: &str,
 ) -> Result<Value, Error> {
+    let applied = merge_into(target, live, config, manager, force, now);
+    let Some(live) = live.filter(|_| manager == migrate::KUBECTL) else { return applied };
+    let applied = match applied {
+        Err(Error::Conflicts(conflicts)) => match migrate::remaining(target.root, live, conflicts) {
+            None => merge_into(target, Some(live), config, manager, true, now),
+            Some(left) => Err(Error::Conflicts(left)),
+        },
+        other => other,
+    };
+    applied.map(|mut new| {
+        migrate::note(live, config, &mut new);
+        new
+    })
+}
+
+fn merge_into(
+    target: Target<'_>,
+    live: Option<&Value>,
+    config: &Value,
+    manager: &str,
+    force: bool,
+    now: &str,
+) -> Result<Value, Error> {
     if config.pointer("/metadata/managedFields").is_some_and(|m| !m.is_null()) {
         return Err(Error::Invalid("metadata.managedFields must be nil".into()));
+    }
+    if let Some(complaint) = check::complaint(target.root, config) {
+        return Err(Error::Untyped(complaint));
     }
     let mut config = config.clone();
     for field in target.untouched() {
@@ -96,7 +124,10 @@ pub fn apply_to(
     let mut entries = Entries::of(old);
     if entries.is_empty() && live.is_some() {
         // Whoever wrote before anything was tracked owns all of it, so that the first apply meets conflicts.
-        let set = walk::field_set(target.root, old)?.without_identity();
+        let mut bare = old.clone();
+        entries::strip(&mut bare);
+        let empty = crate::decode::empty_of(target.root);
+        let set = update::compare(target.root, &empty, &bare).written().without_identity();
         entries.put(Entry::new(
             "before-first-apply",
             Operation::Update,
@@ -158,7 +189,7 @@ pub fn track_update(
 /// As [`track_update`], for a target whose schema the caller knows.
 pub fn track_update_of(target: Target<'_>, old: Option<&Value>, new: &mut Value, manager: &str, now: &str) {
     let mut entries = Entries::after(old, new);
-    let mut before = old.cloned().unwrap_or_else(|| Value::Object(Default::default()));
+    let mut before = old.cloned().unwrap_or_else(|| crate::decode::empty_of(target.root));
     entries::strip(&mut before);
     entries::strip(new);
     let mut changes = update::compare(target.root, &before, new);

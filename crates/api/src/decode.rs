@@ -11,11 +11,12 @@
 
 mod convert;
 mod duplicates;
+mod syntax;
 
 use serde_json::Value;
 
 use crate::gvk::GroupVersionKind;
-use crate::schema::{Type, schema};
+use crate::schema::{Node, Type, schema};
 
 /// The largest body that Kubernetes accepts: 3 MiB.
 pub const MAX_BYTES: usize = 3 * 1024 * 1024;
@@ -23,7 +24,7 @@ pub const MAX_BYTES: usize = 3 * 1024 * 1024;
 /// A decoded object and what was wrong with it without making it unreadable.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded {
-    /// The object, without unknown fields and nulls.
+    /// The object as Go would write it: without unknown fields, with zero values left out or filled in field by field.
     pub value: Value,
     /// `unknown field "spec.foo"`, in the order of the object.
     pub unknown: Vec<String>,
@@ -78,6 +79,13 @@ pub fn decode_owned(gvk: &GroupVersionKind, value: Value) -> Result<Decoded, Err
     Ok(Decoded { value, unknown, duplicate: Vec::new() })
 }
 
+/// An object in which nothing is set: only the fields that Kubernetes writes always. Of kinds that are not in the table
+/// that is the metadata alone.
+pub fn empty_of(root: Node<'_>) -> Value {
+    root.type_id()
+        .map_or_else(|| serde_json::json!({"metadata": {}}), |id| convert::zero(schema(), Type::Ref(id)))
+}
+
 /// Fits the metadata of an object of any kind to its type, and leaves the rest as it is; gives back complaints about
 /// unknown fields of the metadata.
 pub fn metadata(mut value: Value) -> Result<(Value, Vec<String>), Error> {
@@ -108,7 +116,8 @@ pub fn parse(text: &[u8]) -> Result<(Value, Vec<String>), Error> {
     if text.len() > MAX_BYTES {
         return Err(Error::TooLarge(text.len()));
     }
-    duplicates::parse(text).map_err(|e| Error::Syntax(e.to_string()))
+    duplicates::parse(text)
+        .map_err(|e| Error::Syntax(syntax::complaint(text).unwrap_or_else(|| e.to_string())))
 }
 
 #[cfg(test)]

@@ -19,20 +19,22 @@ pub enum Error {
     /// The patch is not what its media type says.
     #[error("error decoding patch: {0}")]
     Malformed(String),
+    /// A strategic merge patch is not what its media type says.
+    #[error("{0}")]
+    NoObject(String),
     /// A JSON patch that is well formed does not fit the object: a path is missing, or a test failed.
-    #[error("the server rejected our request due to an error in our request: {0}")]
+    /// Kubernetes does not tell which.
+    #[error("the server rejected our request due to an error in our request")]
     Inapplicable(String),
     /// A JSON patch has more than [`MAX_JSON_PATCH_OPERATIONS`] operations.
     #[error("The allowed maximum operations in a JSON patch is {MAX_JSON_PATCH_OPERATIONS}, got {0}")]
     TooMany(usize),
-    /// A strategic merge patch contradicts the schema or itself at a path.
-    #[error("invalid strategic merge patch at {path}: {detail}")]
-    Strategic {
-        /// Where, for example `spec.containers[0]`.
-        path: String,
-        /// What is wrong there.
-        detail: String,
-    },
+    /// A strategic merge patch contradicts itself. Kubernetes takes it for a fault of its own.
+    #[error("{0}")]
+    Strategic(String),
+    /// A directive of a strategic merge patch is not of the type that it must be.
+    #[error("invalid patch format of {0}")]
+    Directive(&'static str),
     /// The kind has no published schema, so a strategic merge patch has no meaning.
     #[error(
         "the body of the request was in an unknown format - accepted media types include: \
@@ -45,7 +47,8 @@ impl Error {
     /// The HTTP status and the reason that Kubernetes answers with.
     pub fn status(&self) -> (u16, &'static str) {
         match self {
-            Error::Malformed(_) | Error::Strategic { .. } => (400, "BadRequest"),
+            Error::Malformed(_) | Error::NoObject(_) | Error::Directive(_) => (400, "BadRequest"),
+            Error::Strategic(_) => (500, ""),
             Error::Inapplicable(_) => (422, "Invalid"),
             Error::TooMany(_) => (413, "RequestEntityTooLarge"),
             Error::Unsupported => (415, "UnsupportedMediaType"),
@@ -59,17 +62,49 @@ pub fn json_patch(object: &Value, patch: &Value) -> Result<Value, Error> {
     if operations > MAX_JSON_PATCH_OPERATIONS {
         return Err(Error::TooMany(operations));
     }
-    let patch: json_patch::Patch =
-        serde_json::from_value(patch.clone()).map_err(|e| Error::Malformed(e.to_string()))?;
+    let Some(operations) = patch.as_array() else {
+        return Err(Error::Malformed(not_an(patch, "[]handlers.jsonPatchOp")));
+    };
     let mut patched = object.clone();
-    json_patch::patch(&mut patched, &patch).map_err(|e| Error::Inapplicable(e.to_string()))?;
+    for operation in operations {
+        let mut operation = operation.clone();
+        // As Kubernetes' library has it, a field that is not there yet can be replaced.
+        if operation["op"] == "replace" && adds(&patched, &operation) {
+            operation["op"] = "add".into();
+        }
+        let operation: json_patch::Patch = serde_json::from_value(Value::Array(vec![operation]))
+            .map_err(|e| Error::Inapplicable(e.to_string()))?;
+        json_patch::patch(&mut patched, &operation).map_err(|e| Error::Inapplicable(e.to_string()))?;
+    }
     Ok(patched)
+}
+
+/// Whether an operation names a field of an object that is there, which the object does not have.
+fn adds(object: &Value, operation: &Value) -> bool {
+    let path = operation["path"].as_str().unwrap_or_default();
+    let parent = path.rsplit_once('/').map(|(parent, _)| parent);
+    object.pointer(path).is_none() && parent.and_then(|p| object.pointer(p)).is_some_and(Value::is_object)
+}
+
+/// What Go says of a value that is not of a type.
+fn not_an(value: &Value, go: &str) -> String {
+    let what = match value {
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        _ => "object",
+    };
+    format!("json: cannot unmarshal {what} into Go value of type {go}")
 }
 
 /// RFC 7396: objects merge, null removes, everything else replaces.
 pub fn merge_patch(object: &Value, patch: &Value) -> Result<Value, Error> {
+    if patch.is_null() {
+        return Ok(object.clone());
+    }
     if !patch.is_object() {
-        return Err(Error::Malformed("a merge patch is a JSON object".into()));
+        return Err(Error::Malformed(not_an(patch, "map[string]interface {}")));
     }
     let mut patched = object.clone();
     json_patch::merge(&mut patched, patch);

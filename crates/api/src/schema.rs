@@ -86,17 +86,6 @@ pub struct Rules {
     pub default: Option<&'static str>,
 }
 
-/// Whether a field that nobody has set is written all the same, as Kubernetes' encoder does with some.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
-    /// It is left out.
-    IfSet,
-    /// As an empty text, 0, false or an object; lists, maps and times as null.
-    Zero,
-    /// As null, whatever its type.
-    Null,
-}
-
 /// One field of a type.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
@@ -106,8 +95,11 @@ pub struct Field {
     pub ty: Type,
     /// Whether the published schema requires it.
     pub required: bool,
-    /// Whether it is written when nobody has set it.
-    pub written: Written,
+    /// Whether Kubernetes writes it even if nothing was set: then it holds its zero value.
+    pub always: bool,
+    /// Whether "nothing" and the zero value are told apart (a pointer in Go). Of other fields zero values are left out,
+    /// unless they are written always.
+    pub pointer: bool,
     rules: u16,
 }
 

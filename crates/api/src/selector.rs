@@ -112,6 +112,7 @@ impl LabelSelector {
                 values,
             )?);
         }
+        requirements.sort_by(|a, b| a.key().cmp(b.key()));
         Ok(Self::all(requirements))
     }
 

@@ -120,6 +120,21 @@ pub fn quote(text: &str) -> String {
     out
 }
 
+/// A value as Go's `%v` shows it.
+pub fn go_value(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(go_value).collect::<Vec<_>>().join(" ")),
+        Value::Object(fields) => {
+            // Their order is that of the keys.
+            let all: Vec<String> = fields.iter().map(|(k, v)| format!("{k}:{}", go_value(v))).collect();
+            format!("map[{}]", all.join(" "))
+        }
+        other => other.to_string(),
+    }
+}
+
 impl Status {
     /// A failure with these words and nothing else.
     pub fn failure(code: u16, reason: &str, message: impl Into<String>) -> Self {

@@ -81,7 +81,6 @@ pub async fn update(call: &Call, old: &Value, new: &mut Value, sub: &str) -> Res
         // A list of tolerations that a client replaces keeps the two that every pod has.
         ("", "pods", "") => tolerations::create(new, call.server.config.eviction_toleration.as_secs()),
         ("", "services", "") => admitted.taken = service::update(call, old, new)?,
-        ("", "persistentvolumeclaims", "") => storage::update(call, old, new).await?,
         ("", "namespaces", "") => crate::object::carry_top("spec", old, new),
         ("", "nodes", _) | ("", "pods", "status") | ("", "persistentvolumes", _) => {
             node::update(call, old, new)?
@@ -105,6 +104,9 @@ pub async fn judge(call: &mut Call, old: Option<&Value>, new: &Value, sub: &str)
         ("", "pods", "" | "ephemeralcontainers") | ("" | "apps" | "batch", _, "") => {
             if let (true, Some(old)) = (call.resource.is("", "namespaces"), old) {
                 return pod_security::tightened(call, old, new).await;
+            }
+            if let (true, Some(old)) = (call.resource.is("", "persistentvolumeclaims"), old) {
+                return storage::update(call, old, new).await;
             }
             pod_security::judge(call, old, new).await
         }

@@ -90,50 +90,70 @@ pub fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
 }
 
-/// Whom the headers name: a user and groups.
-fn impersonated(headers: &HeaderMap) -> Result<Option<(String, Vec<String>)>> {
+/// Whom the headers name.
+fn impersonated(headers: &HeaderMap) -> Result<Option<User>> {
     let values = |name: &str| -> Vec<String> {
         headers.get_all(name).iter().filter_map(|v| v.to_str().ok().map(str::to_owned)).collect()
     };
-    let groups = values("impersonate-group");
-    let Some(name) = values("impersonate-user").into_iter().next() else {
-        if groups.is_empty() && !headers.contains_key("impersonate-uid") {
+    let mut user = User {
+        name: values("impersonate-user").into_iter().next().unwrap_or_default(),
+        groups: values("impersonate-group"),
+        uid: values("impersonate-uid").into_iter().next().unwrap_or_default(),
+        ..User::default()
+    };
+    for name in headers.keys() {
+        if let Some(key) = name.as_str().strip_prefix("impersonate-extra-") {
+            user.extra.insert(crate::query::decode(key, false).to_lowercase(), values(name.as_str()));
+        }
+    }
+    if user.name.is_empty() {
+        if user.groups.is_empty() && user.uid.is_empty() && user.extra.is_empty() {
             return Ok(None);
         }
-        return Err(Failure::bad_request("requested groups or uid without impersonating a user"));
-    };
-    if let Some(header) = headers.keys().find(|k| k.as_str().starts_with("impersonate-extra-")) {
-        return Err(Failure::bad_request(format!("impersonating {header} is not supported")));
+        let groups: Vec<String> = user.groups.iter().map(|g| format!("{g:?}")).collect();
+        let groups =
+            if groups.is_empty() { "(nil)".to_owned() } else { format!("{{{}}}", groups.join(", ")) };
+        return Err(Failure::bad_request(format!(
+            "requested &user.DefaultInfo{{Name:\"\", UID:{:?}, Groups:[]string{groups}, Extra:map[string][]string(nil)}} \
+             without impersonating a user name",
+            user.uid
+        )));
     }
-    Ok(Some((name, groups)))
+    Ok(Some(user))
 }
 
-/// `kubectl --as`: the user acts as another, if it has the right to.
+/// `kubectl --as`: the user acts as another, if it has the right to each part of that.
 async fn impersonate(server: &Arc<Inner>, user: User, headers: &HeaderMap) -> Result<User> {
-    let Some((name, groups)) = impersonated(headers)? else { return Ok(user) };
-    let mut wanted = vec![];
-    match name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
-        Some((namespace, account)) => {
-            wanted.push(("serviceaccounts", Some(namespace.to_owned()), account.to_owned()))
+    const IDENTITY: &str = "authentication.k8s.io";
+    let Some(mut other) = impersonated(headers)? else { return Ok(user) };
+    let asked = |group: &str, resource: &str, name: &str| Asked {
+        verb: "impersonate",
+        is_resource: true,
+        group: group.to_owned(),
+        resource: resource.to_owned(),
+        name: Some(name.to_owned()),
+        version: "v1".to_owned(),
+        ..Asked::default()
+    };
+    let account = service_account::named(&other.name);
+    let mut wanted = vec![match account {
+        Some((namespace, name)) => {
+            Asked { namespace: Some(namespace.to_owned()), ..asked("", "serviceaccounts", name) }
         }
-        None => wanted.push(("users", None, name.clone())),
+        None => asked("", "users", &other.name),
+    }];
+    wanted.extend(other.groups.iter().map(|group| asked("", "groups", group)));
+    if !other.uid.is_empty() {
+        wanted.push(asked(IDENTITY, "uids", &other.uid));
     }
-    wanted.extend(groups.iter().map(|g| ("groups", None, g.clone())));
-    for (resource, namespace, name) in wanted {
-        let asked = Asked {
-            verb: "impersonate",
-            is_resource: true,
-            resource: resource.to_owned(),
-            namespace,
-            name: Some(name),
-            version: "v1".to_owned(),
-            ..Asked::default()
-        };
-        authorize(server, &user, &asked, "").await?;
+    for (key, values) in &other.extra {
+        let one = |value: &String| Asked { sub: Some(key.clone()), ..asked(IDENTITY, "userextras", value) };
+        wanted.extend(values.iter().map(one));
     }
-    let mut other = User { name, groups, ..User::default() };
-    if let Some((namespace, _)) =
-        other.name.strip_prefix("system:serviceaccount:").and_then(|r| r.split_once(':'))
+    for asked in &wanted {
+        authorize(server, &user, asked, "").await?;
+    }
+    if let Some((namespace, _)) = account
         && other.groups.is_empty()
     {
         other.groups = service_account::groups(namespace);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::admission::namespace;
 use crate::failure::Result;
-use crate::handlers::{prepare, storage};
+use crate::handlers::{decode, prepare, storage};
 use crate::model;
 use crate::object;
 use crate::resources::{Resource, known};
@@ -80,6 +80,7 @@ async fn make(server: &Inner, resource: &Resource, mut value: Value) -> Result<(
 
 async fn put(server: &Inner, resource: &Resource, value: Value) -> Result<()> {
     let name = object::name(&value).to_owned();
+    let value = decode::typed(resource, value)?;
     match server.save(resource, Expect::Absent, value).await {
         Ok(_) | Err(Error::Exists { .. } | Error::Conflict { .. }) => Ok(()),
         Err(error) => Err(storage::failed(resource, &name, error)),

@@ -146,11 +146,7 @@ pub async fn settle(server: &Inner) -> Result<()> {
         for (at, status) in conditions::settle(&definitions, &time::now()) {
             let mut value = definitions[at].clone();
             value["status"] = status;
-            let mut before = definitions[at].clone();
-            if let Some(status) = before["status"].as_object_mut() {
-                status.retain(|_, field| !field.is_null());
-            }
-            model::track(resource, Some(&before), &mut value, "kube-apiserver", "status");
+            model::track(resource, Some(&definitions[at]), &mut value, "kube-apiserver", "status");
             let expect = Expect::Revision(page.items[at].revision);
             match server.save(resource, expect, value.clone()).await {
                 Ok(_) => definitions[at] = value,

@@ -59,7 +59,7 @@ pub async fn answer(
         }),
         (["apis"], None) => documents::groups(&all),
         (["api", version], _) => documents::resources(&all, "", version).ok_or_else(Failure::no_path)?,
-        (["apis", group], _) => documents::group(&all, group).ok_or_else(Failure::no_path)?,
+        (["apis", group], _) => documents::group(&all, group).ok_or_else(Failure::no_page)?,
         (["apis", group, version], _) => {
             documents::resources(&all, group, version).ok_or_else(Failure::no_path)?
         }
@@ -83,9 +83,9 @@ pub async fn answer(
             let body = reply::full(server.config.issuer.jwks().to_string());
             return Ok(reply::with_type(200, "application/jwk-set+json", body));
         }
-        _ => return Err(Failure::no_path()),
+        _ => return Err(Failure::no_page()),
     };
-    let mut form = negotiate::form(headers)?;
+    let mut form = negotiate::form(headers, false)?;
     form.shape = negotiate::Shape::Whole;
     reply::value_in(200, &found, form)
 }

@@ -53,8 +53,32 @@ impl Failure {
         failure
     }
 
+    /// No such page: nothing that clients of the API would understand, so there is no `Status`.
+    pub fn no_page() -> Self {
+        Self::new(404, "", "404 page not found\n")
+    }
+
+    /// Whether the answer is a page of text.
+    pub fn is_page(&self) -> bool {
+        self.code == 404 && self.reason.is_empty()
+    }
+
     pub fn method_not_allowed() -> Self {
-        Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        let text = "the server does not allow this method on the requested resource";
+        let mut failure = Self::new(405, "MethodNotAllowed", text);
+        failure.details = Some(Box::new(json!({})));
+        failure
+    }
+
+    /// The options of a request, such as `CreateOptions`, say what cannot be.
+    pub fn options(kind: &str, causes: &[Cause]) -> Self {
+        Self::refused("meta.k8s.io", kind, "", causes)
+    }
+
+    /// A patch whose outcome cannot be used.
+    pub fn bad_patch(patch: &str, why: &str) -> Self {
+        let message = format!("Invalid value: {patch:?}: {why}");
+        Self::refused("", "", "", &[Cause::new("FieldValueInvalid", "patch", message)])
     }
 
     pub fn not_found(resource: &Resource, name: &str) -> Self {
@@ -69,6 +93,19 @@ impl Failure {
     pub fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
         let text = format!("Operation cannot be fulfilled on {} {name:?}: {why}", resource.qualified());
         Self::new(409, "Conflict", text).of(resource, name)
+    }
+
+    /// A deletion is about another object than the one that is there. Kubernetes names the kind here.
+    pub fn precondition(resource: &Resource, name: &str, why: &str) -> Self {
+        let subject = match &*resource.group {
+            "" => resource.kind.to_string(),
+            group => format!("{}.{group}", resource.kind),
+        };
+        let mut failure =
+            Self::new(409, "Conflict", format!("Operation cannot be fulfilled on {subject} {name:?}: {why}"));
+        let details = json!({"name": name, "group": resource.group, "kind": resource.kind});
+        failure.details = Some(Box::new(details));
+        failure
     }
 
     /// The object changed since the client read it.
@@ -89,20 +126,22 @@ impl Failure {
 
     /// The object breaks rules; each cause is `(reason, field, message)`.
     pub fn invalid(resource: &Resource, name: &str, causes: &[Cause]) -> Self {
+        Self::refused(&resource.group, &resource.kind, name, causes)
+    }
+
+    /// As [`Failure::invalid`], for a kind that is no resource.
+    pub fn refused(group: &str, kind: &str, name: &str, causes: &[Cause]) -> Self {
         let mut texts: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
         // What two rules find alike is said once, though it stays two causes.
         let mut seen = std::collections::HashSet::new();
         texts.retain(|text| seen.insert(text.clone()));
         let text = if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) };
-        let kind = match &*resource.group {
-            "" => resource.kind.to_string(),
-            group => format!("{}.{group}", resource.kind),
-        };
-        let mut failure = Self::new(422, "Invalid", format!("{kind} {name:?} is invalid: {text}"));
+        let subject = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+        let mut failure = Self::new(422, "Invalid", format!("{subject} {name:?} is invalid: {text}"));
         failure.details = Some(Box::new(json!({
             "name": name,
-            "group": resource.group,
-            "kind": resource.kind,
+            "group": group,
+            "kind": kind,
             "causes": causes.iter().map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field}))
                 .collect::<Vec<_>>(),
         })));
@@ -142,14 +181,17 @@ impl Failure {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code,
         });
-        if self.reason.is_empty() {
-            status.as_object_mut().map(|s| s.remove("reason"));
+        if !self.reason.is_empty() {
+            status["reason"] = json!(self.reason);
         }
         if let Some(details) = &self.details {
-            status["details"] = (**details).clone();
+            let mut details = (**details).clone();
+            if let Some(fields) = details.as_object_mut() {
+                fields.retain(|_, value| *value != "" && !value.is_null());
+            }
+            status["details"] = details;
         }
         status
     }

@@ -15,3 +15,4 @@ pub mod protobuf;
 pub mod storage;
 pub mod update;
 pub mod watch;
+pub mod yaml;

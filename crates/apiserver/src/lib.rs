@@ -18,6 +18,7 @@ mod metrics;
 mod model;
 mod negotiate;
 mod object;
+mod options;
 mod outgoing;
 mod query;
 mod reply;

@@ -25,14 +25,15 @@ pub fn decode(resource: &Resource, value: Value) -> Result<(Value, Vec<String>)>
     if let Some(custom) = &resource.custom {
         return form::read(resource, custom, value);
     }
-    let decoded = decode_rules::decode_owned(&resource.gvk(), value).map_err(|e| {
-        Failure::bad_request(format!(
-            "{} in version {:?} cannot be handled as a {}: {e}",
-            resource.kind, resource.version, resource.kind
-        ))
-    })?;
+    let decoded = decode_rules::decode_owned(&resource.gvk(), value)
+        .map_err(|e| Failure::bad_request(e.to_string()))?;
     let unknown = decoded.warnings().map(str::to_owned).collect();
     Ok((decoded.value, unknown))
+}
+
+/// The resource's object in which nothing is set.
+pub fn empty(resource: &Resource) -> Value {
+    decode_rules::empty_of(dunlin_api::schema::Node::of_or_unknown(&resource.gvk()))
 }
 
 pub fn defaults(resource: &Resource, value: &mut Value) {
@@ -78,26 +79,25 @@ pub fn validate_update(resource: &Resource, new: &Value, old: &Value, sub: &str)
     }
 }
 
-fn patch_failure(resource: Option<(&Resource, &str)>, error: &patch_rules::Error) -> Failure {
+fn patch_failure(error: &patch_rules::Error) -> Failure {
     let (code, reason) = error.status();
     let mut failure = Failure::new(code, reason, error.to_string());
-    if let Some((resource, name)) = resource {
-        failure.details =
-            Some(Box::new(json!({"name": name, "group": resource.group, "kind": resource.plural})));
+    if code == 422 {
+        failure.details = Some(Box::new(json!({})));
     }
     failure
 }
 
-pub fn json_patch(resource: &Resource, name: &str, old: &Value, patch: &Value) -> Result<Value> {
-    patch_rules::json_patch(old, patch).map_err(|e| patch_failure(Some((resource, name)), &e))
+pub fn json_patch(old: &Value, patch: &Value) -> Result<Value> {
+    patch_rules::json_patch(old, patch).map_err(|e| patch_failure(&e))
 }
 
 pub fn merge_patch(old: &Value, patch: &Value) -> Result<Value> {
-    patch_rules::merge_patch(old, patch).map_err(|e| patch_failure(None, &e))
+    patch_rules::merge_patch(old, patch).map_err(|e| patch_failure(&e))
 }
 
 pub fn strategic_merge(resource: &Resource, old: &Value, patch: &Value) -> Result<Value> {
-    patch_rules::strategic_merge(&resource.gvk(), old, patch).map_err(|e| patch_failure(None, &e))
+    patch_rules::strategic_merge(&resource.gvk(), old, patch).map_err(|e| patch_failure(&e))
 }
 
 /// Server-side apply.
@@ -129,6 +129,12 @@ pub fn apply(
                 .collect();
             failure.details = Some(Box::new(json!({"causes": causes})));
             failure
+        }
+        apply_rules::Error::Untyped(text) => {
+            let version = if resource.group.is_empty() { "/v1".to_owned() } else { resource.api_version() };
+            let (namespace, name) = (object::namespace(config), object::name(config));
+            let what = format!("({namespace}/{name}; {version}, Kind={})", resource.kind);
+            Failure::new(500, "", format!("failed to create typed patch object {what}: {text}"))
         }
         apply_rules::Error::Invalid(text) => Failure::bad_request(text),
     })
@@ -185,7 +191,7 @@ pub struct Selection {
 }
 
 /// The fields that can be selected by, beside name and namespace.
-fn selectable(stored: &str) -> &'static [&'static str] {
+fn selectable(group: &str, stored: &str) -> &'static [&'static str] {
     match stored {
         "pods" => &[
             "spec.nodeName",
@@ -202,14 +208,7 @@ fn selectable(stored: &str) -> &'static [&'static str] {
         "namespaces" => &["status.phase"],
         "secrets" => &["type"],
         "services" => &["spec.clusterIP", "spec.type"],
-        "events" => &[
-            "involvedObject.kind",
-            "involvedObject.namespace",
-            "involvedObject.name",
-            "involvedObject.uid",
-            "involvedObject.apiVersion",
-            "involvedObject.resourceVersion",
-            "involvedObject.fieldPath",
+        "events" if group == "events.k8s.io" => &[
             "regarding.kind",
             "regarding.namespace",
             "regarding.name",
@@ -218,24 +217,61 @@ fn selectable(stored: &str) -> &'static [&'static str] {
             "regarding.resourceVersion",
             "regarding.fieldPath",
             "reason",
-            "reportingComponent",
             "reportingController",
+            "type",
+        ],
+        "events" => &[
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
             "source",
             "type",
         ],
-        "replicasets.apps" | "replicationcontrollers" => &["status.replicas"],
+        "replicationcontrollers" => &["status.replicas"],
         "jobs.batch" => &["status.successful"],
         "certificatesigningrequests.certificates.k8s.io" => &["spec.signerName"],
         _ => &[],
     }
 }
 
+/// Why a resource cannot be selected by a field, if so.
+fn unselectable(resource: &Resource, field: &str) -> Option<String> {
+    let of_cluster =
+        matches!(&*resource.stored, "nodes" | "namespaces") || &*resource.group == "certificates.k8s.io";
+    let more = selectable(&resource.group, &resource.stored);
+    if let Some(custom) = &resource.custom {
+        let known = matches!(field, "metadata.name" | "metadata.namespace")
+            || custom.selectable.iter().any(|f| &**f == field);
+        return (!known).then(|| format!("field label not supported: {field}"));
+    }
+    let known = match field {
+        "metadata.name" => true,
+        "metadata.namespace" => !of_cluster,
+        field => more.contains(&field),
+    };
+    if known {
+        return None;
+    }
+    Some(match &*resource.stored {
+        "jobs.batch" => format!("field label {field:?} not supported for Job"),
+        _ if more.is_empty() => {
+            format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+        }
+        _ => format!("field label not supported: {field}"),
+    })
+}
+
 impl Selection {
     /// Reads the selectors of a call.
     pub fn of(call: &Call) -> Result<Self> {
         let labels = match call.query.get("labelSelector") {
-            Some(text) => LabelSelector::parse(text)
-                .map_err(|e| Failure::bad_request(format!("unable to parse requirement: {e}")))?,
+            Some(text) => LabelSelector::parse(text).map_err(|e| Failure::bad_request(e.to_string()))?,
             None => LabelSelector::everything(),
         };
         let fields = match call.query.get("fieldSelector") {
@@ -245,23 +281,8 @@ impl Selection {
         let mut selection = Self { labels, fields, name: None, namespace: None, node: None };
         for requirement in selection.fields.requirements() {
             let field = requirement.field.as_str();
-            let known = matches!(field, "metadata.name" | "metadata.namespace");
-            let custom = call.resource.custom.as_ref();
-            let known = known || custom.is_some_and(|c| c.selectable.iter().any(|f| &**f == field));
-            if !known && custom.is_some() {
-                return Err(Failure::bad_request(format!("field label not supported: {field}")));
-            }
-            if !known && !selectable(&call.resource.stored).contains(&field) {
-                return Err(Failure::bad_request(format!(
-                    "Unable to find {:?} that match label selector {:?}, field selector {:?}: field label not \
-                     supported: {field}",
-                    format!(
-                        "{}/{}, Resource={}",
-                        call.resource.group, call.resource.version, call.resource.plural
-                    ),
-                    call.query.get("labelSelector").unwrap_or(""),
-                    call.query.get("fieldSelector").unwrap_or(""),
-                )));
+            if let Some(why) = unselectable(&call.resource, field) {
+                return Err(Failure::bad_request(why));
             }
             if requirement.negated {
                 continue;
@@ -295,7 +316,15 @@ impl Selection {
 
     /// Whether the store's answer needs no further selecting.
     pub fn is_exact(&self) -> bool {
-        self.labels.is_everything()
+        // Of two values for one field the store would look for the last only.
+        let twice = self
+            .fields
+            .requirements()
+            .iter()
+            .enumerate()
+            .any(|(i, r)| self.fields.requirements()[..i].iter().any(|before| before.field == r.field));
+        !twice
+            && self.labels.is_everything()
             && self.fields.requirements().iter().all(|r| {
                 !r.negated
                     && matches!(r.field.as_str(), "metadata.name" | "metadata.namespace" | "spec.nodeName")

@@ -32,11 +32,6 @@ impl Query {
     pub fn flag(&self, name: &str) -> bool {
         self.0.iter().any(|(n, v)| n == name && v != "0" && !v.eq_ignore_ascii_case("false"))
     }
-
-    /// A number, if there is one.
-    pub fn number(&self, name: &str) -> Option<i64> {
-        self.get(name).and_then(|v| v.parse().ok())
-    }
 }
 
 /// Percent-decodes; `plus` turns `+` into a space, as forms do.
@@ -87,7 +82,7 @@ mod tests {
         assert_eq!(query.get("labelSelector"), Some("app=web,tier in (a)"));
         assert!(query.flag("watch"));
         assert!(!Query::parse("tty=False&stdin=0").flag("tty") && Query::parse("tty=True").flag("tty"));
-        assert_eq!(query.number("limit"), Some(5));
+        assert_eq!(query.get("limit"), Some("5"));
         assert_eq!(query.all("command").collect::<Vec<_>>(), ["a", "b"]);
     }
 }

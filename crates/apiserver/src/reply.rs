@@ -10,7 +10,11 @@ use serde_json::Value;
 
 use crate::config::{BoxBody, BoxError};
 use crate::failure::{Failure, Result};
+use crate::handlers::protobuf::encode;
 use crate::negotiate::{Form, Syntax};
+
+/// The media type of Kubernetes' protobuf form.
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// The answer of a handler.
 pub type Reply = Response<BoxBody>;
@@ -60,7 +64,7 @@ pub fn json(code: u16, value: &Value) -> Reply {
 pub fn bytes(code: u16, json: Bytes, form: Form) -> Result<Reply> {
     match form.syntax {
         Syntax::Json => Ok(encoded(code, json)),
-        Syntax::Yaml => {
+        Syntax::Yaml | Syntax::Protobuf => {
             let value: Value = serde_json::from_slice(&json).map_err(Failure::internal)?;
             value_in(code, &value, form)
         }
@@ -75,12 +79,22 @@ pub fn value_in(code: u16, value: &Value, form: Form) -> Result<Reply> {
             let text = serde_saphyr::to_string(value).map_err(Failure::internal)?;
             Ok(with_type(code, "application/yaml", full(text)))
         }
+        Syntax::Protobuf => {
+            let bytes = encode::encode(value)
+                .ok_or_else(|| Failure::internal(format!("{} has no protobuf form", value["kind"])))?;
+            Ok(with_type(code, PROTOBUF, full(bytes)))
+        }
     }
 }
 
 /// A failure as its `metav1.Status`.
-pub fn failure(failure: &Failure) -> Reply {
-    let mut reply = json(failure.code, &failure.status());
+pub fn failure(failure: &Failure, syntax: Syntax) -> Reply {
+    if failure.is_page() {
+        return text(failure.code, failure.message.clone());
+    }
+    let form = Form { syntax, ..Form::JSON };
+    let status = failure.status();
+    let mut reply = value_in(failure.code, &status, form).unwrap_or_else(|_| json(failure.code, &status));
     if let Some(seconds) =
         failure.details.as_deref().and_then(|d| d.get("retryAfterSeconds")).and_then(Value::as_u64)
     {

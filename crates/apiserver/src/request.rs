@@ -37,6 +37,11 @@ pub fn parse(method: &Method, path: &str, query: &Query) -> Asked {
         _ => return asked,
     };
     asked.is_resource = true;
+    // The old way of watching.
+    let (rest, watch) = match rest {
+        ["watch", rest @ ..] if !rest.is_empty() => (rest, true),
+        rest => (rest, false),
+    };
     let own = |text: &&str| decode(text, false);
     let rest = match rest {
         ["namespaces", namespace, tail @ ..] if !tail.is_empty() && !is_namespace_sub(tail) => {
@@ -52,6 +57,9 @@ pub fn parse(method: &Method, path: &str, query: &Query) -> Asked {
         asked.namespace.clone_from(&asked.name);
     }
     asked.verb = verb(method, asked.name.is_some(), query.flag("watch"));
+    if watch && matches!(asked.verb, "get" | "list" | "watch") {
+        asked.verb = "watch";
+    }
     if asked.name.is_none() && matches!(asked.verb, "list" | "watch" | "deletecollection") {
         asked.name = single(query.get("fieldSelector"), "metadata.name");
         asked.node = single(query.get("fieldSelector"), "spec.nodeName");
@@ -73,8 +81,7 @@ fn single(selector: Option<&str>, wanted: &str) -> Option<String> {
 
 fn verb(method: &Method, named: bool, watch: bool) -> &'static str {
     match (method.as_str(), named) {
-        ("GET" | "HEAD", true) if !watch => "get",
-        ("GET" | "HEAD", true) => "watch",
+        ("GET" | "HEAD", true) => "get",
         ("GET" | "HEAD", false) if watch => "watch",
         ("GET" | "HEAD", false) => "list",
         ("POST", _) => "create",

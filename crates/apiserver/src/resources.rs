@@ -95,6 +95,26 @@ impl Resource {
         self.sub("status").is_some()
     }
 
+    /// How Go names the type, as messages show it.
+    pub fn go_type(&self) -> String {
+        let package = match self.group.split('.').next() {
+            None | Some("" | "events") => "core",
+            Some(package) => package,
+        };
+        format!("{package}.{}", self.kind)
+    }
+
+    /// What clients are told whenever they use it.
+    pub fn deprecation(&self) -> Option<&'static str> {
+        match (&*self.group, &*self.plural) {
+            ("", "endpoints") => {
+                Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+            }
+            ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+            _ => None,
+        }
+    }
+
     /// Whether this is the resource `plural` of `group`.
     pub fn is(&self, group: &str, plural: &str) -> bool {
         self.group == group && self.plural == plural

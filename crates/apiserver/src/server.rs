@@ -20,6 +20,7 @@ use crate::admission::service::Addresses;
 use crate::auth::{self, rbac::Rbac};
 use crate::config::{BoxBody, BoxError, Config, User};
 use crate::failure::{Failure, Result};
+use crate::handlers::protobuf::encode;
 use crate::metrics::Metrics;
 use crate::negotiate::{self, Form};
 use crate::query::Query;
@@ -64,6 +65,8 @@ pub struct Call {
     pub headers: HeaderMap,
     pub form: Form,
     pub warnings: Vec<String>,
+    /// Whether it is a patch, which Kubernetes checks in another order than a whole new state.
+    pub patching: bool,
 }
 
 impl Call {
@@ -149,13 +152,15 @@ impl ApiServer {
         {
             request.extensions_mut().insert(user.clone());
         }
+        let syntax =
+            negotiate::form(request.headers(), true).map_or(negotiate::Syntax::Json, |form| form.syntax);
         let reply = match route(&self.inner, request, &asked, query).await {
             Ok(reply) => reply,
             Err(failure) => {
                 if failure.code >= 500 {
                     tracing::warn!(code = failure.code, message = %failure.message, "request failed");
                 }
-                reply::failure(&failure)
+                reply::failure(&failure, syntax)
             }
         };
         self.inner.metrics.done(&asked, reply.status().as_u16(), started.elapsed());
@@ -216,29 +221,51 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
     if !asked.is_resource {
         return discovery::answer(inner, request.method(), &path, request.headers(), &query).await;
     }
-    let resource =
-        inner.resource(&asked.group, &asked.version, &asked.resource).ok_or_else(Failure::no_path)?;
+    let resource = inner.resource(&asked.group, &asked.version, &asked.resource).ok_or_else(|| {
+        // Of a group that is served even what is not there is told apart from a page that nobody has.
+        let served = resources::of(&inner.custom.all(), &asked.group, &asked.version).next().is_some();
+        if served { Failure::no_path() } else { Failure::no_page() }
+    })?;
     let sub = match asked.sub.as_deref() {
         Some(name) => Some(resource.sub(name).ok_or_else(Failure::no_path)?),
         None => None,
     };
     if resource.namespaced != asked.namespace.is_some() && !resource.is("", "namespaces") {
-        let across = resource.namespaced && asked.sub.is_none() && matches!(asked.verb, "list" | "watch");
+        let across = resource.namespaced
+            && asked.sub.is_none()
+            && (asked.name.is_none() || matches!(asked.verb, "list" | "watch" | "deletecollection"));
         if !across {
             return Err(Failure::no_path());
         }
+        let only_asks = asked.verb == "create" && !resource.is_stored();
+        if !only_asks && !matches!(asked.verb, "list" | "watch") {
+            return Err(Failure::method_not_allowed());
+        }
+    }
+    if *request.method() == Method::HEAD {
+        return Err(Failure::method_not_allowed());
     }
     let verbs = sub.map_or(resource.verbs, |s| s.verbs);
     if !verbs.contains(&asked.verb) {
         return Err(Failure::method_not_allowed());
     }
-    if asked.verb == "create" && asked.name.is_some() && sub.is_none() {
+    let wants_name = matches!(asked.verb, "get" | "update" | "patch" | "delete");
+    if (asked.verb == "create" && asked.name.is_some() && sub.is_none())
+        || (wants_name && asked.name.is_none())
+    {
         return Err(Failure::method_not_allowed());
     }
     let namespaced = resource.namespaced;
+    let (api_version, kind) = match sub {
+        Some(sub) if sub.group.is_empty() => (sub.version.to_string(), sub.kind.to_string()),
+        Some(sub) => (format!("{}/{}", sub.group, sub.version), sub.kind.to_string()),
+        None => (resource.api_version(), resource.kind.to_string()),
+    };
+    let protobuf = resource.custom.is_none() && encode::writes(&api_version, &kind);
     let mut call = Call {
         server: inner.clone(),
         user,
+        warnings: resource.deprecation().map(str::to_owned).into_iter().collect(),
         resource,
         namespace: if namespaced { asked.namespace.clone() } else { None },
         name: asked.name.clone(),
@@ -246,12 +273,8 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
         query,
         form: Form::JSON,
         headers: HeaderMap::new(),
-        warnings: Vec::new(),
+        patching: asked.verb == "patch",
     };
-    if call.resource.is("", "endpoints") {
-        let told = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
-        call.warnings.push(told.to_owned());
-    }
     if asked.sub.as_deref() == Some("proxy") {
         call.headers = request.headers().clone();
         return subresource::stream(call, request).await;
@@ -266,7 +289,7 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
     }
     let (parts, body) = request.into_parts();
     call.headers = parts.headers;
-    call.form = negotiate::form(&call.headers)?;
+    call.form = negotiate::form(&call.headers, protobuf)?;
     let body = read(body, inner.config.limits.body, &parts.method).await?;
     let patient = asked.verb == "watch" || asked.sub.as_deref() == Some("log");
     let answer = dispatch(&mut call, asked.verb, body);
@@ -286,7 +309,7 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
         call.warnings.push(warning.into());
     }
     // Who is refused is told all the same what is deprecated.
-    let mut reply = answered.unwrap_or_else(|failure| reply::failure(&failure));
+    let mut reply = answered.unwrap_or_else(|failure| reply::failure(&failure, call.form.syntax));
     for warning in &call.warnings {
         reply::warn(&mut reply, warning);
     }

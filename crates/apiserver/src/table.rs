@@ -14,8 +14,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::custom::columns;
+use crate::failure::{Failure, Result};
 use crate::handlers::emit;
 use crate::object::{self, text};
+use crate::query::Query;
 use crate::resources::Resource;
 use crate::time;
 
@@ -86,9 +88,24 @@ fn printer(resource: &Resource) -> Printer {
         "rolebindings.rbac.authorization.k8s.io" | "clusterrolebindings.rbac.authorization.k8s.io" => {
             more::BINDING
         }
+        "podtemplates" => more::POD_TEMPLATE,
+        "csidrivers.storage.k8s.io" => more::CSI_DRIVER,
+        "csinodes.storage.k8s.io" => more::CSI_NODE,
+        "volumeattachments.storage.k8s.io" => more::VOLUME_ATTACHMENT,
         "clusters.dunlin.io" => dunlin::CLUSTER,
         "migrations.dunlin.io" => dunlin::MIGRATION,
         _ => PLAIN,
+    }
+}
+
+/// Which part of each object a table has, as the query says.
+pub fn included(query: &Query) -> Result<String> {
+    match query.get("includeObject").unwrap_or("Metadata") {
+        word @ ("Metadata" | "Object" | "None") => Ok(word.to_owned()),
+        other => Err(Failure::bad_request(format!(
+            "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', \
+             'Object', 'None', or empty"
+        ))),
     }
 }
 
@@ -117,17 +134,38 @@ pub fn document(
     rows: Vec<Value>,
     with_columns: bool,
 ) -> Value {
-    let definitions: Vec<Value> = match &resource.custom {
-        _ if !with_columns => Vec::new(),
-        Some(custom) => columns::definitions(&custom.columns),
-        None => printer(resource)
-            .columns
-            .iter()
-            .map(|(name, kind, format, priority)| {
-                json!({"name": name, "type": kind, "format": format, "description": "", "priority": priority})
-            })
-            .collect(),
+    let definitions = match &resource.custom {
+        _ if !with_columns => Value::Null,
+        Some(custom) => columns::definitions(&custom.columns).into(),
+        None => definitions(printer(resource).columns),
     };
+    let mut table = whole(version, meta, definitions, rows);
+    // The rows of a kind without columns of its own are made elsewhere in Kubernetes, and so are none of them.
+    if resource.custom.is_none()
+        && std::ptr::eq(printer(resource).columns, PLAIN.columns)
+        && object::list(&table, &["rows"]).is_empty()
+    {
+        table["rows"] = Value::Null;
+    }
+    table
+}
+
+/// The table of a `Scale`.
+pub fn scale(scale: &Value, version: &str) -> Value {
+    let columns = [("Name", "string", "", 0), int("Desired"), int("Available"), AGE];
+    let count = |of: &str| json!(object::int(scale, &[of, "replicas"]));
+    let cells = [name(scale), count("spec"), count("status"), age(scale, Timestamp::now())];
+    let row = json!({"cells": cells, "object": emit::metadata("v1", scale.clone())});
+    let meta = json!({"resourceVersion": text(scale, &["metadata", "resourceVersion"])});
+    whole(version, meta, definitions(&columns), vec![row])
+}
+
+fn definitions(columns: &[Column]) -> Value {
+    let one = |(name, kind, format, priority): &Column| json!({"name": name, "type": kind, "format": format, "description": "", "priority": priority});
+    columns.iter().map(one).collect()
+}
+
+fn whole(version: &str, meta: Value, definitions: Value, rows: Vec<Value>) -> Value {
     json!({
         "kind": "Table",
         "apiVersion": format!("meta.k8s.io/{version}"),

@@ -46,6 +46,14 @@ pub fn shape(answer: &Answer) -> Value {
 fn walk(path: &str, expected: &Value, got: &Value, found: &mut Vec<Difference>) {
     let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
     match (expected, got) {
+        // An error here and an object there: the fields of the two have nothing to do with each other.
+        (Value::Object(a), Value::Object(b)) if path == "body" && a.get("kind") != b.get("kind") => {
+            found.push(Difference {
+                path: path.to_owned(),
+                expected: Some(short(expected)),
+                got: Some(short(got)),
+            });
+        }
         (Value::Object(a), Value::Object(b)) => {
             for (name, value) in a {
                 match b.get(name) {

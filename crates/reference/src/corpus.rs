@@ -3,6 +3,7 @@
 //! ```text
 //! ### title of the call
 //! # differs PATH: why Dunlin's answer is another there, and stays so
+//! # perhaps PATH: why it is another only sometimes
 //! # until PATH VALUE          (a GET is repeated on each side until its answer has the value there)
 //! # keep NAME PATH            (later calls may say {NAME})
 //! POST /api/v1/namespaces/{ns}/configmaps?dryRun=All
@@ -35,6 +36,8 @@ pub struct Call {
     pub body: String,
     /// Differences that stay, with their reasons.
     pub differs: Vec<(String, String)>,
+    /// Differences that come and go, with their reasons.
+    pub perhaps: Vec<(String, String)>,
     /// What to wait for: a path and the value that it must have.
     pub until: Vec<(String, String)>,
     /// Variables that the answer gives: name and path.
@@ -114,9 +117,10 @@ impl Call {
         };
         match name {
             "differs" => self.differs.push(pair(": ")?),
+            "perhaps" => self.perhaps.push(pair(": ")?),
             "until" => self.until.push(pair(" ")?),
             "keep" => self.keep.push(pair(" ")?),
-            _ => bail!("there is no directive {name:?}: it is differs, until or keep"),
+            _ => bail!("there is no directive {name:?}: it is differs, perhaps, until or keep"),
         }
         Ok(())
     }

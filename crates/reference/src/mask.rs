@@ -17,10 +17,15 @@ static IN_TEXT: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         rule("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UID"),
         rule(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         rule(r"\b10\.43\.\d+\.\d+\b", "SERVICE-IP"),
+        rule(r"in record \(\d+\)", "in record (REVISION)"),
         rule(r"\bkube-api-access-[a-z0-9]{5}\b", "kube-api-access-RANDOM"),
         rule(r"\b198\.51\.100\.\d+\b", "HOST-IP"),
     ]
 });
+
+/// An age in a cell of a table.
+static AGE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^(\d+[smhdy])+( ago)?$").expect("a constant pattern"));
 
 /// The fields whose value says nothing.
 const FIELDS: &[(&str, &str)] = &[
@@ -34,6 +39,14 @@ const FIELDS: &[(&str, &str)] = &[
 pub fn mask(value: &mut Value) {
     match value {
         Value::Object(fields) => {
+            // Who owns a reference to an owner is written with its identity.
+            for old in fields.keys().filter(|k| k.contains(r#""uid":"#)).cloned().collect::<Vec<_>>() {
+                let mut key = Value::String(old.clone());
+                mask(&mut key);
+                if let (Value::String(key), Some(value)) = (key, fields.remove(&old)) {
+                    fields.insert(key, value);
+                }
+            }
             for (name, value) in fields.iter_mut() {
                 match FIELDS.iter().find(|(masked, _)| masked == name) {
                     // An empty or zero value means that there is none: that does say something.
@@ -41,6 +54,19 @@ pub fn mask(value: &mut Value) {
                         *value = Value::String((*with).to_owned());
                     }
                     _ => mask(value),
+                }
+            }
+            // Their order is that of their times, whose seconds need not end at the same moment on both sides.
+            if let Some(Value::Array(entries)) = fields.get_mut("managedFields") {
+                let key = |e: &Value| {
+                    ["manager", "operation", "subresource", "apiVersion"].map(|f| e[f].to_string())
+                };
+                entries.sort_by_key(key);
+            }
+            // How long ago something was changes from answer to answer.
+            if let Some(Value::Array(cells)) = fields.get_mut("cells") {
+                for cell in cells.iter_mut().filter(|c| c.as_str().is_some_and(|c| AGE.is_match(c))) {
+                    *cell = Value::String("AGE".to_owned());
                 }
             }
             // Prose, which everybody words for himself.

@@ -1,12 +1,16 @@
 //! One of the two that are compared: something that answers calls to the Kubernetes API.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use http_body_util::BodyExt;
 use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
+
+/// How long an answer may take. Watches are asked for with an end of their own.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An API and a client for it. Calls are made on the network on which the calling thread is.
 pub struct Side {
@@ -56,14 +60,16 @@ impl Side {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let sent = self.client.send(request.body(Body::from(body.into_bytes()))?).await;
-        let answer = sent.with_context(|| format!("{} does not answer {method} {path}", self.name))?;
+        let sent = self.client.send(request.body(Body::from(body.into_bytes()))?);
+        let silent = || format!("{} does not answer {method} {path}", self.name);
+        let answer = tokio::time::timeout(PATIENCE, sent).await.with_context(silent)?.with_context(silent)?;
         let (head, body) = answer.into_parts();
         let text = |name: &str| -> Vec<String> {
             let values = head.headers.get_all(name).iter();
             values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
         };
-        let bytes = body.collect().await?.to_bytes();
+        let whole = tokio::time::timeout(PATIENCE, body.collect()).await.with_context(silent)??;
+        let bytes = whole.to_bytes();
         Ok(Answer {
             code: head.status.as_u16(),
             media_type: text("content-type").join(", "),

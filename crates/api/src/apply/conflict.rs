@@ -23,6 +23,9 @@ pub enum Error {
     /// Others own what would change (409, reason `Conflict`).
     #[error("{0}")]
     Conflicts(Conflicts),
+    /// The configuration does not fit the schema of its kind (500, without a reason).
+    #[error("{0}")]
+    Untyped(String),
     /// The configuration cannot be applied at all (400, reason `BadRequest`).
     #[error("{0}")]
     Invalid(String),

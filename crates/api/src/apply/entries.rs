@@ -59,7 +59,7 @@ impl Entry {
             "Update" => Operation::Update,
             _ => return None,
         };
-        if text("fieldsType").is_some_and(|t| t != "FieldsV1") {
+        if text("fieldsType") != Some("FieldsV1") {
             return None;
         }
         Some(Self {
@@ -123,23 +123,32 @@ pub(super) fn strip(object: &mut Value) {
 
 impl Entries {
     pub(super) fn of(object: &Value) -> Self {
+        Self::read(object).unwrap_or_default()
+    }
+
+    /// The entries in an object; `None` if one of them makes no sense.
+    fn read(object: &Value) -> Option<Self> {
         let list = object.pointer("/metadata/managedFields").and_then(Value::as_array);
         let mut entries = Entries::default();
-        // Whoever owns nothing is no manager: such an entry would only hide that nothing is tracked yet.
-        for entry in list.into_iter().flatten().filter_map(Entry::read).filter(|e| !e.set.is_empty()) {
-            entries.put(entry);
+        for value in list.into_iter().flatten() {
+            let entry = Entry::read(value)?;
+            // Whoever owns nothing is no manager: such an entry would only hide that nothing is tracked yet.
+            if !entry.set.is_empty() {
+                entries.put(entry);
+            }
         }
-        entries
+        Some(entries)
     }
 
     /// The entries to go on with after a write: those that the client sent, or else the old ones.
     pub(super) fn after(old: Option<&Value>, new: &Value) -> Self {
         let sent = new.pointer("/metadata/managedFields").and_then(Value::as_array);
         let empty = |entry: &Value| entry.as_object().is_some_and(Map::is_empty);
+        let before = || old.map(Entries::of).unwrap_or_default();
         match sent.map(Vec::as_slice) {
             Some([only]) if empty(only) => Entries::default(),
-            Some([_, ..]) => Entries::of(new),
-            _ => old.map(Entries::of).unwrap_or_default(),
+            Some([_, ..]) => Entries::read(new).unwrap_or_else(before),
+            _ => before(),
         }
     }
 

@@ -259,12 +259,36 @@ fn impossible_configurations_are_refused() {
     let twice = object(containers(json!([{"name": "a"}, {"name": "a"}])));
     let refused = apply(&deployment(), None, &twice, "me", false, "", T0).expect_err("duplicate");
     let message = ".spec.template.spec.containers: duplicate entries for key [name=\"a\"]";
-    assert_eq!(refused, Error::Invalid(message.into()));
-    let nameless = object(containers(json!([{"image": "a"}])));
-    assert!(matches!(apply(&deployment(), None, &nameless, "me", false, "", T0), Err(Error::Invalid(_))));
+    assert_eq!(refused, Error::Untyped(message.into()));
+    for (spec, message) in [
+        (json!({"replicas": "3"}), ".spec.replicas: expected numeric (int or float), got string"),
+        (json!({"paused": "yes"}), ".spec.paused: expected boolean, got &{yes}"),
+        (json!({"nothing": 1}), ".spec.nothing: field not declared in schema"),
+        (json!(["a", 1]), ".spec: expected map, got &{[a 1]}"),
+    ] {
+        let refused = apply(&deployment(), None, &object(spec), "me", false, "", T0).expect_err(message);
+        assert_eq!(refused, Error::Untyped(message.into()));
+    }
     let managed = json!({"metadata": {"managedFields": []}});
     let refused = apply(&deployment(), None, &managed, "me", false, "", T0).expect_err("managed fields");
     assert_eq!(refused.to_string(), "metadata.managedFields must be nil");
+}
+
+#[test]
+fn kubectl_goes_on_where_it_applied_before() {
+    let config = |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data});
+    let map = GroupVersionKind::new("", "v1", "ConfigMap");
+    let note = "kubectl.kubernetes.io/last-applied-configuration";
+    let mut live = config(json!({"a": "1", "b": "2"}));
+    live["metadata"]["annotations"] = json!({note: config(json!({"a": "1"})).to_string()});
+    track_update(&map, None, &mut live, "kubectl-client-side-apply", "", T0);
+    // `a` it has applied itself, `b` somebody may have changed.
+    let ours = config(json!({"a": "3"}));
+    let new = apply(&map, Some(&live), &ours, "kubectl", false, "", T0).expect("its own field");
+    assert_eq!(new["data"], json!({"a": "3", "b": "2"}));
+    assert_eq!(new["metadata"]["annotations"][note], format!("{ours}\n"));
+    assert!(apply(&map, Some(&live), &config(json!({"b": "3"})), "kubectl", false, "", T0).is_err());
+    assert!(apply(&map, Some(&live), &ours, "other", false, "", T0).is_err());
 }
 
 #[test]

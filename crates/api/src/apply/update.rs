@@ -8,10 +8,6 @@ use super::set::{Element, FieldSet};
 use super::walk::elements;
 use crate::schema::Node;
 
-/// Fields of Go structs that are values, not pointers: they exist from the beginning, so nobody owns their existence.
-const ALWAYS_THERE: [&str; 7] =
-    ["metadata", "spec", "status", "names", "template", "strategy", "updateStrategy"];
-
 /// What a write did, field by field.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
@@ -145,21 +141,18 @@ fn is_empty(value: &Value) -> bool {
 
 /// Compares two objects field by field.
 pub(super) fn compare(node: Node<'_>, old: &Value, new: &Value) -> Changes {
-    compare_fields(node, old.as_object(), new.as_object(), true)
+    compare_fields(node, old.as_object(), new.as_object())
 }
 
 type Fields = Map<String, Value>;
 
-fn compare_fields(node: Node<'_>, old: Option<&Fields>, new: Option<&Fields>, there: bool) -> Changes {
+fn compare_fields(node: Node<'_>, old: Option<&Fields>, new: Option<&Fields>) -> Changes {
     let mut changes = Changes::default();
     let names: BTreeSet<&String> = old.into_iter().chain(new).flat_map(Map::keys).collect();
     for name in names {
         let child = node.field(name).unwrap_or(Node::Unknown);
-        // Of a custom resource the metadata alone is a struct.
-        let custom = matches!(node, Node::Resource(Some(_))) && name != "metadata";
-        let there = there && !custom && ALWAYS_THERE.contains(&name.as_str());
         let (before, after) = (old.and_then(|f| f.get(name)), new.and_then(|f| f.get(name)));
-        compare_at(child, Element::field(name.as_str()), before, after, there, &mut changes);
+        compare_at(child, Element::field(name.as_str()), before, after, &mut changes);
     }
     changes
 }
@@ -169,19 +162,21 @@ fn compare_at(
     element: Element,
     old: Option<&Value>,
     new: Option<&Value>,
-    there: bool,
     changes: &mut Changes,
 ) {
-    if old == new {
+    // Of a built-in kind a null is what was left out.
+    let nothing = |value: Option<&Value>| value.is_none_or(Value::is_null);
+    if old == new || (matches!(node, Node::Typed(..)) && nothing(old) && nothing(new)) {
         return;
     }
-    let below = inside(node, old, new, there);
+    let below = inside(node, old, new);
     let leaf = below.is_none();
     if let Some(below) = below {
         changes.put_below(&element, below);
     }
     match (old, new) {
-        (None, Some(_)) if leaf || !there => changes.added.insert(element),
+        // What is written always (a struct that is no pointer) is there from the beginning, and nobody owns its existence.
+        (None, Some(_)) => changes.added.insert(element),
         (Some(_), None) => changes.removed.insert(element),
         (Some(_), Some(_)) if leaf => changes.modified.insert(element),
         _ => {}
@@ -189,11 +184,12 @@ fn compare_at(
 }
 
 /// The changes inside of two values, one of which may be absent; `None` if they are compared as one.
-fn inside(node: Node<'_>, old: Option<&Value>, new: Option<&Value>, there: bool) -> Option<Changes> {
+fn inside(node: Node<'_>, old: Option<&Value>, new: Option<&Value>) -> Option<Changes> {
+    // A null takes the form of the other.
+    let (old, new) = (old.filter(|v| !v.is_null()), new.filter(|v| !v.is_null()));
     match (old.or(new)?, new.or(old)?) {
         (Value::Object(a), Value::Object(b)) if !node.is_atomic_map() && (!a.is_empty() || !b.is_empty()) => {
-            let (old, new) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
-            Some(compare_fields(node, old, new, there || (old.is_some() && new.is_some())))
+            Some(compare_fields(node, old.and_then(Value::as_object), new.and_then(Value::as_object)))
         }
         (Value::Array(_), Value::Array(_)) => {
             let (old, new) = (old.and_then(Value::as_array), new.and_then(Value::as_array));
@@ -207,14 +203,7 @@ fn inside(node: Node<'_>, old: Option<&Value>, new: Option<&Value>, there: bool)
             let mut changes = Changes::default();
             let all: BTreeSet<&Element> = old.keys().chain(new.keys()).collect();
             for e in all {
-                compare_at(
-                    node.item(),
-                    e.clone(),
-                    old.get(e).copied(),
-                    new.get(e).copied(),
-                    false,
-                    &mut changes,
-                );
+                compare_at(node.item(), e.clone(), old.get(e).copied(), new.get(e).copied(), &mut changes);
             }
             Some(changes)
         }

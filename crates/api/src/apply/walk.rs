@@ -75,8 +75,8 @@ fn value_of(node: Node<'_>, value: &Value, path: &mut String) -> Result<Option<F
     }
 }
 
-/// What names an item of a list that merges. Keys that are absent have their default or are left out.
-fn item_element(list: &ListType<'_>, item_node: Node<'_>, item: &Value) -> Option<Element> {
+/// What names an item of a list that merges. Keys that are absent have their default or are null.
+pub(super) fn item_element(list: &ListType<'_>, item_node: Node<'_>, item: &Value) -> Option<Element> {
     match list {
         ListType::Atomic => None,
         ListType::Set => Some(Element::Value(canonical(item))),
@@ -84,11 +84,10 @@ fn item_element(list: &ListType<'_>, item_node: Node<'_>, item: &Value) -> Optio
             let item = item.as_object()?;
             let mut found = Map::new();
             for key in keys {
-                if let Some(value) = item.get(*key).cloned().or_else(|| item_node.default(key)) {
-                    found.insert((*key).to_owned(), value);
-                }
+                let value = item.get(*key).cloned().or_else(|| item_node.default(key));
+                found.insert((*key).to_owned(), value.unwrap_or_default());
             }
-            (!found.is_empty()).then(|| Element::Key(canonical(&Value::Object(found))))
+            Some(Element::Key(canonical(&Value::Object(found))))
         }
     }
 }

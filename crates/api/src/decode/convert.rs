@@ -4,7 +4,7 @@ use base64::Engine;
 use serde_json::{Map, Value};
 
 use super::Error;
-use crate::schema::{Form, Schema, Type, schema};
+use crate::schema::{Field, Form, Schema, Type, schema};
 
 const MAX_COMPLAINTS: usize = 100;
 /// The type of a custom resource's schema.
@@ -18,6 +18,42 @@ pub(super) fn convert(ty: Type, value: Value) -> Result<(Value, Vec<String>), Er
         Walk { schema: schema(), owner: "", fields: Vec::new(), path: String::new(), unknown: Vec::new() };
     let value = walk.value(ty, value)?;
     Ok((value, walk.unknown))
+}
+
+/// Whether Go leaves the value out of a field that is neither a pointer nor a struct.
+fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(flag) => !flag,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        // The empty object of a struct is one; that of a map is none, and is left out where it is read.
+        Value::Object(_) => false,
+    }
+}
+
+/// What Go makes of nothing where something must stand.
+pub(super) fn zero(schema: &Schema, ty: Type) -> Value {
+    match ty {
+        Type::String => "".into(),
+        Type::Boolean => false.into(),
+        Type::Int32 | Type::Int64 | Type::Double => 0.into(),
+        Type::Bytes | Type::List(_) | Type::Map(_) => Value::Null,
+        Type::Ref(id) => match schema.get(id).form {
+            Form::Struct => {
+                let always = schema.fields(id).iter().filter(|f| f.always);
+                Value::Object(always.map(|f| (f.name.to_owned(), zero_of(schema, f))).collect())
+            }
+            Form::Quantity => "0".into(),
+            Form::IntOrString => 0.into(),
+            Form::Time | Form::MicroTime | Form::Free | Form::Any => Value::Null,
+        },
+    }
+}
+
+fn zero_of(schema: &Schema, field: &Field) -> Value {
+    if field.pointer { Value::Null } else { zero(schema, field.ty) }
 }
 
 struct Walk {
@@ -81,12 +117,23 @@ impl Walk {
                     self.fields.push(field.name);
                     let value = self.value(field.ty, value)?;
                     self.fields.pop();
-                    kept.insert(name, value);
+                    let nothing = match field.ty {
+                        Type::Map(_) => value.as_object().is_some_and(Map::is_empty),
+                        _ => is_zero(&value),
+                    };
+                    if field.always || field.pointer || !nothing {
+                        kept.insert(name, value);
+                    }
                 }
             }
             self.path.truncate(before);
         }
         self.owner = owner;
+        for field in self.schema.fields(id).iter().filter(|f| f.always) {
+            if !kept.contains_key(field.name) {
+                kept.insert(field.name.to_owned(), zero_of(self.schema, field));
+            }
+        }
         Ok(Value::Object(kept))
     }
 
@@ -110,7 +157,7 @@ impl Walk {
         for (index, item) in items.into_iter().enumerate() {
             let before = self.path.len();
             self.path.push_str(&format!("[{index}]"));
-            let item = if item.is_null() { self.zero(element) } else { self.value(element, item)? };
+            let item = if item.is_null() { zero(self.schema, element) } else { self.value(element, item)? };
             kept.push(item);
             self.path.truncate(before);
         }
@@ -123,27 +170,12 @@ impl Walk {
             let before = self.path.len();
             self.path.push('.');
             self.path.push_str(&key);
-            let value = if value.is_null() { self.zero(element) } else { self.value(element, value)? };
+            let value =
+                if value.is_null() { zero(self.schema, element) } else { self.value(element, value)? };
             self.path.truncate(before);
             kept.insert(key, value);
         }
         Ok(Value::Object(kept))
-    }
-
-    /// What Go makes of a null where something must stand.
-    fn zero(&self, ty: Type) -> Value {
-        match ty {
-            Type::String | Type::Bytes => "".into(),
-            Type::Boolean => false.into(),
-            Type::Int32 | Type::Int64 | Type::Double => 0.into(),
-            Type::List(_) | Type::Map(_) => Value::Null,
-            Type::Ref(id) => match self.schema.get(id).form {
-                Form::Struct | Form::Free => Value::Object(Map::new()),
-                Form::Quantity => "0".into(),
-                Form::IntOrString => 0.into(),
-                Form::Time | Form::MicroTime | Form::Any => Value::Null,
-            },
-        }
     }
 
     fn complain(&mut self) {

@@ -18,13 +18,30 @@ struct Found {
     duplicates: Vec<String>,
 }
 
-/// Parses the text: the value (the last of duplicate fields wins) and `duplicate field "path"` complaints.
+/// Parses the text: the value (the last of duplicate fields wins, objects are laid over each other) and `duplicate field "path"` complaints.
 pub(super) fn parse(text: &[u8]) -> Result<(Value, Vec<String>), serde_json::Error> {
     let found = RefCell::new(Found::default());
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = Seed(&found).deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok((value, found.into_inner().duplicates))
+}
+
+/// Puts a field's second value over its first.
+fn overlay(first: &mut Value, second: Value) {
+    match (first, second) {
+        (Value::Object(first), Value::Object(second)) => {
+            for (key, value) in second {
+                match first.get_mut(&key) {
+                    Some(before) => overlay(before, value),
+                    None => {
+                        first.insert(key, value);
+                    }
+                }
+            }
+        }
+        (first, second) => *first = second,
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -120,7 +137,13 @@ impl<'de> Visitor<'de> for Seed<'_> {
             }
             let value = map.next_value_seed(self)?;
             self.leave(before);
-            fields.insert(key, value);
+            match fields.get_mut(&key) {
+                // Go reads both into the same map or struct.
+                Some(first) => overlay(first, value),
+                None => {
+                    fields.insert(key, value);
+                }
+            }
         }
         Ok(Value::Object(fields))
     }

@@ -60,7 +60,9 @@ fn unknown_fields_are_dropped_and_named() {
         json!({"bar": 1, "spec": {"containers": [{"name": "a", "imagee": "x"}], "nodeSelector": {"x": "y"}}});
     let decoded = decode(&pod(), value).expect("decodes");
     assert_eq!(decoded.unknown, [r#"unknown field "bar""#, r#"unknown field "spec.containers[0].imagee""#]);
-    assert_eq!(decoded.value, json!({"spec": {"containers": [{"name": "a"}], "nodeSelector": {"x": "y"}}}));
+    assert_eq!(decoded.value["spec"]["containers"], json!([{"name": "a", "resources": {}}]));
+    assert_eq!(decoded.value["spec"]["nodeSelector"], json!({"x": "y"}));
+    assert_eq!(decoded.value.get("bar"), None);
     assert_eq!(
         decoded.strict().expect_err("strict").to_string(),
         r#"strict decoding error: unknown field "bar", unknown field "spec.containers[0].imagee""#
@@ -85,7 +87,22 @@ fn nulls_vanish_or_become_zero() {
     let value = json!({"metadata": {"creationTimestamp": null, "labels": {"a": null}}, "status": null,
         "spec": {"containers": [null], "nodeSelector": null}});
     let decoded = decode(&pod(), value).expect("decodes");
-    assert_eq!(decoded.value, json!({"metadata": {"labels": {"a": ""}}, "spec": {"containers": [{}]}}));
+    let containers = json!([{"name": "", "resources": {}}]);
+    assert_eq!(
+        decoded.value,
+        json!({"metadata": {"labels": {"a": ""}}, "spec": {"containers": containers}, "status": {}})
+    );
+}
+
+#[test]
+fn zero_values_are_written_as_go_writes_them() {
+    let role = GroupVersionKind::new("rbac.authorization.k8s.io", "v1", "Role");
+    let decoded = decode(&role, json!({"metadata": {"labels": {}, "generateName": "", "finalizers": []}}));
+    assert_eq!(decoded.expect("decodes").value, json!({"metadata": {}, "rules": null}));
+    let value = json!({"spec": {"replicas": 0, "paused": false, "minReadySeconds": 0}});
+    let spec = decode(&deployment(), value).expect("decodes").value["spec"].take();
+    let template = json!({"metadata": {}, "spec": {"containers": null}});
+    assert_eq!(spec, json!({"replicas": 0, "selector": null, "strategy": {}, "template": template}));
 }
 
 #[test]
@@ -95,11 +112,13 @@ fn special_types_are_read() {
         "items": {"type": "string", "x-kubernetes-list-type": "set"}});
     let value = json!({"spec": {"versions": [{"schema": {"openAPIV3Schema": schema}}]}});
     let decoded = decode(&crd, value.clone()).expect("decodes");
-    assert_eq!((decoded.value, decoded.unknown.len()), (value, 0));
+    let at = "/spec/versions/0/schema";
+    assert_eq!((decoded.value.pointer(at), decoded.unknown.len()), (value.pointer(at), 0));
 
     let service = GroupVersionKind::new("", "v1", "Service");
-    let ports = json!({"spec": {"ports": [{"targetPort": "http"}, {"targetPort": 80}]}});
-    assert_eq!(decode(&service, ports.clone()).expect("decodes").value, ports);
+    let ports = json!([{"port": 1, "targetPort": "http"}, {"port": 2, "targetPort": 80}]);
+    let read = decode(&service, json!({"spec": {"ports": ports}})).expect("decodes").value;
+    assert_eq!(read["spec"]["ports"], ports);
     let wrong = decode(&service, json!({"spec": {"ports": [{"targetPort": {}}]}}));
     let message = wrong.expect_err("wrong").to_string();
     assert_eq!(

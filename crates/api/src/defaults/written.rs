@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::schema::{Form, Schema, Type, TypeId, Written, schema};
+use crate::schema::{Form, Schema, Type, TypeId, schema};
 
 /// Adds to a value of type `id`, at any depth, what is always written.
 pub(super) fn fill(id: TypeId, object: &mut Map<String, Value>) {
@@ -17,12 +17,9 @@ pub(super) fn fill(id: TypeId, object: &mut Map<String, Value>) {
     for field in schema.fields(id) {
         match object.get_mut(field.name) {
             Some(value) if !value.is_null() => below(schema, field.ty, value),
+            _ if !field.always => {}
             _ => {
-                let mut value = match field.written {
-                    Written::IfSet => continue,
-                    Written::Null => Value::Null,
-                    Written::Zero => zero(schema, field.ty),
-                };
+                let mut value = if field.pointer { Value::Null } else { zero(schema, field.ty) };
                 below(schema, field.ty, &mut value);
                 object.insert(field.name.to_owned(), value);
             }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::Error;
 use crate::schema::Node;
+use crate::status::go_value;
 
 pub(super) const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
@@ -20,37 +21,17 @@ type Object = Map<String, Value>;
 
 /// Merges a patch into an object whose schema is known.
 pub(super) fn merge(node: Node<'_>, object: &Value, patch: &Value) -> Result<Value, Error> {
+    if patch.is_null() {
+        return Ok(object.clone());
+    }
     let Value::Object(patch) = patch else {
-        return Err(Error::Malformed("a strategic merge patch is a JSON object".into()));
+        return Err(Error::NoObject(super::not_an(patch, "map[string]interface {}")));
     };
     let original = object.as_object().cloned().unwrap_or_default();
-    let mut path = String::new();
-    merge_object(node, original, patch, &mut path).map(Value::Object)
+    merge_object(node, original, patch).map(Value::Object)
 }
 
-fn bad(path: &str, detail: impl Into<String>) -> Error {
-    let path = if path.is_empty() { "(root)" } else { path };
-    Error::Strategic { path: path.to_owned(), detail: detail.into() }
-}
-
-/// Runs `inner` with a field name added to the path.
-fn under<T>(path: &mut String, name: &str, inner: impl FnOnce(&mut String) -> T) -> T {
-    let before = path.len();
-    if before > 0 && !name.starts_with('[') {
-        path.push('.');
-    }
-    path.push_str(name);
-    let result = inner(path);
-    path.truncate(before);
-    result
-}
-
-fn merge_object(
-    node: Node<'_>,
-    mut original: Object,
-    patch: &Object,
-    path: &mut String,
-) -> Result<Object, Error> {
+fn merge_object(node: Node<'_>, mut original: Object, patch: &Object) -> Result<Object, Error> {
     match patch.get(DIRECTIVE) {
         None => {}
         Some(Value::String(word)) if word == "replace" => {
@@ -60,39 +41,37 @@ fn merge_object(
         }
         Some(Value::String(word)) if word == "delete" => return Ok(Object::new()),
         Some(Value::String(word)) if word == "merge" => {}
-        Some(other) => return Err(bad(path, format!("unknown {DIRECTIVE} directive: {other}"))),
+        Some(other) => {
+            let (word, map) = (go_value(other), go_value(&Value::Object(patch.clone())));
+            return Err(Error::Strategic(format!("unknown patch type: {word} in map: {map}")));
+        }
     }
     if let Some(keys) = patch.get(RETAIN_KEYS) {
-        retain_keys(&mut original, patch, keys, path)?;
+        retain_keys(&mut original, patch, keys)?;
     }
     // Orders are about the lists as they were.
     let ordered = patch.keys().filter_map(|name| name.strip_prefix(SET_ORDER));
     let before: Object = ordered.filter_map(|f| Some((f.to_owned(), original.get(f)?.clone()))).collect();
     for (name, value) in patch {
         if let Some(field) = name.strip_prefix(DELETE_PRIMITIVE) {
-            under(path, name, |path| delete_primitives(&mut original, field, value, path))?;
+            delete_primitives(&mut original, field, value)?;
         } else if !name.starts_with(SET_ORDER) && name != DIRECTIVE && name != RETAIN_KEYS {
             let child = node.field(name).unwrap_or(Node::Unknown);
-            under(path, name, |path| merge_field(child, &mut original, name, value, path))?;
+            merge_field(child, &mut original, name, value)?;
         }
     }
     for (name, order) in patch {
         if let Some(field) = name.strip_prefix(SET_ORDER) {
             let child = node.field(field).unwrap_or(Node::Unknown);
             let before = before.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            under(path, name, |path| set_order(child, &mut original, field, order, before, path))?;
+            in_order_of(child, patch.get(field), order)?;
+            set_order(child, &mut original, field, order, before)?;
         }
     }
     Ok(original)
 }
 
-fn merge_field(
-    node: Node<'_>,
-    original: &mut Object,
-    name: &str,
-    value: &Value,
-    path: &mut String,
-) -> Result<(), Error> {
+fn merge_field(node: Node<'_>, original: &mut Object, name: &str, value: &Value) -> Result<(), Error> {
     if value.is_null() {
         original.remove(name);
         return Ok(());
@@ -100,10 +79,10 @@ fn merge_field(
     let replace = node.rules().is_some_and(|r| r.replace);
     let merged = match (original.remove(name), value) {
         (Some(Value::Object(old)), Value::Object(patch)) if !replace => {
-            Value::Object(merge_object(node, old, patch, path)?)
+            Value::Object(merge_object(node, old, patch)?)
         }
         (Some(Value::Array(old)), Value::Array(patch)) if node.rules().is_some_and(|r| r.merge) => {
-            Value::Array(list::merge(node, old, patch, path)?)
+            Value::Array(list::merge(node, old, patch)?)
         }
         // A list whose order is the same object's business is taken as it is, and so is everything without a match.
         (_, value) => without_directives(value),
@@ -113,24 +92,42 @@ fn merge_field(
 }
 
 /// Removes the fields that the patch does not list in `$retainKeys`; what it sets it must list.
-fn retain_keys(original: &mut Object, patch: &Object, keys: &Value, path: &str) -> Result<(), Error> {
+fn retain_keys(original: &mut Object, patch: &Object, keys: &Value) -> Result<(), Error> {
     let list = keys.as_array().and_then(|a| a.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
-    let keep = list.ok_or_else(|| bad(path, format!("{RETAIN_KEYS} must be a list of strings")))?;
+    let keep = list.ok_or(Error::Directive("retainKeys"))?;
     for (name, value) in patch {
         if !name.starts_with('$') && !value.is_null() && !keep.contains(&name.as_str()) {
-            return Err(bad(path, format!("field {name:?} is set but is not in {RETAIN_KEYS}")));
+            return Err(Error::Directive("retainKeys"));
         }
     }
     original.retain(|name, _| keep.contains(&name.as_str()));
     Ok(())
 }
 
-fn delete_primitives(original: &mut Object, field: &str, values: &Value, path: &str) -> Result<(), Error> {
-    let values = values.as_array().ok_or_else(|| bad(path, "must be a list"))?;
+fn delete_primitives(original: &mut Object, field: &str, values: &Value) -> Result<(), Error> {
+    let values = values.as_array().ok_or(Error::Directive("deleteFromPrimitiveList"))?;
     if let Some(Value::Array(items)) = original.get_mut(field) {
         items.retain(|item| !values.contains(item));
     }
     Ok(())
+}
+
+/// What a patch puts into a list has to have a place in the order that it gives.
+fn in_order_of(node: Node<'_>, patch: Option<&Value>, order: &Value) -> Result<(), Error> {
+    let (Some(Value::Array(items)), Some(order)) = (patch, order.as_array()) else { return Ok(()) };
+    let key = node.rules().and_then(|r| r.merge_key);
+    let id = |item: &Value| key.map_or_else(|| Some(item.clone()), |key| item.get(key).cloned());
+    let placed: Vec<Option<Value>> = order.iter().map(id).collect();
+    let deleted = |item: &Value| item.get(DIRECTIVE).is_some();
+    if items.iter().all(|item| deleted(item) || placed.contains(&id(item))) {
+        return Ok(());
+    }
+    let shown = |list: &[Value]| go_value(&Value::Array(list.to_vec()));
+    Err(Error::Strategic(format!(
+        "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
+        shown(items),
+        shown(order)
+    )))
 }
 
 fn set_order(
@@ -139,9 +136,8 @@ fn set_order(
     field: &str,
     order: &Value,
     before: &[Value],
-    path: &str,
 ) -> Result<(), Error> {
-    let order = order.as_array().ok_or_else(|| bad(path, "must be a list"))?;
+    let order = order.as_array().ok_or(Error::Directive("setElementOrder"))?;
     if let Some(Value::Array(items)) = original.get_mut(field) {
         let key = node.rules().and_then(|r| r.merge_key);
         *items = list::in_order(std::mem::take(items), order, before, key);

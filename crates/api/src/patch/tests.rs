@@ -138,24 +138,25 @@ fn a_deployment_strategy_retains_keys() {
 }
 
 #[test]
-fn strategic_errors_name_the_path() {
+fn strategic_errors_are_worded_as_kubernetes() {
     let object = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}]}});
     for (patch, message) in [
         (
             pod_spec(json!({"containers": [{"image": "x"}]})),
-            "invalid strategic merge patch at spec.containers[0]: map does not contain declared merge key: name",
+            "map: map[image:x] does not contain declared merge key: name",
         ),
         (
             pod_spec(json!({"containers": [{"name": "a", "$patch": "explode"}]})),
-            "invalid strategic merge patch at spec.containers[0]: unknown $patch directive: \"explode\"",
+            "unknown patch type: explode in map: map[$patch:explode name:a]",
         ),
-        (
-            pod_spec(json!({"$retainKeys": [], "nodeName": "n"})),
-            "invalid strategic merge patch at spec: field \"nodeName\" is set but is not in $retainKeys",
-        ),
+        (pod_spec(json!({"$retainKeys": [], "nodeName": "n"})), "invalid patch format of retainKeys"),
         (
             json!({"metadata": {"$deleteFromPrimitiveList/finalizers": "x"}}),
-            "invalid strategic merge patch at metadata.$deleteFromPrimitiveList/finalizers: must be a list",
+            "invalid patch format of deleteFromPrimitiveList",
+        ),
+        (
+            pod_spec(json!({"$setElementOrder/containers": [{"name": "a"}], "containers": [{"name": "b"}]})),
+            "The order in patch list:\n[map[name:b]]\n doesn't match $setElementOrder list:\n[map[name:a]]\n",
         ),
     ] {
         assert_eq!(strategic_merge(&pod(), &object, &patch).expect_err("refused").to_string(), message);

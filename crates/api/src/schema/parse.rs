@@ -6,22 +6,20 @@
 //! # a comment
 //! %core.v1 io.k8s.api.core.v1           a package, and how other packages refer to it
 //! Pod kind=/v1/Pod                      a type: its form (none: a struct), kinds as group/version/kind, `atomic`
-//!  spec~ PodSpec                        a field; then its type and its rules
-//!  containers!~ []Container map=name merge=name
+//!  spec PodSpec                         a field; `name!` is required; then its type and its rules
+//!  containers! []Container map=name merge=name
 //! ```
-//!
-//! `name!` is required. `name~` is written even when nobody has set it, as what Go has there: an empty text, 0, false, an
-//! object, or null for lists, maps and times; `name?` likewise, but always as null.
 //!
 //! Types: `s` string, `b` boolean, `i` int32, `l` int64, `d` double, `y` bytes, `[]T` list, `{}T` map, `Name` in the
 //! same package, `alias.Name` in another. Rules: `atomic`, `granular`, `set`, `map=key,key`, `merge`, `merge=key`,
-//! `retain`, `replace`, `default=text`. `kind=*/Name` is known in every group and version.
+//! `retain`, `replace`, `default=text`. `kind=*/Name` is known in every group and version. At the end of a field's line
+//! `always` and `ptr` say how Go writes it, see [`Field`].
 //!
 //! The text is part of the program, so a mistake in it is a mistake of ours: the parser panics, and a test parses.
 
 use std::collections::HashMap;
 
-use super::{Field, Form, Kind, Rules, Schema, Type, TypeDef, TypeId, Written};
+use super::{Field, Form, Kind, Rules, Schema, Type, TypeDef, TypeId};
 
 /// Reads the whole table. The text must follow the grammar above.
 pub(super) fn parse(text: &'static str) -> Schema {
@@ -104,15 +102,12 @@ impl Parser {
 
     fn field(&mut self, alias: &'static str, line: &'static str) -> Field {
         let (name, rest) = line.split_once(' ').expect("a field has a type");
+        let (rest, pointer) = rest.strip_suffix(" ptr").map_or((rest, false), |rest| (rest, true));
+        let (rest, always) = rest.strip_suffix(" always").map_or((rest, false), |rest| (rest, true));
         let (ty, rules) = rest.split_once(' ').unwrap_or((rest, ""));
-        let (name, written) = match (name.strip_suffix('~'), name.strip_suffix('?')) {
-            (Some(name), _) => (name, Written::Zero),
-            (_, Some(name)) => (name, Written::Null),
-            _ => (name, Written::IfSet),
-        };
         let required = name.ends_with('!');
         let name = name.trim_end_matches('!');
-        Field { name, ty: self.ty(alias, ty), required, written, rules: self.rules(rules) }
+        Field { name, ty: self.ty(alias, ty), required, always, pointer, rules: self.rules(rules) }
     }
 
     fn ty(&mut self, alias: &'static str, word: &'static str) -> Type {

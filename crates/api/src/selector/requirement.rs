@@ -135,7 +135,7 @@ impl Requirement {
 
 pub(super) fn check_key(key: &str) -> Result<(), Error> {
     match syntax::qualified_name(key).into_iter().next() {
-        Some(text) => Err(Error(format!("key: Invalid value: {}: {text}", quote(key)))),
+        Some(text) => Err(Error(format!("<nil>: Invalid value: {}: {text}", quote(key)))),
         None => Ok(()),
     }
 }

@@ -58,7 +58,7 @@ fn errors_are_worded_as_kubernetes() {
     }
     let key = LabelSelector::parse("-a=b").unwrap_err().to_string();
     assert!(
-        key.starts_with("unable to parse requirement: key: Invalid value: \"-a\": name part must"),
+        key.starts_with("unable to parse requirement: <nil>: Invalid value: \"-a\": name part must"),
         "{key}"
     );
     let value = LabelSelector::parse("a=b_").unwrap_err().to_string();

@@ -117,12 +117,12 @@ fn finalizers(gvk: &GroupVersionKind, list: &At, errors: &mut Errors) {
     for item in list.items() {
         errors.complaints(&item.at(list.path.clone()), syntax::qualified_name(item.text()));
     }
-    if is_built_in(gvk) {
-        list.items().iter().for_each(|item| known_finalizer(item, errors));
-    }
     let has = |name: &str| list.items().iter().any(|item| item.text() == name);
     if has(finalizer::FOREGROUND) && has(finalizer::ORPHAN) {
-        errors.invalid(list, "finalizer foregroundDeletion and orphan cannot be both set");
+        errors.invalid(list, "finalizer orphan and foregroundDeletion cannot be both set");
+    }
+    if is_built_in(gvk) {
+        list.items().iter().for_each(|item| known_finalizer(item, errors));
     }
 }
 
@@ -131,8 +131,8 @@ fn owners(list: &At, errors: &mut Errors) {
     for owner in list.items() {
         let owner = owner.at(list.path.clone());
         let version = owner.get("apiVersion");
-        if version.is_empty() {
-            errors.invalid_value(&version, "", "version must not be empty");
+        if version.is_empty() || version.text().matches('/').count() > 1 {
+            errors.invalid_value(&version, version.text(), "version must not be empty");
         }
         for name in ["kind", "name", "uid"] {
             let field = owner.get(name);
@@ -191,6 +191,8 @@ pub(super) fn update(gvk: &GroupVersionKind, new: &At, old: &At, errors: &mut Er
         errors.invalid(&generation, "must not be decremented");
     }
     if old.get("deletionTimestamp").is_set() {
+        // Kubernetes looks twice, and lists what it finds twice.
+        late_finalizers(&new.get("finalizers"), &old.get("finalizers"), errors);
         late_finalizers(&new.get("finalizers"), &old.get("finalizers"), errors);
     }
     if WHOLE.contains(&(gvk.group.as_str(), gvk.kind.as_str())) {

@@ -416,10 +416,12 @@ fn keep_allocated(old: &Value, new: &mut Value) {
             }
         }
     }
-    if is_checked(old) && is_checked(new) && object::int(new, &["spec", "healthCheckNodePort"]) == 0 {
-        if let Some(port) = at(old, &["spec", "healthCheckNodePort"]) {
-            map(new, "spec").insert("healthCheckNodePort".into(), port.clone());
-        }
+    if is_checked(old)
+        && is_checked(new)
+        && object::int(new, &["spec", "healthCheckNodePort"]) == 0
+        && let Some(port) = at(old, &["spec", "healthCheckNodePort"])
+    {
+        map(new, "spec").insert("healthCheckNodePort".into(), port.clone());
     }
 }
 

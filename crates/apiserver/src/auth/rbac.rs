@@ -34,6 +34,9 @@ pub struct Rule {
 
 #[derive(Debug)]
 struct Binding {
+    name: String,
+    /// Kind and name of its role.
+    role: (String, String),
     /// Empty for bindings of the whole cluster.
     namespace: String,
     /// `(kind, namespace, name)`.
@@ -106,7 +109,12 @@ impl Rule {
     /// As `SelfSubjectRulesReview` shows it.
     pub fn shown(&self) -> Value {
         if self.urls.is_empty() {
-            json!({"verbs": self.verbs, "apiGroups": self.groups, "resources": self.resources, "resourceNames": self.names})
+            let mut rule =
+                json!({"verbs": self.verbs, "apiGroups": self.groups, "resources": self.resources});
+            if !self.names.is_empty() {
+                rule["resourceNames"] = json!(self.names);
+            }
+            rule
         } else {
             json!({"verbs": self.verbs, "nonResourceURLs": self.urls})
         }
@@ -140,7 +148,9 @@ impl Policy {
                     (own("kind"), own("namespace"), own("name"))
                 })
                 .collect();
-            bindings.push(Binding { namespace, subjects, rules: rules.clone() });
+            let name = object::name(binding).to_owned();
+            let role = (text(binding, &["roleRef", "kind"]).to_owned(), role.1);
+            bindings.push(Binding { name, role, namespace, subjects, rules: rules.clone() });
         }
         Self { bindings, roles }
     }
@@ -152,6 +162,24 @@ impl Policy {
             .filter(move |b| b.namespace.is_empty() || b.namespace == namespace)
             .filter(move |b| b.subjects.iter().any(|s| is_subject(user, s, &b.namespace)))
             .flat_map(|b| b.rules.iter())
+    }
+
+    /// Why a user may do something, in Kubernetes' words; `None` if no binding says so.
+    pub fn why(&self, user: &User, asked: &Asked, path: &str) -> Option<String> {
+        let namespace = asked.namespace.as_deref().unwrap_or("");
+        self.bindings.iter().filter(|b| b.namespace.is_empty() || b.namespace == namespace).find_map(|b| {
+            let (kind, home, name) = b.subjects.iter().find(|s| is_subject(user, s, &b.namespace))?;
+            b.rules.iter().find(|rule| rule.covers(asked, path))?;
+            let (binding, place) = match b.namespace.as_str() {
+                "" => ("ClusterRoleBinding", b.name.clone()),
+                namespace => ("RoleBinding", format!("{}/{namespace}", b.name)),
+            };
+            let subject = if kind == "ServiceAccount" { format!("{name}/{home}") } else { name.clone() };
+            let (role_kind, role) = &b.role;
+            Some(format!(
+                "RBAC: allowed by {binding} {place:?} of {role_kind} {role:?} to {kind} {subject:?}"
+            ))
+        })
     }
 
     /// The rules of a role; `namespace` is empty for cluster roles.

@@ -5,32 +5,87 @@ use serde_json::{Value, json};
 
 use crate::auth;
 use crate::config::User;
-use crate::failure::{Failure, Result};
+use crate::failure::{Cause, Failure, Result};
 use crate::handlers::decode;
+use crate::model;
 use crate::object::{at, list, map, text};
+use crate::options;
 use crate::reply::{self, Reply};
 use crate::request::Asked;
 use crate::server::Call;
+use crate::time;
 
 pub async fn answer(call: &mut Call, body: Bytes) -> Result<Reply> {
-    let value = decode::syntax(call, &body)?;
-    let mut value = decode::object(call, value)?;
+    let mut value = decode::body(call, &body)?;
     if call.resource.plural == "bindings" {
         return crate::subresource::binding::bind_named(call, value).await;
     }
-    let status = match &*call.resource.plural {
+    options::write("CreateOptions", &call.query)?;
+    let resource = &call.resource.clone();
+    let manager = call.manager();
+    model::track(resource, None, &mut value, &manager, "");
+    let status = match &*resource.plural {
         "tokenreviews" => token(call, &value).await?,
-        "selfsubjectreviews" => json!({"userInfo": info(&call.user)}),
-        "selfsubjectaccessreviews" => access(call, &call.user, &value).await?,
-        "selfsubjectrulesreviews" => rules(call, text(&value, &["spec", "namespace"])).await?,
+        "selfsubjectreviews" => {
+            map(&mut value, "metadata").insert("creationTimestamp".into(), json!(time::now()));
+            json!({"userInfo": info(&call.user)})
+        }
+        "selfsubjectaccessreviews" => {
+            check(&value, false)?;
+            access(call, &call.user, &value).await?
+        }
+        "selfsubjectrulesreviews" => {
+            let namespace = text(&value, &["spec", "namespace"]).to_owned();
+            if namespace.is_empty() {
+                return Err(Failure::bad_request("no namespace on request"));
+            }
+            value = model::empty(resource);
+            value["apiVersion"] = json!(resource.api_version());
+            value["kind"] = json!(resource.kind);
+            rules(call, &namespace).await?
+        }
         "subjectaccessreviews" | "localsubjectaccessreviews" => {
-            access(call, &subject(&value)?, &value).await?
+            check(&value, true)?;
+            access(call, &subject(&value), &value).await?
         }
         _ => return Err(Failure::method_not_allowed()),
     };
-    map(&mut value, "metadata").entry("creationTimestamp").or_insert(Value::Null);
     value["status"] = status;
     reply::value_in(201, &value, call.form)
+}
+
+/// Whether an access review asks one thing, of somebody if `of_subject`.
+fn check(value: &Value, of_subject: bool) -> Result<()> {
+    let spec = &value["spec"];
+    let (resource, page) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    let mut causes = Vec::new();
+    if !resource.is_null() && !page.is_null() {
+        let shown = json!({"Path": page["path"], "Verb": page["verb"]});
+        let why = "cannot be specified in combination with resourceAttributes";
+        causes.push(Cause::value("spec.nonResourceAttributes", &shown, why));
+    }
+    if resource.is_null() && page.is_null() {
+        let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+        causes.push(Cause::value("spec.resourceAttributes", &Value::Null, why));
+    }
+    if of_subject && text(spec, &["user"]).is_empty() && list(spec, &["groups"]).is_empty() {
+        causes.push(Cause::value("spec.user", &json!(""), "at least one of user or group must be specified"));
+    }
+    if text(value, &["kind"]) == "LocalSubjectAccessReview" {
+        let namespace = &resource["namespace"];
+        if !page.is_null() {
+            let shown = json!({"Path": page["path"], "Verb": page["verb"]});
+            causes.push(Cause::value(
+                "spec.nonResourceAttributes",
+                &shown,
+                "disallowed on this kind of request",
+            ));
+        } else if namespace.as_str().unwrap_or("") != text(value, &["metadata", "namespace"]) {
+            let field = "spec.resourceAttributes.namespace";
+            causes.push(Cause::value(field, namespace, "must match metadata.namespace"));
+        }
+    }
+    if causes.is_empty() { Ok(()) } else { Err(Failure::refused("authorization.k8s.io", "", "", &causes)) }
 }
 
 fn info(user: &User) -> Value {
@@ -44,17 +99,16 @@ fn info(user: &User) -> Value {
     info
 }
 
-fn subject(value: &Value) -> Result<User> {
+fn subject(value: &Value) -> User {
     let spec = &value["spec"];
     let groups: Vec<&str> = list(spec, &["groups"]).iter().filter_map(Value::as_str).collect();
-    let user = User::new(text(spec, &["user"]), &groups);
-    if user.name.is_empty() && user.groups.is_empty() {
-        return Err(Failure::bad_request("at least one of user or group must be specified"));
-    }
-    Ok(user)
+    User::new(text(spec, &["user"]), &groups)
 }
 
 async fn token(call: &Call, value: &Value) -> Result<Value> {
+    if text(value, &["spec", "token"]).is_empty() {
+        return Err(Failure::bad_request("token is required for TokenReview in authentication"));
+    }
     let audiences: Vec<String> =
         list(value, &["spec", "audiences"]).iter().filter_map(|a| a.as_str().map(str::to_owned)).collect();
     Ok(match auth::token(&call.server, text(value, &["spec", "token"]), &audiences).await {
@@ -116,7 +170,11 @@ async fn access(call: &Call, user: &User, value: &Value) -> Result<Value> {
         (Asked { verb: verb(text(of, &["verb"])), ..Asked::default() }, text(of, &["path"]).to_owned())
     };
     let allowed = auth::allowed(&call.server, user, &asked, &path).await?;
-    Ok(json!({"allowed": allowed}))
+    let mut status = json!({"allowed": allowed});
+    if allowed && let Some(why) = call.server.rbac.policy().await?.why(user, &asked, &path) {
+        status["reason"] = json!(why);
+    }
+    Ok(status)
 }
 
 async fn rules(call: &Call, namespace: &str) -> Result<Value> {

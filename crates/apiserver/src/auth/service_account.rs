@@ -13,6 +13,16 @@ pub fn groups(namespace: &str) -> Vec<String> {
     vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")]
 }
 
+/// Namespace and name of the service account that a user is.
+pub fn named(user: &str) -> Option<(&str, &str)> {
+    let (namespace, name) = user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+    let fits = |text: &str| {
+        !text.is_empty()
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
+    };
+    (fits(namespace) && fits(name)).then_some((namespace, name))
+}
+
 /// The user of a token, if it verifies and everything that it is bound to still exists.
 pub async fn user(server: &Inner, token: &str, audiences: &[String]) -> Result<Option<User>> {
     let own = [server.config.issuer_url.clone()];

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::reply::{self, Reply};
 use crate::resources::{self, Resource};
@@ -94,6 +97,9 @@ pub fn resources(all: &[Arc<Resource>], group: &str, version: &str) -> Option<Va
         if !row.categories.is_empty() {
             value["categories"] = json!(row.categories);
         }
+        if row.is_stored() {
+            value["storageVersionHash"] = json!(storage_hash(row));
+        }
         found.push(value);
         for sub in &row.subs {
             let mut value = json!({
@@ -111,7 +117,18 @@ pub fn resources(all: &[Arc<Resource>], group: &str, version: &str) -> Option<Va
         return None;
     }
     let name = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": found}))
+    let mut list = json!({"kind": "APIResourceList", "groupVersion": name, "resources": found});
+    if !group.is_empty() {
+        list["apiVersion"] = json!("v1");
+    }
+    Some(list)
+}
+
+/// Tells clients whether two resources are stored as the same kind.
+fn storage_hash(row: &Resource) -> String {
+    let group = if &*row.stored == "events" { "" } else { &*row.group };
+    let digest = Sha256::digest(format!("{group}/{}/{}", row.version, row.kind));
+    STANDARD.encode(&digest[..8])
 }
 
 /// `APIGroupDiscoveryList`.

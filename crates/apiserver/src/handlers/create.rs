@@ -9,12 +9,13 @@ use crate::failure::{Failure, Result};
 use crate::handlers::{convert, decode, emit, prepare, storage};
 use crate::model;
 use crate::object;
+use crate::options;
 use crate::reply::Reply;
 use crate::server::Call;
 
 pub async fn create(call: &mut Call, body: Bytes) -> Result<Reply> {
-    let value = decode::syntax(call, &body)?;
-    let value = decode::object(call, value)?;
+    options::write("CreateOptions", &call.query)?;
+    let value = decode::body(call, &body)?;
     let bytes = insert(call, value, true).await?;
     emit::stored(call, 201, bytes).await
 }
@@ -27,9 +28,21 @@ pub async fn insert(call: &mut Call, mut value: Value, track: bool) -> Result<By
         let text = "create not allowed while custom resource definition is terminating";
         return Err(Failure::new(405, "MethodNotAllowed", text));
     }
-    let generated = prepare::identity(call, &mut value)?;
-    prepare::new_object(resource, &mut value);
+    prepare::namespace(call, &mut value)?;
+    prepare::no_history(&mut value);
     model::defaults(resource, &mut value);
+    prepare::owners_once(call, &mut value);
+    if track {
+        // What the server adds from here on is nobody's.
+        let manager = call.manager();
+        model::track(resource, None, &mut value, &manager, "");
+    }
+    let generated = prepare::identity(resource, &mut value)?;
+    // An apply may say a revision, and makes the object all the same.
+    if track {
+        prepare::no_revision(&value)?;
+    }
+    prepare::new_object(resource, &mut value);
     let admitted = admission::create(call, &mut value).await?;
     let causes = model::validate_create(resource, &value);
     if !causes.is_empty() {
@@ -39,10 +52,6 @@ pub async fn insert(call: &mut Call, mut value: Value, track: bool) -> Result<By
     if let Err(failure) = admission::judge(call, None, &value, "").await {
         admission::undo(call, &admitted);
         return Err(failure);
-    }
-    if track {
-        let manager = call.manager();
-        model::track(resource, None, &mut value, &manager, "");
     }
     if call.dry_run() {
         admission::undo(call, &admitted);
@@ -75,7 +84,13 @@ pub async fn insert(call: &mut Call, mut value: Value, track: bool) -> Result<By
             }
             Err(Error::Exists { .. } | Error::Conflict { .. }) => {
                 admission::undo(call, &admitted);
-                return Err(Failure::already_exists(resource, &name));
+                let mut failure = Failure::already_exists(resource, &name);
+                let there = call.server.find(resource, call.ns(), &name).await?;
+                let going = |v: &Value| !object::text(v, &["metadata", "deletionTimestamp"]).is_empty();
+                if there.is_some_and(|there| going(&there.value)) {
+                    failure.message = format!("object is being deleted: {}", failure.message);
+                }
+                return Err(failure);
             }
             Err(error) => {
                 admission::undo(call, &admitted);

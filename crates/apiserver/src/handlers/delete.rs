@@ -1,15 +1,18 @@
 //! `DELETE`: at once, after a grace period, or after finalizers have done their work.
 
 use bytes::Bytes;
+use dunlin_api::gvk::GroupVersionKind;
 use dunlin_store::{Error, Expect};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::custom;
-use crate::failure::{Failure, Result, success};
+use crate::failure::{Cause, Failure, Result, success};
 use crate::handlers::storage::Stored;
 use crate::handlers::{convert, decode, emit, modify, storage};
+use crate::negotiate::Media;
 use crate::object::{self, at, text};
+use crate::options;
 use crate::reply::{self, Reply};
 use crate::resources::Resource;
 use crate::server::{Call, Inner};
@@ -37,48 +40,74 @@ pub enum Outcome {
 }
 
 impl Options {
+    /// The options of a call: those of the body, or else those of the query.
     pub fn read(call: &mut Call, body: &Bytes) -> Result<Self> {
-        let mut options = Self {
-            grace: call.query.number("gracePeriodSeconds"),
-            propagation: call.query.get("propagationPolicy").map(str::to_owned),
-            dry_run: call.dry_run(),
-            ..Self::default()
+        let value = if body.is_empty() {
+            let mut value = json!({});
+            if let Some(grace) = options::number(&call.query, "gracePeriodSeconds")? {
+                value["gracePeriodSeconds"] = json!(grace);
+            }
+            if let Some(policy) = call.query.get("propagationPolicy") {
+                value["propagationPolicy"] = json!(policy);
+            }
+            if call.query.all("orphanDependents").next().is_some() {
+                value["orphanDependents"] = json!(call.query.flag("orphanDependents"));
+            }
+            let dry_run: Vec<&str> = call.query.all("dryRun").collect();
+            if !dry_run.is_empty() {
+                value["dryRun"] = json!(dry_run);
+            }
+            value
+        } else {
+            decode_options(call, body)?
         };
-        if call.query.flag("orphanDependents") {
-            options.propagation = Some("Orphan".to_owned());
-        }
-        if body.is_empty() {
-            return Ok(options);
-        }
-        let value = decode::syntax(call, body)?;
-        options.merge(&value);
-        if let Some(policy) = &options.propagation
-            && !matches!(policy.as_str(), "Orphan" | "Background" | "Foreground")
-        {
-            return Err(Failure::new(
-                422,
-                "Invalid",
-                format!(
-                    "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: {policy:?}: \
-                     supported values: \"Background\", \"Foreground\", \"Orphan\", \"nil\""
-                ),
-            ));
-        }
-        Ok(options)
+        Self::of(&value)
     }
 
-    /// Takes what `DeleteOptions` as an object say.
-    pub fn merge(&mut self, value: &Value) {
+    /// What `DeleteOptions` as an object say.
+    pub fn of(value: &Value) -> Result<Self> {
         let own = |path: &[&str]| at(value, path).and_then(Value::as_str).map(str::to_owned);
-        self.grace = value.get("gracePeriodSeconds").and_then(Value::as_i64).or(self.grace);
-        self.propagation = own(&["propagationPolicy"]).or(self.propagation.take());
-        if value.get("orphanDependents").and_then(Value::as_bool) == Some(true) {
-            self.propagation = Some("Orphan".to_owned());
+        let mut causes = Vec::new();
+        let orphan = value.get("orphanDependents").and_then(Value::as_bool);
+        let policy = own(&["propagationPolicy"]);
+        if orphan.is_some() && policy.is_some() {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            causes.push(Cause::value("propagationPolicy", &value["propagationPolicy"], why));
+        } else if let Some(policy) = &policy
+            && !matches!(policy.as_str(), "Orphan" | "Background" | "Foreground")
+        {
+            let known = "supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"";
+            let why = format!("Unsupported value: {policy:?}: {known}");
+            causes.push(Cause::new("FieldValueNotSupported", "propagationPolicy", why));
         }
-        self.uid = own(&["preconditions", "uid"]);
-        self.resource_version = own(&["preconditions", "resourceVersion"]);
-        self.dry_run |= !object::list(value, &["dryRun"]).is_empty();
+        let dry_run: Vec<&str> = object::list(value, &["dryRun"]).iter().filter_map(Value::as_str).collect();
+        options::dry_run(&dry_run, &mut causes);
+        options::refuse("DeleteOptions", causes)?;
+        let orphan = orphan.map(|orphan| if orphan { "Orphan" } else { "Background" }.to_owned());
+        Ok(Self {
+            grace: value.get("gracePeriodSeconds").and_then(Value::as_i64),
+            propagation: policy.or(orphan),
+            uid: own(&["preconditions", "uid"]),
+            resource_version: own(&["preconditions", "resourceVersion"]),
+            dry_run: !dry_run.is_empty(),
+        })
     }
+}
+
+/// The options in a body. They are of every group, and what is unknown in them nobody minds.
+fn decode_options(call: &Call, body: &Bytes) -> Result<Value> {
+    const KIND: &str = "DeleteOptions";
+    let header = call.headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let (value, _) = decode::plain(Media::parse(header).kind, body)?;
+    let kind = text(&value, &["kind"]);
+    if !matches!(kind, "" | KIND) {
+        let version = text(&value, &["apiVersion"]);
+        let scheme = "scheme \"pkg/runtime/scheme.go:111\"";
+        let why = format!("no kind {kind:?} is registered for version {version:?} in {scheme}");
+        return Err(Failure::bad_request(why));
+    }
+    let decoded = dunlin_api::decode::decode_owned(&GroupVersionKind::new("", "v1", KIND), value);
+    decoded.map(|d| d.value).map_err(|e| Failure::bad_request(e.to_string()))
 }
 
 pub async fn delete(call: &mut Call, body: Bytes) -> Result<Reply> {
@@ -146,11 +175,14 @@ async fn attempt(
     let over = modify::is_over(&value);
     let value = convert::stored(server, resource, value).await?;
     if options.dry_run {
-        let bytes = Bytes::from(serde_json::to_vec(&value).unwrap_or_default());
+        let shown = if over && &*resource.stored != "pods" { &stored.value } else { &value };
+        let bytes = Bytes::from(serde_json::to_vec(shown).unwrap_or_default());
         return Ok(Some(if over { Outcome::Removed(bytes) } else { Outcome::Marked(bytes) }));
     }
     let written = if over {
-        server.remove(resource, &stored.entry, value).await.map(|e| Outcome::Removed(e.value))
+        // What goes at once was never being deleted.
+        let last = if &*resource.stored == "pods" { value } else { stored.value };
+        server.remove(resource, &stored.entry, last).await.map(|e| Outcome::Removed(e.value))
     } else if !marked {
         return Ok(Some(Outcome::Marked(stored.entry.value)));
     } else {
@@ -165,17 +197,19 @@ async fn attempt(
 }
 
 fn preconditions(resource: &Resource, value: &Value, options: &Options) -> Result<()> {
-    let name = object::name(value);
-    let check = |what: &str, wanted: &Option<String>, is: &str| match wanted {
+    let check = |what: &str, wanted: &Option<String>, is: &str, perhaps: &str| match wanted {
         Some(wanted) if wanted != is => {
-            let why =
-                format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {is}");
-            Err(Failure::conflict(resource, name, &why))
+            let why = format!(
+                "the {what} in the precondition ({wanted}) does not match the {what} in record ({is}). The object \
+                 might have been {perhaps}"
+            );
+            Err(Failure::precondition(resource, object::name(value), &why))
         }
         _ => Ok(()),
     };
-    check("UID", &options.uid, object::uid(value))?;
-    check("ResourceVersion", &options.resource_version, text(value, &["metadata", "resourceVersion"]))
+    check("UID", &options.uid, object::uid(value), "deleted and then recreated")?;
+    let revision = text(value, &["metadata", "resourceVersion"]);
+    check("ResourceVersion", &options.resource_version, revision, "modified")
 }
 
 /// Marks an object as being deleted; tells whether that changed anything. Pure.
@@ -209,9 +243,9 @@ pub fn mark(resource: &Resource, value: &mut Value, options: &Options, now: Time
     if !already || held.is_some_and(|held| grace < held) {
         let end = now.checked_add(SignedDuration::from_secs(grace)).unwrap_or(now);
         meta.insert("deletionTimestamp".into(), json!(time::seconds(end)));
-        // Of a definition Kubernetes notes the time alone.
-        let plain = resource.stored == custom::STORED;
-        if !plain {
+        // Of a definition Kubernetes notes the time alone, and a namespace ends when it is empty, not by time.
+        let plain = &*resource.stored == custom::STORED;
+        if !plain && &*resource.stored != "namespaces" {
             meta.insert("deletionGracePeriodSeconds".into(), json!(grace));
         }
         if generation > 0 && !already && !plain {

@@ -18,14 +18,17 @@ pub async fn delete_collection(call: &mut Call, body: Bytes) -> Result<Reply> {
     for entry in &found.entries {
         let (namespace, name) = (&entry.key.namespace, &entry.key.name);
         match delete::remove(&call.server, &call.resource, namespace, name, &options).await {
-            // The answer is the list, as it was before.
+            // What was found is shown, and not what became of it.
             Ok(_) => items.push(storage::parse(&entry.value)?),
             // Somebody else deleted it meanwhile, which is what was wanted.
             Err(failure) if failure.code == 404 => {}
             Err(failure) => return Err(failure),
         }
     }
-    let items = convert::all_shown(&call.server, &call.resource, items).await?;
+    let mut items = convert::all_shown(&call.server, &call.resource, items).await?;
+    if call.resource.custom.is_none() {
+        items.iter_mut().for_each(list::without_kind);
+    }
     let mut list = json!({
         "kind": call.resource.list_kind(),
         "apiVersion": call.resource.api_version(),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::handlers::{convert, storage};
 use crate::negotiate::Shape;
 use crate::reply::{self, Reply};
@@ -24,10 +24,20 @@ pub fn value(call: &Call, code: u16, value: Value) -> Result<Reply> {
     let shown = match call.form.shape {
         Shape::Whole => value,
         Shape::Metadata(version) => metadata(version, value),
+        Shape::MetadataList(_) => {
+            let why = format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list (*{})",
+                call.resource.go_type()
+            );
+            return Err(Failure::new(406, "NotAcceptable", why));
+        }
         Shape::Table(version) => {
-            let include = call.query.get("includeObject").unwrap_or("Metadata").to_owned();
-            let meta =
-                json!({"resourceVersion": crate::object::text(&value, &["metadata", "resourceVersion"])});
+            let include = table::included(&call.query)?;
+            let mut meta = json!({});
+            let version_of = crate::object::text(&value, &["metadata", "resourceVersion"]);
+            if !version_of.is_empty() {
+                meta["resourceVersion"] = json!(version_of);
+            }
             let row = table::row(&call.resource, &value, &include, Timestamp::now());
             table::document(&call.resource, version, meta, vec![row], true)
         }

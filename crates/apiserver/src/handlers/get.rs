@@ -2,10 +2,12 @@
 
 use crate::failure::{Failure, Result};
 use crate::handlers::{emit, storage};
+use crate::options;
 use crate::reply::Reply;
 use crate::server::Call;
 
 pub async fn get(call: &mut Call) -> Result<Reply> {
+    options::revision(&call.query)?;
     let key = call.resource.key(call.ns(), call.name());
     let found = call.server.config.store.get(&key).await;
     let entry = found

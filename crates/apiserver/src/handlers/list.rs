@@ -2,8 +2,8 @@
 //!
 //! Without a selector and a conversion the stored bytes are copied into the answer and never decoded.
 
-use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{DecodeError, Engine};
 use bytes::{BufMut, Bytes, BytesMut};
 use dunlin_store::{Entry, Key};
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use crate::failure::{Failure, Result};
 use crate::handlers::{convert, emit, storage};
 use crate::model::Selection;
 use crate::negotiate::Shape;
+use crate::options;
 use crate::reply::{self, Reply};
 use crate::server::Call;
 use crate::table;
@@ -29,6 +30,7 @@ pub struct Found {
 }
 
 pub async fn list(call: &mut Call) -> Result<Reply> {
+    options::list(&call.query, false)?;
     let selection = Selection::of(call)?;
     let found = find(call, &selection).await?;
     let mut meta = json!({"resourceVersion": found.revision.to_string()});
@@ -52,20 +54,29 @@ pub async fn list(call: &mut Call) -> Result<Reply> {
                 call.form,
             )
         }
-        Shape::Metadata(version) => {
+        Shape::Metadata(_) => {
+            let why = format!(
+                "you requested PartialObjectMetadata, but the requested object is a list (*{}List)",
+                resource.go_type()
+            );
+            Err(Failure::new(406, "NotAcceptable", why))
+        }
+        Shape::MetadataList(version) => {
             let api_version = format!("meta.k8s.io/{version}");
             let items: Vec<Value> = found
                 .entries
                 .iter()
                 .map(|e| Ok(emit::metadata(version, storage::parse(&e.value)?)))
                 .collect::<Result<_>>()?;
+            // Kubernetes makes the items of this list one by one, and so none of none.
+            let items = if items.is_empty() { Value::Null } else { Value::Array(items) };
             let list = json!({
                 "kind": "PartialObjectMetadataList", "apiVersion": api_version, "metadata": meta, "items": items,
             });
             reply::value_in(200, &list, call.form)
         }
         Shape::Table(version) => {
-            let include = call.query.get("includeObject").unwrap_or("Metadata").to_owned();
+            let include = table::included(&call.query)?;
             let now = Timestamp::now();
             let values = found.entries.iter().map(|e| storage::parse(&e.value)).collect::<Result<_>>()?;
             let values = convert::all_shown(&call.server, resource, values).await?;
@@ -94,33 +105,67 @@ async fn document(
         format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{meta},\"items\":[")
             .as_bytes(),
     );
+    let prefix = storage::prefix(api_version, &call.resource.kind);
     for (i, entry) in entries.iter().enumerate() {
         if i > 0 {
             out.put_u8(b',');
         }
         match converted.get(i) {
-            Some(value) => out.put_slice(value.to_string().as_bytes()),
-            None => out.put_slice(&entry.value),
+            // Custom objects say what they are even in a list.
+            Some(value) if call.resource.custom.is_some() => out.put_slice(value.to_string().as_bytes()),
+            None if call.resource.custom.is_some() => out.put_slice(&entry.value),
+            Some(value) => {
+                let mut value = value.clone();
+                without_kind(&mut value);
+                out.put_slice(value.to_string().as_bytes());
+            }
+            None => put_item(&mut out, &entry.value, &prefix)?,
         }
     }
     out.put_slice(b"]}");
     Ok(out.freeze())
 }
 
+/// Copies one object without its version and kind, which those of the list imply.
+fn put_item(out: &mut BytesMut, stored: &[u8], prefix: &str) -> Result<()> {
+    match stored.strip_prefix(prefix.as_bytes()) {
+        Some(rest) => {
+            out.put_u8(b'{');
+            out.put_slice(rest);
+        }
+        // Written before the order of fields was settled.
+        None => {
+            let mut value = storage::parse(stored)?;
+            without_kind(&mut value);
+            out.put_slice(value.to_string().as_bytes());
+        }
+    }
+    Ok(())
+}
+
+/// Takes version and kind out of an item of a list.
+pub fn without_kind(value: &mut Value) {
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("apiVersion");
+        fields.remove("kind");
+    }
+}
+
 /// Reads the wanted page.
 pub async fn find(call: &Call, selection: &Selection) -> Result<Found> {
     let store = &call.server.config.store;
-    let limit = usize::try_from(call.query.number("limit").unwrap_or(0)).unwrap_or(0);
+    let limit = usize::try_from(options::number(&call.query, "limit")?.unwrap_or(0)).unwrap_or(0);
     let (mut at, mut after) = (None, None);
-    let version = call.query.get("resourceVersion").unwrap_or("");
+    // Any revision will do, and then Kubernetes answers from its cache, which knows no pages.
+    let any = call.query.get("resourceVersion") == Some("0") && call.query.get("continue").is_none();
+    let limit = if any { 0 } else { limit };
     if let Some(text) = call.query.get("continue") {
         let (revision, key) = start(call, text)?;
         at = Some(revision);
         after = Some(key);
-    } else if !version.is_empty() && version != "0" {
-        let wanted: u64 = version.parse().map_err(|_| {
-            Failure::bad_request(format!("resourceVersion: Invalid value: {version:?}: must be a number"))
-        })?;
+    } else if let Some(wanted) = options::revision(&call.query)
+        .map_err(|e| Failure::bad_request(format!("invalid resource version: {}", e.message)))?
+    {
         if wanted > store.revision() {
             let mut failure = Failure::new(
                 504,
@@ -177,9 +222,19 @@ fn token(revision: u64, after: &Key) -> String {
 }
 
 fn start(call: &Call, text: &str) -> Result<(u64, Key)> {
-    let bad = || Failure::bad_request("continue key is not valid");
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| bad())?;
-    let value: Value = serde_json::from_slice(&bytes).map_err(|_| bad())?;
+    let invalid = |why: String| {
+        Failure::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
+    };
+    let bad = || invalid("missing fields".to_owned());
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|e| {
+        let at = match e {
+            DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
+            DecodeError::InvalidLength(at) => at / 4 * 4,
+            DecodeError::InvalidPadding => text.len(),
+        };
+        invalid(format!("illegal base64 data at input byte {at}"))
+    })?;
+    let (value, _) = dunlin_api::decode::parse(&bytes).map_err(|e| invalid(e.to_string()))?;
     let revision = value["rv"].as_u64().ok_or_else(bad)?;
     let key = crate::resources::key(
         &call.resource.stored,

@@ -43,10 +43,15 @@ pub async fn commit(
     let sub = call.sub.clone().unwrap_or_default();
     let old = stored.value;
     prepare::same_object(call, &old, &mut new)?;
-    prepare::isolate(resource, &sub, &old, &mut new);
     model::defaults(resource, &mut new);
+    prepare::owners_once(call, &mut new);
+    if track {
+        let manager = call.manager();
+        model::track(resource, Some(&old), &mut new, &manager, &sub);
+    }
+    prepare::isolate(resource, &sub, &old, &mut new);
     let admitted = admission::update(call, &old, &mut new, &sub).await?;
-    let result = store(call, &stored.entry, &old, new, track).await;
+    let result = store(call, &stored.entry, &old, new).await;
     if !matches!(result, Ok(Stored::Written(_))) {
         admission::undo(call, &admitted);
     }
@@ -65,7 +70,7 @@ enum Stored {
     Late,
 }
 
-async fn store(call: &mut Call, entry: &Entry, old: &Value, mut new: Value, track: bool) -> Result<Stored> {
+async fn store(call: &mut Call, entry: &Entry, old: &Value, mut new: Value) -> Result<Stored> {
     let resource = &call.resource.clone();
     let sub = call.sub.clone().unwrap_or_default();
     let causes = model::validate_update(resource, &new, old, &sub);
@@ -73,10 +78,6 @@ async fn store(call: &mut Call, entry: &Entry, old: &Value, mut new: Value, trac
         return Err(Failure::invalid(resource, call.name(), &causes));
     }
     admission::judge(call, Some(old), &new, &sub).await?;
-    if track {
-        let manager = call.manager();
-        model::track(resource, Some(old), &mut new, &manager, &sub);
-    }
     if prepare::unchanged(old, &new) && !is_over(&new) {
         return Ok(Stored::Shown(entry.value.clone()));
     }

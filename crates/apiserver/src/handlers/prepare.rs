@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::failure::{Cause, Failure, Result};
+use crate::model;
 use crate::object::{self, at, carry, carry_top, meta, text};
 use crate::resources::Resource;
 use crate::server::Call;
@@ -17,10 +18,8 @@ pub fn generated(base: &str) -> String {
     format!("{cut}{}", object::suffix())
 }
 
-/// Settles name and namespace of a new object; tells whether the name was generated.
-pub fn identity(call: &Call, value: &mut Value) -> Result<bool> {
-    let resource = &call.resource;
-    namespace(call, value)?;
+/// Settles the name of a new object; tells whether it was generated.
+pub fn identity(resource: &Resource, value: &mut Value) -> Result<bool> {
     let base = text(value, &["metadata", "generateName"]).to_owned();
     if !object::name(value).is_empty() {
         return Ok(false);
@@ -49,26 +48,66 @@ pub fn namespace(call: &Call, value: &mut Value) -> Result<()> {
             }
             meta(value).insert("namespace".into(), json!(namespace));
         }
+        // An object of the whole cluster has none, whatever its body says.
         None => {
-            if !given.is_empty() && !call.resource.namespaced {
-                return Err(Failure::bad_request(
-                    "the namespace of the provided object does not match the namespace sent on the request",
-                ));
-            }
             meta(value).remove("namespace");
         }
     }
     Ok(())
 }
 
-/// Fresh identity and no history.
-pub fn new_object(resource: &Resource, value: &mut Value) {
+/// Takes owners that are named twice for one, and says so.
+pub fn owners_once(call: &mut Call, value: &mut Value) {
+    let mut seen = Vec::new();
+    let mut again: Vec<String> = Vec::new();
+    if let Some(Value::Array(owners)) = meta(value).get_mut("ownerReferences") {
+        owners.retain(|owner| {
+            let new = !seen.contains(owner);
+            if new {
+                seen.push(owner.clone());
+            } else {
+                again.push(text(owner, &["uid"]).to_owned());
+            }
+            new
+        });
+    }
+    if !again.is_empty() {
+        call.warnings.push(format!(
+            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may \
+             reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            again.join(", ")
+        ));
+    }
+}
+
+/// The name of the path has to be the object's.
+pub fn named(call: &Call, value: &Value) -> Result<()> {
+    match object::name(value) {
+        "" => Err(Failure::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            call.name()
+        ))),
+        name if name != call.name() => Err(Failure::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.name()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Takes out what a new object cannot have.
+pub fn no_history(value: &mut Value) {
     let meta = meta(value);
-    for field in
-        ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"]
-    {
+    for field in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         meta.remove(field);
     }
+}
+
+/// Fresh identity and no history.
+pub fn new_object(resource: &Resource, value: &mut Value) {
+    no_history(value);
+    let meta = meta(value);
+    meta.remove("resourceVersion");
     meta.insert("uid".into(), json!(object::new_uid()));
     meta.insert("creationTimestamp".into(), json!(time::now()));
     if resource.generation {
@@ -80,32 +119,59 @@ pub fn new_object(resource: &Resource, value: &mut Value) {
         && resource.stored != "nodes"
     {
         object.remove("status");
+        if let Some(status) = model::empty(resource).get("status") {
+            object.insert("status".into(), status.clone());
+        }
     }
+}
+
+/// What does not exist yet has no revision.
+pub fn no_revision(value: &Value) -> Result<()> {
+    if matches!(text(value, &["metadata", "resourceVersion"]), "" | "0") {
+        return Ok(());
+    }
+    Err(Failure::new(500, "", "resourceVersion should not be set on objects to be created"))
 }
 
 /// Checks that a changed object is still the one of the path.
 pub fn same_object(call: &Call, old: &Value, new: &mut Value) -> Result<()> {
     let resource = &call.resource;
     namespace(call, new)?;
-    match object::name(new) {
-        "" => {
-            meta(new).insert("name".into(), json!(call.name()));
-        }
-        name if name != call.name() => {
-            return Err(Failure::bad_request(format!(
-                "the name of the object ({name}) does not match the name on the URL ({})",
-                call.name()
-            )));
-        }
-        _ => {}
+    if object::name(new).is_empty() {
+        meta(new).insert("name".into(), json!(call.name()));
     }
+    named(call, new)?;
     let (wanted, is) = (object::uid(new), object::uid(old));
+    if !wanted.is_empty() && wanted != is && call.patching {
+        let cause = Cause::value("metadata.uid", &json!(wanted), "field is immutable");
+        return Err(Failure::invalid(resource, call.name(), &[cause.clone(), cause]));
+    }
     if !wanted.is_empty() && wanted != is {
-        let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {is}");
+        let key = resource.key(call.ns(), call.name());
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{}, ResourceVersion: 0, AdditionalErrorMsg: \
+             Precondition failed: UID in precondition: {wanted}, UID in object meta: {is}",
+            [&*resource.plural, &*key.namespace, &*key.name]
+                .into_iter()
+                .filter(|p| !p.is_empty())
+                .collect::<Vec<_>>()
+                .join("/")
+        );
         return Err(Failure::conflict(resource, call.name(), &why));
     }
     let wanted = text(new, &["metadata", "resourceVersion"]);
-    if !wanted.is_empty() && wanted != text(old, &["metadata", "resourceVersion"]) {
+    if let Err(error) = wanted.parse::<u64>()
+        && !wanted.is_empty()
+    {
+        let why = match error.kind() {
+            std::num::IntErrorKind::PosOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        return Err(Failure::new(500, "", format!("strconv.ParseUint: parsing {wanted:?}: {why}")));
+    }
+    if wanted == "0" {
+        // The same as none.
+    } else if !wanted.is_empty() && wanted != text(old, &["metadata", "resourceVersion"]) {
         return Err(Failure::modified(resource, call.name()));
     }
     Ok(())
@@ -192,11 +258,13 @@ fn keep_all_but_status(resource: &Resource, old: &Value, new: &mut Value) {
     for field in fields {
         carry_top(&field, old, new);
     }
-    if matches!(&*resource.stored, "pods" | "nodes") {
-        carry("ownerReferences", old, new);
-        carry("finalizers", old, new);
-    } else {
-        keep_metadata(old, new);
+    // Of metadata each kind keeps what its authors thought of.
+    match (&*resource.group, &*resource.stored) {
+        ("", "pods") => carry("ownerReferences", old, new),
+        ("apps", "deployments.apps") => carry("labels", old, new),
+        ("storage.k8s.io" | "dunlin.io", _) => keep_metadata(old, new),
+        _ if resource.custom.is_some() => keep_metadata(old, new),
+        _ => {}
     }
 }
 

@@ -1,11 +1,15 @@
 //! Request bodies in Kubernetes' protobuf form, turned into the same JSON values as any other body.
 //!
-//! kubectl's typed commands (`create deployment`, `auth can-i`, `drain`) send it whether or not a server asks for it;
-//! answers are JSON, which those clients accept. The table holds the published field numbers, a line per message:
+//! kubectl's typed commands (`create deployment`, `auth can-i`, `drain`) send it whether or not a server asks for it.
+//! Answers are written by [`encode`]. The table holds the published field numbers, a line per message:
 //! `number:name:type`, where `*` means repeated, `%` a map with string keys, and `s y i b d` text, bytes, integer,
 //! boolean and float. It is searched per message and never parsed as a whole, so it costs no memory at rest.
 //!
-//! Only reading is here. Depth and sizes are bounded by the body's; anything malformed is a refusal.
+//! Depth and sizes are bounded by the body's; anything malformed is a refusal.
+
+pub mod encode;
+
+use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -74,16 +78,21 @@ pub fn decode(body: &[u8]) -> Result<Value, Error> {
             _ => {}
         }
     }
-    let (group, version) = api_version.rsplit_once('/').unwrap_or(("core", &api_version));
-    let package = group.split('.').next().unwrap_or(group);
-    let names = [format!("{package}.{version}.{kind}"), format!("meta.{kind}")];
-    let name = names.into_iter().find(|n| line(n).is_some()).ok_or_else(|| Error::Kind(kind.clone()))?;
+    let name = message_of(&api_version, &kind).ok_or_else(|| Error::Kind(kind.clone()))?;
     let mut value = message(&name, raw, 0)?;
     if let Some(object) = value.as_object_mut() {
         object.insert("apiVersion".into(), json!(api_version));
         object.insert("kind".into(), json!(kind));
     }
     Ok(value)
+}
+
+/// The message of a kind, if the table has it.
+fn message_of(api_version: &str, kind: &str) -> Option<String> {
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("core", api_version));
+    let package = group.split('.').next().unwrap_or(group);
+    let names = [format!("{package}.{version}.{kind}"), format!("meta.{kind}")];
+    names.into_iter().find(|n| line(n).is_some())
 }
 
 enum Wire<'a> {
@@ -145,9 +154,14 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// The table's fields of a message.
-fn line(name: &str) -> Option<&'static str> {
-    TABLE.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' '))
+/// The table's fields of a message. Lists are all alike, and stand for themselves only where they are nested.
+fn line(name: &str) -> Option<Cow<'static, str>> {
+    let of = |name: &str| TABLE.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
+    if let Some(line) = of(name) {
+        return Some(Cow::Borrowed(line));
+    }
+    let item = name.strip_suffix("List").filter(|item| of(item).is_some())?;
+    Some(Cow::Owned(format!("1:metadata:meta.ListMeta 2:items:*{item}")))
 }
 
 fn message(name: &str, bytes: &[u8], depth: usize) -> Result<Value, Error> {
@@ -157,8 +171,8 @@ fn message(name: &str, bytes: &[u8], depth: usize) -> Result<Value, Error> {
     if let Some(value) = special(name, bytes)? {
         return Ok(value);
     }
-    let known: Vec<[&str; 3]> = line(name)
-        .unwrap_or("")
+    let fields = line(name).unwrap_or_default();
+    let known: Vec<[&str; 3]> = fields
         .split(' ')
         .filter_map(|f| {
             let mut parts = f.splitn(3, ':');
@@ -250,6 +264,7 @@ fn special(name: &str, bytes: &[u8]) -> Result<Option<Value>, Error> {
             | "RawExtension"
             | "FieldsV1"
             | "ExtraValue"
+            | "Verbs"
             | "Duration"
     ) {
         return Ok(None);
@@ -276,7 +291,7 @@ fn special(name: &str, bytes: &[u8]) -> Result<Option<Value>, Error> {
         "IntOrString" if numbers[1] == 1 => text(3),
         "IntOrString" => json!(numbers[2]),
         "Duration" => json!(format!("{}ns", numbers[1])),
-        "ExtraValue" => Value::Array(items),
+        "ExtraValue" | "Verbs" => Value::Array(items),
         _ => serde_json::from_slice(texts[1]).unwrap_or(Value::Null),
     }))
 }

@@ -102,7 +102,18 @@ impl Inner {
     }
 }
 
+/// How stored objects begin: with their version and kind, so that lists can leave them out without decoding.
+pub fn prefix(api_version: &str, kind: &str) -> String {
+    format!("{{\"apiVersion\":\"{api_version}\",\"kind\":\"{kind}\",")
+}
+
 fn encode(mut value: Value, revision: u64) -> Bytes {
     object::meta(&mut value).insert("resourceVersion".into(), Value::String(revision.to_string()));
-    Bytes::from(serde_json::to_vec(&value).unwrap_or_default())
+    let Some(fields) = value.as_object_mut() else { return Bytes::new() };
+    let text = |field: Option<Value>| field.and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+    let (api_version, kind) = (text(fields.remove("apiVersion")), text(fields.remove("kind")));
+    let mut out = prefix(&api_version, &kind).into_bytes();
+    let rest = serde_json::to_vec(&value).unwrap_or_default();
+    out.extend_from_slice(rest.get(1..).unwrap_or_default());
+    Bytes::from(out)
 }

@@ -2,22 +2,20 @@
 
 use bytes::Bytes;
 
-use crate::failure::{Failure, Result};
-use crate::handlers::{create, decode, emit, modify};
-use crate::object;
+use crate::failure::Result;
+use crate::handlers::{create, decode, emit, modify, prepare};
+use crate::options;
 use crate::reply::Reply;
 use crate::server::Call;
 
 pub async fn update(call: &mut Call, body: Bytes) -> Result<Reply> {
-    let value = decode::syntax(call, &body)?;
-    let value = decode::object(call, value)?;
+    options::write("UpdateOptions", &call.query)?;
+    let value = decode::body(call, &body)?;
+    prepare::named(call, &value)?;
     if call.sub.is_none()
         && creates_on_update(call)
         && call.server.find(&call.resource, call.ns(), call.name()).await?.is_none()
     {
-        if object::name(&value) != call.name() {
-            return Err(Failure::bad_request("the name of the object does not match the name on the URL"));
-        }
         let bytes = create::insert(call, value, true).await?;
         return emit::stored(call, 201, bytes).await;
     }
@@ -32,7 +30,12 @@ fn creates_on_update(call: &Call) -> bool {
         "events"
             | "leases.coordination.k8s.io"
             | "endpoints"
-            | "endpointslices.discovery.k8s.io"
             | "limitranges"
+            | "services"
+            | "roles.rbac.authorization.k8s.io"
+            | "rolebindings.rbac.authorization.k8s.io"
+            | "clusterroles.rbac.authorization.k8s.io"
+            | "clusterrolebindings.rbac.authorization.k8s.io"
+            | "runtimeclasses.node.k8s.io"
     )
 }

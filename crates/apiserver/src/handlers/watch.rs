@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::node::node_of;
 use crate::config::BoxError;
 use crate::failure::{Failure, Result};
+use crate::handlers::protobuf::encode;
 use crate::handlers::{convert, emit, list, storage};
 use crate::metrics::Watching;
 use crate::model::Selection;
@@ -25,7 +26,7 @@ use crate::negotiate::{Form, Shape, Syntax};
 use crate::reply::{self, Reply};
 use crate::resources::Resource;
 use crate::server::{Call, Inner};
-use crate::{object, table};
+use crate::{object, options, table};
 
 /// Bookmarks come this often to those who want them, and at the end of each watch.
 const BOOKMARK: Duration = Duration::from_secs(60);
@@ -33,6 +34,15 @@ const BOOKMARK: Duration = Duration::from_secs(60);
 const TIMEOUT: u64 = 1800;
 
 pub async fn watch(call: &mut Call) -> Result<Reply> {
+    options::list(&call.query, true)?;
+    if call.form.syntax == Syntax::Yaml {
+        return Err(Failure::new(
+            406,
+            "NotAcceptable",
+            "only the following media types are accepted: application/json;stream=watch, \
+             application/vnd.kubernetes.protobuf;stream=watch",
+        ));
+    }
     let mut selection = Selection::of(call)?;
     if let Some(name) = &call.name {
         selection.only(name);
@@ -41,27 +51,17 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
     let version = call.query.get("resourceVersion").unwrap_or("");
     let bookmarks = call.query.flag("allowWatchBookmarks");
     let initial = match call.query.get("sendInitialEvents") {
-        Some(_) if call.query.get("resourceVersionMatch") != Some("NotOlderThan") => {
-            return Err(Failure::bad_request(
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            ));
-        }
         Some(_) => call.query.flag("sendInitialEvents"),
         None => version.is_empty() || version == "0",
     };
-    let after: Option<Revision> = match version {
-        "" | "0" => None,
-        text => Some(text.parse().map_err(|_| {
-            Failure::bad_request(format!("resourceVersion: Invalid value: {text:?}: must be a number"))
-        })?),
-    };
+    let after: Option<Revision> = options::revision(&call.query)?;
     let scope = selection.scope(call);
     let mut lines = VecDeque::new();
     let mut view = View {
         server: call.server.clone(),
         resource: call.resource.clone(),
         form: call.form,
-        include: call.query.get("includeObject").unwrap_or("Metadata").to_owned(),
+        include: table::included(&call.query)?,
         columns: true,
     };
     let start = if initial {
@@ -76,6 +76,7 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
             headers: http::HeaderMap::new(),
             form: Form::JSON,
             warnings: Vec::new(),
+            patching: false,
         };
         plain.name.clone_from(&call.name);
         let found = list::find(&plain, &selection).await?;
@@ -98,7 +99,7 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
         }
         Err(error) => return Err(storage::failed(&call.resource, "", error)),
     };
-    let seconds = match call.query.number("timeoutSeconds") {
+    let seconds = match options::number(&call.query, "timeoutSeconds")? {
         Some(seconds) if seconds > 0 => seconds.unsigned_abs(),
         _ => TIMEOUT + u64::from(object::random::<1>()[0]) * TIMEOUT / 256,
     };
@@ -115,15 +116,14 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
         next_bookmark: Instant::now() + BOOKMARK,
         _watching: call.server.metrics.watching(),
     };
-    let body = futures_util::stream::unfold(state, |mut state| async move {
-        state.next().await.map(|line| (Ok::<Bytes, BoxError>(line), state))
+    let protobuf = call.form.syntax == Syntax::Protobuf;
+    let body = futures_util::stream::unfold(state, move |mut state| async move {
+        let line = state.next().await?;
+        let piece = if protobuf { encode::frame(&line).unwrap_or_default() } else { line };
+        Some((Ok::<Bytes, BoxError>(piece), state))
     });
-    let content_type = match call.form.syntax {
-        Syntax::Json => "application/json",
-        Syntax::Yaml => {
-            return Err(Failure::new(406, "NotAcceptable", "watches are written as application/json only"));
-        }
-    };
+    let content_type =
+        if protobuf { "application/vnd.kubernetes.protobuf;stream=watch" } else { "application/json" };
     Ok(reply::with_type(200, content_type, reply::stream(body)))
 }
 
@@ -254,7 +254,7 @@ impl View {
         let value = convert::shown(&self.server, &self.resource, storage::parse(stored)?).await?;
         let shown = match self.form.shape {
             Shape::Whole => value,
-            Shape::Metadata(version) => emit::metadata(version, value),
+            Shape::Metadata(version) | Shape::MetadataList(version) => emit::metadata(version, value),
             Shape::Table(version) => {
                 let meta = json!({"resourceVersion": object::text(&value, &["metadata", "resourceVersion"])});
                 let row = table::row(&self.resource, &value, &self.include, Timestamp::now());
@@ -266,7 +266,7 @@ impl View {
     }
 
     fn bookmark(&mut self, revision: Revision, initial_done: bool) -> Bytes {
-        let mut meta = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        let mut meta = json!({"resourceVersion": revision.to_string()});
         if initial_done {
             meta["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
@@ -283,7 +283,7 @@ impl View {
                     false,
                 )
             }
-            Shape::Metadata(version) => json!({
+            Shape::Metadata(version) | Shape::MetadataList(version) => json!({
                 "kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{version}"), "metadata": meta,
             }),
             Shape::Whole => {

@@ -152,6 +152,8 @@ static ROWS: &[Row] = &[
     },
     Row {
         short: &["ns"],
+        // All at once would be too easy a mistake.
+        verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
         subs: &[sub("finalize", "", "v1", "Namespace", UPDATE), sub("status", "", "v1", "Namespace", GPU)],
         ..cluster("", "v1", "Namespace", "namespaces", "namespace", "namespaces")
     },

@@ -1,6 +1,7 @@
 //! Binding a pod to a node: once, and for good.
 
 use bytes::Bytes;
+use dunlin_api::gvk::GroupVersionKind;
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Result, success};
@@ -13,8 +14,7 @@ use crate::time;
 
 /// `POST .../pods/x/binding`.
 pub async fn bind(call: &mut Call, body: Bytes) -> Result<Reply> {
-    let mut value = decode::syntax(call, &body)?;
-    decode::kind("", "v1", "Binding", &mut value)?;
+    let value = decode::object_of(call, &GroupVersionKind::new("", "v1", "Binding"), &body)?;
     apply(call, value).await
 }
 

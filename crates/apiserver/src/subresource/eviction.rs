@@ -1,6 +1,7 @@
 //! Eviction: a deletion that a disruption budget may refuse for now.
 
 use bytes::Bytes;
+use dunlin_api::gvk::GroupVersionKind;
 use dunlin_store::Expect;
 use serde_json::{Value, json};
 
@@ -9,19 +10,18 @@ use crate::handlers::delete::{self, Options};
 use crate::handlers::{decode, storage};
 use crate::model;
 use crate::object::{self, int, list, map, text};
+use crate::options;
 use crate::reply::{self, Reply};
 use crate::resources::known;
 use crate::server::Call;
 use crate::time;
 
 pub async fn evict(call: &mut Call, body: Bytes) -> Result<Reply> {
-    let mut value = decode::syntax(call, &body)?;
-    decode::kind("policy", "v1", "Eviction", &mut value)?;
+    options::write("CreateOptions", &call.query)?;
+    let value = decode::object_of(call, &GroupVersionKind::new("policy", "v1", "Eviction"), &body)?;
     let pod = call.server.read(&call.resource, call.ns(), call.name()).await?.value;
-    let mut options = Options { dry_run: call.dry_run(), ..Options::default() };
-    if let Some(given) = value.get("deleteOptions") {
-        options.merge(given);
-    }
+    let mut options = value.get("deleteOptions").map_or_else(|| Ok(Options::default()), Options::of)?;
+    options.dry_run |= call.dry_run();
     let over = matches!(text(&pod, &["status", "phase"]), "Succeeded" | "Failed" | "Pending")
         || !text(&pod, &["metadata", "deletionTimestamp"]).is_empty();
     if !over {

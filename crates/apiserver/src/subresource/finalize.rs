@@ -10,8 +10,7 @@ use crate::reply::Reply;
 use crate::server::Call;
 
 pub async fn update(call: &mut Call, body: Bytes) -> Result<Reply> {
-    let value = decode::syntax(call, &body)?;
-    let value = decode::object(call, value)?;
+    let value = decode::body(call, &body)?;
     let bytes = modify::modify(call, false, move |_, old| {
         let mut new = value.clone();
         map(&mut new, "spec").insert("finalizers".into(), json!(list(&value, &["spec", "finalizers"])));

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::failure::{Failure, Result};
 use crate::negotiate;
+use crate::negotiate::Syntax;
 use crate::reply::{self, Reply};
 use crate::spdy::{Encoder, Frame, GoAwayStatus, Headers, RstStatus};
 use crate::subresource::streams::{self, Sent, Stream, UNSENT};
@@ -40,7 +41,7 @@ pub fn accept(headers: &HeaderMap, ours: &'static [&'static str]) -> Result<(Rep
         let text = format!(
             "unable to upgrade: unable to negotiate protocol: client supports {offered:?}, server accepts {ours:?}"
         );
-        let mut refusal = reply::failure(&Failure::new(403, "Forbidden", text));
+        let mut refusal = reply::failure(&Failure::new(403, "Forbidden", text), Syntax::Json);
         ours.iter().for_each(|p| {
             refusal.headers_mut().append(ACCEPTED, HeaderValue::from_static(p));
         });

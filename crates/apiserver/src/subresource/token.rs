@@ -1,14 +1,16 @@
 //! `serviceaccounts/x/token`: a token that dies with what it is bound to.
 
 use bytes::Bytes;
+use dunlin_api::gvk::GroupVersionKind;
 use dunlin_pki::jwt::{Bound, Claims, Reference};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::auth::node::{acts_for, node_of};
-use crate::failure::{Failure, Result};
+use crate::failure::{Cause, Failure, Result};
 use crate::handlers::decode;
 use crate::object::{self, at, list, text};
+use crate::options;
 use crate::reply::{self, Reply};
 use crate::resources::known;
 use crate::server::Call;
@@ -19,21 +21,17 @@ const YEAR: i64 = 365 * 24 * HOUR;
 const SHORTEST: i64 = 600;
 
 pub async fn request(call: &mut Call, body: Bytes) -> Result<Reply> {
-    let mut value = if body.is_empty() { json!({}) } else { decode::syntax(call, &body)? };
-    decode::kind("authentication.k8s.io", "v1", "TokenRequest", &mut value)?;
+    let kind = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
+    let mut value = decode::object_of(call, &kind, &body)?;
+    options::write("CreateOptions", &call.query)?;
+    dunlin_api::apply::track_update(&kind, None, &mut value, &call.manager(), "token", &time::now());
     let account = call.server.read(&call.resource, call.ns(), call.name()).await?.value;
     let seconds = match at(&value, &["spec", "expirationSeconds"]).and_then(Value::as_i64) {
         None => HOUR,
         Some(seconds) if seconds < SHORTEST => {
-            return Err(Failure::new(
-                422,
-                "Invalid",
-                format!(
-                    "TokenRequest.authentication.k8s.io {:?} is invalid: spec.expirationSeconds: Invalid value: \
-                     {seconds}: may not specify a duration less than 10 minutes",
-                    call.name()
-                ),
-            ));
+            let why = "may not specify a duration less than 10 minutes";
+            let cause = Cause::value("spec.expirationSeconds", &json!(seconds), why);
+            return Err(Failure::refused("authentication.k8s.io", "TokenRequest", "", &[cause]));
         }
         Some(seconds) => seconds.min(YEAR),
     };
@@ -65,9 +63,10 @@ pub async fn request(call: &mut Call, body: Bytes) -> Result<Reply> {
     let token = call.server.config.issuer.issue(&claims).map_err(Failure::internal)?;
     value["spec"]["audiences"] = json!(audiences);
     value["spec"]["expirationSeconds"] = json!(seconds);
-    value["metadata"] = json!({
-        "name": call.name(), "namespace": call.ns(), "creationTimestamp": time::seconds(now),
-    });
+    value["metadata"]["name"] = json!(call.name());
+    value["metadata"]["namespace"] = json!(call.ns());
+    value["metadata"]["uid"] = json!(object::uid(&account));
+    value["metadata"]["creationTimestamp"] = json!(time::seconds(now));
     value["status"] = json!({"token": token, "expirationTimestamp": time::seconds(end)});
     reply::value_in(201, &value, call.form)
 }

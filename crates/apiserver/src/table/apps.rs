@@ -10,8 +10,8 @@ pub const DEPLOYMENT: Printer = Printer {
     columns: &[
         NAME,
         s("Ready"),
-        int("Up-to-date"),
-        int("Available"),
+        s("Up-to-date"),
+        s("Available"),
         AGE,
         wide("Containers"),
         wide("Images"),
@@ -101,7 +101,7 @@ pub const DAEMON_SET: Printer = Printer {
 };
 
 pub const REVISION: Printer = Printer {
-    columns: &[NAME, s("Controller"), int("Revision"), AGE],
+    columns: &[NAME, s("Controller"), s("Revision"), AGE],
     cells: |o, now| {
         let owner = list(o, &["metadata", "ownerReferences"])
             .iter()
@@ -182,7 +182,7 @@ pub const CRON_JOB: Printer = Printer {
         NAME,
         s("Schedule"),
         s("Timezone"),
-        s("Suspend"),
+        ("Suspend", "boolean", "", 0),
         int("Active"),
         s("Last Schedule"),
         AGE,
@@ -214,7 +214,7 @@ pub const CRON_JOB: Printer = Printer {
 };
 
 pub const AUTOSCALER: Printer = Printer {
-    columns: &[NAME, s("Reference"), s("Targets"), s("MinPods"), s("MaxPods"), int("Replicas"), AGE],
+    columns: &[NAME, s("Reference"), s("Targets"), s("MinPods"), s("MaxPods"), s("Replicas"), AGE],
     cells: |o, now| {
         let target = at(o, &["spec", "scaleTargetRef"]).unwrap_or(&Value::Null);
         let reference = format!("{}/{}", text(target, &["kind"]), text(target, &["name"]));

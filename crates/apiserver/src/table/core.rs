@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{AGE, NAME, Printer, age, int, joined, name, or, s, selector, wide};
+use super::{AGE, NAME, Printer, age, joined, name, or, s, selector, wide};
 use crate::object::{at, list, text};
 
 pub const NAMESPACE: Printer = Printer {
@@ -11,21 +11,19 @@ pub const NAMESPACE: Printer = Printer {
 };
 
 pub const CONFIG_MAP: Printer = Printer {
-    columns: &[NAME, int("Data"), AGE],
+    columns: &[NAME, s("Data"), AGE],
     cells: |o, now| vec![name(o), json!(count(o, "data") + count(o, "binaryData")), age(o, now)],
 };
 
 pub const SECRET: Printer = Printer {
-    columns: &[NAME, s("Type"), int("Data"), AGE],
+    columns: &[NAME, s("Type"), s("Data"), AGE],
     cells: |o, now| {
         vec![name(o), json!(or(text(o, &["type"]), "Opaque")), json!(count(o, "data")), age(o, now)]
     },
 };
 
-pub const SERVICE_ACCOUNT: Printer = Printer {
-    columns: &[NAME, int("Secrets"), AGE],
-    cells: |o, now| vec![name(o), json!(list(o, &["secrets"]).len()), age(o, now)],
-};
+pub const SERVICE_ACCOUNT: Printer =
+    Printer { columns: &[NAME, AGE], cells: |o, now| vec![name(o), age(o, now)] };
 
 pub const SERVICE: Printer = Printer {
     columns: &[NAME, s("Type"), s("Cluster-IP"), s("External-IP"), s("Port(s)"), AGE, wide("Selector")],

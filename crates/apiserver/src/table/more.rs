@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{AGE, NAME, Printer, age, int, joined, name, or, s, selector, wide};
+use super::{AGE, NAME, Printer, age, containers, int, joined, name, or, s, selector, wide};
 use crate::object::{self, at, list, text};
 use crate::time;
 
@@ -154,3 +154,69 @@ pub const BINDING: Printer = Printer {
         vec![name(o), json!(role), age(o, now), of("User"), of("Group"), of("ServiceAccount")]
     },
 };
+
+pub const POD_TEMPLATE: Printer = Printer {
+    columns: &[NAME, s("Containers"), s("Images"), s("Pod Labels")],
+    cells: |o, _| {
+        let [names, images] = containers(&o["template"]["spec"]);
+        let labels = at(o, &["template", "metadata", "labels"]).and_then(Value::as_object);
+        let all: Vec<String> =
+            labels.into_iter().flatten().map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or(""))).collect();
+        vec![name(o), names, images, json!(if all.is_empty() { "<none>".to_owned() } else { all.join(",") })]
+    },
+};
+
+pub const CSI_NODE: Printer = Printer {
+    columns: &[NAME, int("Drivers"), AGE],
+    cells: |o, now| vec![name(o), json!(list(o, &["spec", "drivers"]).len()), age(o, now)],
+};
+
+pub const CSI_DRIVER: Printer = Printer {
+    columns: &[
+        NAME,
+        flag("AttachRequired"),
+        flag("PodInfoOnMount"),
+        flag("StorageCapacity"),
+        s("TokenRequests"),
+        flag("RequiresRepublish"),
+        s("Modes"),
+        AGE,
+    ],
+    cells: |o, now| {
+        let yes = |field: &str, default: bool| {
+            json!(at(o, &["spec", field]).and_then(Value::as_bool).unwrap_or(default))
+        };
+        let audiences = list(o, &["spec", "tokenRequests"]).iter().map(|r| text(r, &["audience"]));
+        let modes = list(o, &["spec", "volumeLifecycleModes"]).iter().filter_map(Value::as_str);
+        let audiences = audiences.collect::<Vec<_>>().join(",");
+        let modes = modes.collect::<Vec<_>>().join(",");
+        vec![
+            name(o),
+            yes("attachRequired", true),
+            yes("podInfoOnMount", false),
+            yes("storageCapacity", false),
+            json!(or(&audiences, "<unset>")),
+            yes("requiresRepublish", false),
+            json!(or(&modes, "<none>")),
+            age(o, now),
+        ]
+    },
+};
+
+pub const VOLUME_ATTACHMENT: Printer = Printer {
+    columns: &[NAME, ("Attacher", "string", "name", 0), s("PV"), s("Node"), flag("Attached"), AGE],
+    cells: |o, now| {
+        vec![
+            name(o),
+            json!(text(o, &["spec", "attacher"])),
+            json!(text(o, &["spec", "source", "persistentVolumeName"])),
+            json!(text(o, &["spec", "nodeName"])),
+            json!(at(o, &["status", "attached"]).and_then(Value::as_bool).unwrap_or(false)),
+            age(o, now),
+        ]
+    },
+};
+
+const fn flag(name: &'static str) -> super::Column {
+    (name, "boolean", "", 0)
+}

@@ -103,3 +103,26 @@ async fn a_watch_ends_with_where_the_next_one_goes_on() {
     let reached: u64 = object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
     assert!(reached > from.parse().unwrap());
 }
+
+#[tokio::test]
+async fn a_watch_of_custom_objects_ends_with_what_defined_them() {
+    let c = cluster().await;
+    let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let version = |name: &str, storage: bool| {
+        json!({"name": name, "served": true, "storage": storage, "schema": {"openAPIV3Schema": {"type": "object",
+            "properties": {"spec": {"type": "object", "properties": {"n": {"type": "integer", "default": 7}}}}}}})
+    };
+    let definition = json!({"metadata": {"name": "things.example.com"}, "spec": {"group": "example.com",
+        "scope": "Cluster", "names": {"plural": "things", "kind": "Thing"},
+        "versions": [version("v1", true), version("v2", false)]}});
+    c.make(crds, definition).await;
+    let mut lines = Lines::open(&c, "/apis/example.com/v2/things?watch=1").await;
+    c.make("/apis/example.com/v1/things", json!({"metadata": {"name": "a"}, "spec": {}})).await;
+    let (kind, object) = lines.next().await;
+    assert_eq!((kind.as_str(), object["apiVersion"].as_str()), ("ADDED", Some("example.com/v2")));
+    assert_eq!(object["spec"]["n"], 7);
+    assert_eq!(c.ask("DELETE", &format!("{crds}/things.example.com"), Value::Null).await.0, 200);
+    // The watch may hear of the object's end before it ends itself.
+    let end = async { while lines.0.frame().await.is_some() {} };
+    tokio::time::timeout(std::time::Duration::from_secs(10), end).await.expect("the watch ends");
+}

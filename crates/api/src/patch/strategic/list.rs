@@ -2,16 +2,12 @@
 
 use serde_json::Value;
 
-use super::{DIRECTIVE, Error, Object, bad, merge_object, under, without_directives};
+use super::{DIRECTIVE, Error, Object, merge_object, without_directives};
 use crate::schema::Node;
+use crate::status::go_value;
 
 /// Merges a patch into a list that has the patch strategy `merge`.
-pub(super) fn merge(
-    node: Node<'_>,
-    old: Vec<Value>,
-    patch: &[Value],
-    path: &mut String,
-) -> Result<Vec<Value>, Error> {
+pub(super) fn merge(node: Node<'_>, old: Vec<Value>, patch: &[Value]) -> Result<Vec<Value>, Error> {
     let key = node.rules().and_then(|r| r.merge_key);
     let before = old.clone();
     let merged = match key {
@@ -19,7 +15,7 @@ pub(super) fn merge(
             let rest = patch.iter().filter(|p| directive(p) != Some("replace"));
             return Ok(rest.map(without_directives).collect());
         }
-        Some(key) => merge_by_key(node.item(), old, patch, key, path)?,
+        Some(key) => merge_by_key(node.item(), old, patch, key)?,
         None => merge_set(old, patch),
     };
     Ok(in_order(merged, patch, &before, key))
@@ -39,35 +35,32 @@ fn merge_by_key(
     mut old: Vec<Value>,
     patch: &[Value],
     key: &str,
-    path: &mut String,
 ) -> Result<Vec<Value>, Error> {
-    for (index, value) in patch.iter().enumerate() {
-        let step = format!("[{index}]");
-        under(path, &step, |path| {
-            let Value::Object(fields) = value else {
-                return Err(bad(path, "must be an object"));
-            };
-            let Some(id) = fields.get(key).filter(|v| !v.is_null()) else {
-                return Err(bad(path, format!("map does not contain declared merge key: {key}")));
-            };
-            // A missing key in the stored object is its default; protocol-like keys are never merge keys.
-            let same = |candidate: &Value| candidate.get(key) == Some(id);
-            match directive(value) {
-                Some("delete") => old.retain(|candidate| !same(candidate)),
-                Some(word) if word != "merge" => {
-                    return Err(bad(path, format!("unknown {DIRECTIVE} directive: {word:?}")));
-                }
-                _ => match old.iter_mut().find(|c| same(c)) {
-                    Some(found) => {
-                        let before = std::mem::take(found);
-                        let before = if let Value::Object(o) = before { o } else { Object::new() };
-                        *found = Value::Object(merge_object(item, before, fields, path)?);
-                    }
-                    None => old.push(without_directives(value)),
-                },
+    for value in patch {
+        let wrong = |why: String| Error::Strategic(format!("map: {} {why}", go_value(value)));
+        let Value::Object(fields) = value else {
+            return Err(wrong(format!("does not contain declared merge key: {key}")));
+        };
+        let Some(id) = fields.get(key).filter(|v| !v.is_null()) else {
+            return Err(wrong(format!("does not contain declared merge key: {key}")));
+        };
+        // A missing key in the stored object is its default; protocol-like keys are never merge keys.
+        let same = |candidate: &Value| candidate.get(key) == Some(id);
+        match directive(value) {
+            Some("delete") => old.retain(|candidate| !same(candidate)),
+            Some(word) if word != "merge" => {
+                let map = go_value(value);
+                return Err(Error::Strategic(format!("unknown patch type: {word} in map: {map}")));
             }
-            Ok(())
-        })?;
+            _ => match old.iter_mut().find(|c| same(c)) {
+                Some(found) => {
+                    let before = std::mem::take(found);
+                    let before = if let Value::Object(o) = before { o } else { Object::new() };
+                    *found = Value::Object(merge_object(item, before, fields)?);
+                }
+                None => old.push(without_directives(value)),
+            },
+        }
     }
     Ok(old)
 }

@@ -10,8 +10,11 @@ const CURRENT: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
 const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
 
+/// Fields of `v2` by path, and their names in `v1`.
+type Paths = &'static [(&'static [&'static str], &'static str)];
+
 /// Each type of metric: its field, its fields in `v2` by path and their names in `v1`, in the order of the latter.
-const FIELDS: &[(&str, &[(&[&str], &str)])] = &[
+const FIELDS: &[(&str, Paths)] = &[
     (
         "object",
         &[
@@ -58,7 +61,7 @@ const FIELDS: &[(&str, &[(&[&str], &str)])] = &[
     ),
 ];
 /// The same for what was measured.
-const MEASURED: &[(&str, &[(&[&str], &str)])] = &[
+const MEASURED: &[(&str, Paths)] = &[
     (
         "object",
         &[
@@ -202,8 +205,8 @@ pub(super) fn to_v1(mut value: Value) -> Value {
     }
     let current: Vec<Value> = current.iter().map(|metric| older(metric, MEASURED)).collect();
     for (key, content) in [
-        (METRICS, (!others.is_empty()).then(|| Value::Array(others))),
-        (CURRENT, (!current.is_empty()).then(|| Value::Array(current))),
+        (METRICS, (!others.is_empty()).then_some(Value::Array(others))),
+        (CURRENT, (!current.is_empty()).then_some(Value::Array(current))),
         (BEHAVIOR, behavior.filter(|behavior| !behavior.is_null())),
         (CONDITIONS, conditions.filter(|list| list.as_array().is_some_and(|list| !list.is_empty()))),
     ] {
