@@ -77,7 +77,13 @@ impl Cluster {
             "capacity": {"cpu": cpu, "memory": "8Gi", "pods": "110"},
             "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
         }});
-        self.send("PATCH", &format!("/api/v1/nodes/{name}/status"), status).await.expect("node status");
+        let path = format!("/api/v1/nodes/{name}");
+        self.send("PATCH", &format!("{path}/status"), status).await.expect("node status");
+        // A new node is tainted until the controllers have seen that it is ready.
+        until("the node to be open for pods", || async {
+            self.get(&path).await?["spec"]["taints"].as_array().is_none_or(Vec::is_empty).then_some(())
+        })
+        .await;
     }
 
     /// Makes a bound pod look as if its node ran it.

@@ -457,12 +457,11 @@ fn an_exclusive_pod_of_a_lost_child_is_given_up_only_when_the_child_has_ended_it
     root.wait_for_node("site")?;
     site.import(&ImageBuilder::hello()?, "hello:test")?;
     let kubectl = root.kubectl();
-    // Pods of a StatefulSet must never run twice; these are made by hand, so that nobody replaces them here.
-    kubectl.apply("apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: db}\nspec:\n  serviceName: db\n  replicas: 0\n  selector: {matchLabels: {app: db}}\n  template:\n    metadata: {labels: {app: db}}\n    spec: {containers: [{name: c, image: 'hello:test'}]}")?;
-    let set = kubectl.json(&["statefulset", "db"])?["metadata"]["uid"].clone();
+    // Pods of a StatefulSet must never run twice. This one is of a group that nobody serves, so that no controller lets go
+    // of its pods, or replaces them.
     let pod = |name: &str, annotations: &str| {
         format!(
-            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  annotations: {annotations}\n  ownerReferences: [{{apiVersion: apps/v1, kind: StatefulSet, name: db, uid: {set}, controller: true}}]\nspec:\n  terminationGracePeriodSeconds: 1\n  containers: [{{name: main, image: 'hello:test', args: [sleep]}}]"
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  annotations: {annotations}\n  ownerReferences: [{{apiVersion: example.com/v1, kind: StatefulSet, name: db, uid: by-hand, controller: true}}]\nspec:\n  terminationGracePeriodSeconds: 1\n  containers: [{{name: main, image: 'hello:test', args: [sleep]}}]"
         )
     };
     kubectl.apply(&pod("fenced", "{dunlin.io/fence-after: 8s}"))?;
