@@ -141,8 +141,7 @@ until("the job is done", lambda: batch.read_namespaced_job("job", NAMESPACE).sta
 token = core.create_namespaced_service_account_token("default", NAMESPACE, client.AuthenticationV1TokenRequest(spec=client.V1TokenRequestSpec(audiences=[], expiration_seconds=600))).status.token
 inside = client.Configuration.get_default_copy()
 inside.cert_file = inside.key_file = None
-inside.api_key = {"authorization": token}
-inside.api_key_prefix = {"authorization": "Bearer"}
+inside.api_key = {"authorization": f"Bearer {token}"}
 inside = client.ApiClient(inside)
 assert client.AuthenticationV1Api(inside).create_self_subject_review(client.V1SelfSubjectReview()).status.user_info.username == f"system:serviceaccount:{NAMESPACE}:default"
 refused(403, client.CoreV1Api(inside).list_namespaced_secret, NAMESPACE)
