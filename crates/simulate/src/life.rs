@@ -49,8 +49,7 @@ impl Simulation<'_> {
 
     fn set_change(&mut self, id: PodId, ready: bool) {
         let often = self.world.workload[self.pods[id].group].changes;
-        if often > 0 {
-            let mean = HOUR / often;
+        if let Some(mean) = HOUR.checked_div(often) {
             let after = 1 + self.random.next() % (2 * mean + 1);
             self.agenda.set(self.now + after, Event::Changed(id, !ready));
         }

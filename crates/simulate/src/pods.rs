@@ -144,9 +144,11 @@ fn template(n: usize, group: &Workload) -> Pod {
     serde_json::from_value(pod).unwrap_or_default()
 }
 
-/// All pods of the world. `homes` are the clusters of each level, and to whose machines the pods that are made there are
-/// tied.
-pub fn make(world: &World, homes: &[Vec<(ClusterId, Option<Arc<str>>)>]) -> Vec<Simulated> {
+/// A cluster in which pods are made, and to whose machines these are tied.
+pub type Home = (ClusterId, Option<Arc<str>>);
+
+/// All pods of the world. `homes` are the clusters of each level.
+pub fn make(world: &World, homes: &[Vec<Home>]) -> Vec<Simulated> {
     let mut all = Vec::new();
     for (n, group) in world.workload.iter().enumerate() {
         let mut random = Random::new(world.seed, 1_000 + n as u64);

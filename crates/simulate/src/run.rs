@@ -3,7 +3,6 @@
 //! Whatever a driver's loop does between two looks at its events takes no simulated time; links do, and so do the delays
 //! that production has: how long changes are gathered before a summary, how long refusals hold and places are kept.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_uplink::Config;
@@ -110,12 +109,7 @@ impl<'a> Simulation<'a> {
         Self::new(flat, vec![root], &homes, clock)
     }
 
-    fn new(
-        world: World,
-        clusters: Vec<Cluster>,
-        homes: &[Vec<(ClusterId, Option<Arc<str>>)>],
-        clock: Clock<'a>,
-    ) -> Self {
+    fn new(world: World, clusters: Vec<Cluster>, homes: &[Vec<pods::Home>], clock: Clock<'a>) -> Self {
         let pods = pods::make(&world, homes);
         let level =
             Uplink { parent: String::new(), node: String::new(), area: None, expose: Expose::Cluster };
