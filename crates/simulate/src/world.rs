@@ -1,6 +1,6 @@
 //! A world file: what is simulated, read strictly and checked before anything runs.
 //!
-//! It comes as [`raw`] text and becomes a [`World`] for every variant; an error names the field and what to write
+//! It comes as raw text and becomes a [`World`] for every variant; an error names the field and what to write
 //! instead. Sizes are bounded, because a world takes memory for each of its machines and pods.
 
 mod check;

@@ -14,7 +14,7 @@ pub const ROOT_CA: &str = "kube-root-ca.crt";
 pub enum Kind {
     ConfigMap,
     Secret,
-    /// A PersistentVolumeClaim. It does not travel like the others: see [`crate::claims`].
+    /// A PersistentVolumeClaim. It does not travel like the others: see `claims.rs`.
     Claim,
 }
 
