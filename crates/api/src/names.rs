@@ -177,7 +177,7 @@ pub mod storage {
     /// The storage class that every cluster has.
     pub const LOCAL_PATH_CLASS: &str = "local-path";
     /// `csi.driver` of a volume that is a claim in a child cluster.
-    pub const CLUSTER_DRIVER: &str = "dunlin.io/cluster";
+    pub const CLUSTER_DRIVER: &str = "cluster.dunlin.io";
     /// The provisioner of classes whose volumes people make.
     pub const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
     /// The longest value of a label.

@@ -360,7 +360,7 @@ fn a_claim_of_the_root_is_a_directory_two_levels_down() -> Result<()> {
     let claim = kubectl.json(&["pvc", "data"])?;
     let name = claim["spec"]["volumeName"].as_str().unwrap_or_default().to_owned();
     let volume = kubectl.json(&["pv", &name])?;
-    ensure!(volume["spec"]["csi"]["driver"] == "dunlin.io/cluster", "{}", volume["spec"]);
+    ensure!(volume["spec"]["csi"]["driver"] == "cluster.dunlin.io", "{}", volume["spec"]);
     ensure!(claim["status"]["phase"] == "Bound" && volume["status"]["phase"] == "Bound");
 
     // Each level has a claim for it; at the end there is a directory.

@@ -302,9 +302,9 @@ fn a_made_volume_is_tied_to_its_node() {
     assert_eq!(volume["metadata"]["labels"]["dunlin.io/volume-node"], "a");
     assert_eq!(volume["metadata"]["annotations"]["dunlin.io/volume-node"], "a");
     let machine = made(json!({"metadata": {"name": "a", "annotations": {"dunlin.io/exposed-by": "site"}}}));
-    assert_eq!(machine["spec"]["csi"]["driver"], "dunlin.io/cluster");
+    assert_eq!(machine["spec"]["csi"]["driver"], "cluster.dunlin.io");
     let below = made(json!({"metadata": {"name": "a", "labels": {"dunlin.io/virtual-node": "cluster"}}}));
-    assert_eq!(below["spec"]["csi"], json!({"driver": "dunlin.io/cluster", "volumeHandle": "a/u1"}));
+    assert_eq!(below["spec"]["csi"], json!({"driver": "cluster.dunlin.io", "volumeHandle": "a/u1"}));
 }
 
 #[test]
