@@ -21,6 +21,8 @@ use crate::runtime::Shared;
 
 /// How long a shim may take to set a sandbox up.
 const SETUP: Duration = Duration::from_secs(20);
+/// How often a program whose file is still open for writing is tried, every 10 ms.
+const BUSY: u32 = 100;
 /// How long a shim may take to end.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
@@ -235,7 +237,7 @@ async fn start_shim(program: &Path, directory: &Path) -> Result<(), String> {
     // A caller that gives up takes it along: one that enters the directory only when the next try has made it anew would
     // put its socket in the place of that one's shim.
     command.kill_on_drop(true);
-    let child = command.spawn().map_err(|e| format!("starting {}: {e}", program.display()))?;
+    let child = spawn(&mut command).await.map_err(|e| format!("starting {}: {e}", program.display()))?;
     let output = tokio::time::timeout(SETUP, child.wait_with_output());
     let output = match output.await {
         Ok(Ok(output)) => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
@@ -246,6 +248,20 @@ async fn start_shim(program: &Path, directory: &Path) -> Result<(), String> {
         Some(_) => Ok(()),
         None => Err(output.strip_prefix("error ").unwrap_or("it ended without a word").to_owned()),
     }
+}
+
+/// Starts a program that may have been installed a moment ago: whoever forked while its file was being written holds that
+/// open for writing until it executes something else, and so long the kernel refuses to run it.
+async fn spawn(command: &mut tokio::process::Command) -> io::Result<tokio::process::Child> {
+    for _ in 0..BUSY {
+        match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            other => return other,
+        }
+    }
+    command.spawn()
 }
 
 /// Runs file operations where they may take their time.

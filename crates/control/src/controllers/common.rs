@@ -168,9 +168,12 @@ pub fn reference_json(owner: &crate::model::OwnerReference) -> Value {
     })
 }
 
-/// Sorts so that the pods to delete first come first, ranked as Kubernetes ranks them: unscheduled, not running, not
-/// ready, cheaper to delete, on a node with more of them, more restarts, newer. How long a pod has been ready does not count here: a pod whose machine was out of reach
-/// became ready a moment ago, though it never stopped, and it is the one to keep.
+/// Sorts so that the pods to delete first come first, ranked nearly as Kubernetes ranks them: unscheduled, not running, not
+/// ready, cheaper to delete, newer, of those that were made together the one on a node with more of them, more restarts.
+///
+/// How long a pod has been ready does not count here: a pod whose machine was out of reach became ready a moment ago, though
+/// it never stopped, and it is the one to keep. For the same reason age comes before spreading: what was made in its place
+/// goes again, wherever it is.
 pub fn rank_for_deletion(pods: &mut [Arc<Pod>]) {
     let mut on_node: BTreeMap<Arc<str>, usize> = BTreeMap::new();
     for pod in pods.iter().filter(|pod| pod.is_active()) {
@@ -193,9 +196,9 @@ pub fn rank_for_deletion(pods: &mut [Arc<Pod>]) {
             phase,
             pod.is_ready(),
             cost(pod),
+            std::cmp::Reverse(created),
             std::cmp::Reverse(on_node.get(&pod.spec.node_name).copied().unwrap_or(0)),
             std::cmp::Reverse(restarts),
-            std::cmp::Reverse(created),
         )
     };
     pods.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| b.metadata.name.cmp(&a.metadata.name)));

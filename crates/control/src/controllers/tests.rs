@@ -109,6 +109,15 @@ fn after_an_outage_the_oldest_ready_pods_stay() {
         json!({"metadata": {"creationTimestamp": "2026-01-02T00:00:00Z"}}),
     ));
     assert!(plan_set(&view).contains(&"delete replacement".to_owned()));
+    // Though its own node has more of them by now than that of the replacement.
+    view.replica_sets.upsert(set(2));
+    view.pods.upsert(pod("beside", true, json!({})));
+    view.pods.upsert(pod(
+        "replacement",
+        true,
+        json!({"metadata": {"creationTimestamp": "2026-01-02T00:00:00Z"}, "spec": {"nodeName": "b"}}),
+    ));
+    assert!(plan_set(&view).contains(&"delete replacement".to_owned()));
 }
 
 #[test]

@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn what_is_not_in_the_table_is_not_offered() {
-        const NOT_THERE: [&str; 2] = ["dunlin.io", "apiextensions.k8s.io"];
+        const NOT_THERE: [&str; 3] = ["dunlin.io", "apiextensions.k8s.io", "metrics.k8s.io"];
         assert!(writes("v1", "Pod") && writes("apps/v1", "Deployment") && writes("v1", "Status"));
         assert!(!writes("dunlin.io/v1alpha1", "Cluster"));
         assert!(writes("autoscaling/v1", "Scale") && writes("apps/v1", "DeploymentList"));
