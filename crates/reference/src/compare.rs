@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::mask::{mask, mask_generated};
+use crate::mask::{mask, mask_generated, once_marked};
 use crate::side::Answer;
 
 /// One difference.
@@ -34,6 +34,7 @@ pub fn differences(kubernetes: &Answer, dunlin: &Answer) -> Vec<Difference> {
 pub fn shape(answer: &Answer) -> Value {
     let mut body = answer.body.clone();
     mask_generated(&mut body);
+    once_marked(&mut body);
     mask(&mut body);
     json!({
         "code": answer.code,

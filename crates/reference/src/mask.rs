@@ -100,6 +100,13 @@ pub fn mask_generated(body: &mut Value) {
     }
 }
 
+/// Of a watch's bookmarks in a row the first: when another follows is a matter of a clock, and it says nothing new.
+pub fn once_marked(body: &mut Value) {
+    if let Value::Array(events) = body {
+        events.dedup_by(|event, before| event["type"] == "BOOKMARK" && before["type"] == "BOOKMARK");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -124,5 +131,15 @@ mod tests {
                 "message": "at TIME by 10.0.0.1",
             })
         );
+    }
+
+    #[test]
+    fn bookmarks_in_a_row_count_once() {
+        let added = json!({"type": "ADDED"});
+        let first = json!({"type": "BOOKMARK", "object": {"metadata": {"annotations": {"a": "b"}}}});
+        let more = json!({"type": "BOOKMARK"});
+        let mut events = json!([added, first, more, more, added, more]);
+        once_marked(&mut events);
+        assert_eq!(events, json!([added, first, added, more]));
     }
 }
