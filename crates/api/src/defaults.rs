@@ -16,7 +16,6 @@ mod network;
 mod pod;
 mod rbac;
 mod storage;
-mod written;
 
 use serde_json::Value;
 
@@ -25,14 +24,10 @@ use crate::gvk::GroupVersionKind;
 pub use create::{create, generate_job_selector};
 pub use pod::{image_pull_policy, qos_class, requests as pod_requests};
 
-/// Sets what is missing and has a default, or is always written. Quantities come out in canonical form, `stringData` of secrets in `data`.
+/// Sets what is missing and has a default. Quantities come out in canonical form, `stringData` of secrets in `data`. What is
+/// always written, set or not, is decoding's to add.
 pub fn apply(gvk: &GroupVersionKind, object: &mut Value) {
     let Some(object) = object.as_object_mut() else { return };
-    let id = crate::schema::schema().of(gvk);
-    // Before, because what is in such a field gets its defaults too; and after, for what defaults have added.
-    if let Some(id) = id {
-        written::fill(id, object);
-    }
     match gvk.group.as_str() {
         "" => core::apply(&gvk.kind, object),
         "apps" => apps::apply(&gvk.kind, object),
@@ -48,9 +43,6 @@ pub fn apply(gvk: &GroupVersionKind, object: &mut Value) {
         | "apiregistration.k8s.io"
         | "flowcontrol.apiserver.k8s.io" => admission::apply(&gvk.kind, object),
         _ => {}
-    }
-    if let Some(id) = id {
-        written::fill(id, object);
     }
 }
 

@@ -131,6 +131,7 @@ fn template(n: usize, group: &Workload) -> Pod {
                 "controller": true, "blockOwnerDeletion": true}]},
         "spec": {"restartPolicy": restart, "nodeSelector": selector, "containers": [{"name": "main",
             "image": format!("registry.example/{}:1", group.name)}]},
+        "status": {},
     });
     if let Some(policy) = &group.policy {
         pod["metadata"]["annotations"][annotation::SCHEDULER_POLICY] = policy.as_str().into();
