@@ -33,26 +33,31 @@ impl Tree {
     }
 }
 
+/// A root without machines and two clusters below it, each with one; whoever takes it apart names the network first.
+struct Pair {
+    lan: Lan,
+    root: Dunlin,
+    one: Dunlin,
+    two: Dunlin,
+}
+
+impl Pair {
+    fn new() -> Result<Self> {
+        let lan = Lan::new()?;
+        let root = Dunlin::server(&lan, &["--name", "root", "--no-agent"])?;
+        let one = below(&lan, &root, "one")?;
+        let two = below(&lan, &root, "two")?;
+        for server in [&one, &two] {
+            server.import(&ImageBuilder::busybox()?, "busybox:test")?;
+        }
+        Ok(Self { lan, root, one, two })
+    }
+}
+
 /// A server that joins `parent` under `name` and is seen there as a ready node.
 fn below(lan: &Lan, parent: &Dunlin, name: &str) -> Result<Dunlin> {
-    let token = parent.dunlin(&["token", "create", "--for", "cluster"])?;
-    let url = format!("https://{}:6443", parent.host.address);
-    let machine = format!("{name}-machine");
-    let server = Dunlin::server(
-        lan,
-        &[
-            "--name",
-            name,
-            "--node-name",
-            &machine,
-            "--parent",
-            &url,
-            "--token",
-            token.trim(),
-            "--label",
-            &format!("level={name}"),
-        ],
-    )?;
+    let more = ["--node-name", &format!("{name}-machine"), "--label", &format!("level={name}")];
+    let server = Dunlin::child(lan, parent, name, &more)?;
     parent.wait_for_node(name)?;
     Ok(server)
 }
@@ -283,13 +288,7 @@ fn a_daemon_set_of_the_root_is_one_pod_on_every_matching_machine() -> Result<()>
 
 #[test]
 fn a_job_moves_from_one_cluster_to_another_and_spreads_over_both() -> Result<()> {
-    let lan = Lan::new()?;
-    let root = Dunlin::server(&lan, &["--name", "root", "--no-agent"])?;
-    let one = below(&lan, &root, "one")?;
-    let two = below(&lan, &root, "two")?;
-    for server in [&one, &two] {
-        server.import(&ImageBuilder::busybox()?, "busybox:test")?;
-    }
+    let Pair { lan: _lan, root, one, two } = Pair::new()?;
     let kubectl = root.kubectl();
     kubectl.apply("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: 1\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    spec:\n      terminationGracePeriodSeconds: 1\n      containers: [{name: main, image: busybox:test, command: [sleep, \"1000\"]}]")?;
     let job = |state: &str| -> Result<Value> {
@@ -393,12 +392,8 @@ fn a_claim_of_the_root_is_a_directory_two_levels_down() -> Result<()> {
 
 #[test]
 fn a_pod_with_a_claim_stays_with_its_cluster() -> Result<()> {
-    let lan = Lan::new()?;
-    let root = Dunlin::server(&lan, &["--name", "root", "--no-agent"])?;
-    let one = below(&lan, &root, "one")?;
-    let two = below(&lan, &root, "two")?;
+    let Pair { lan: _lan, root, one, two } = Pair::new()?;
     for server in [&one, &two] {
-        server.import(&ImageBuilder::busybox()?, "busybox:test")?;
         // Of the cluster's own, under the same name.
         server.kubectl().apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data, namespace: shop}\nspec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}")?;
     }
