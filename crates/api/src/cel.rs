@@ -24,6 +24,27 @@ use std::collections::BTreeMap;
 use types::Type;
 pub use value::{List, Map, Val};
 
+/// Words that are no names, for the language may want them one day.
+pub(crate) const RESERVED: [&str; 17] = [
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+];
+
 /// What an expression may name.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {

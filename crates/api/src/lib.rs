@@ -17,6 +17,7 @@ pub mod jsonpath;
 pub mod names;
 pub mod offer;
 pub mod patch;
+mod path;
 pub mod pattern;
 pub mod pod_security;
 pub mod quantity;

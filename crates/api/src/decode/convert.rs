@@ -4,6 +4,7 @@ use base64::Engine;
 use serde_json::{Map, Value};
 
 use super::Error;
+use crate::path;
 use crate::schema::{Field, Form, Schema, Type, schema};
 
 const MAX_COMPLAINTS: usize = 100;
@@ -105,11 +106,7 @@ impl Walk {
         let owner = std::mem::replace(&mut self.owner, self.schema.get(id).name);
         let mut kept = Map::new();
         for (name, value) in fields {
-            let before = self.path.len();
-            if before > 0 {
-                self.path.push('.');
-            }
-            self.path.push_str(&name);
+            let before = path::enter(&mut self.path, &name);
             match self.schema.field(id, &name) {
                 None => self.complain(),
                 Some(_) if value.is_null() => {}

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::{Additional, Checks, List, Schema, Type, formats, lists};
+use crate::path;
 use crate::pattern;
 use crate::validate::FieldError;
 
@@ -83,7 +84,7 @@ impl Walk {
         if schema.embedded {
             for name in ["apiVersion", "kind"] {
                 if fields.get(name).and_then(Value::as_str).is_none_or(str::is_empty) {
-                    let before = self.enter(name);
+                    let before = path::enter(&mut self.path, name);
                     self.errors.push(FieldError::required(&self.path, ""));
                     self.path.truncate(before);
                 }
@@ -97,7 +98,7 @@ impl Walk {
                     _ => continue,
                 },
             };
-            let before = self.enter(name);
+            let before = path::enter(&mut self.path, name);
             self.value(below, value, old.and_then(|o| o.get(name)));
             self.path.truncate(before);
         }
@@ -136,15 +137,6 @@ impl Walk {
         }
     }
 
-    fn enter(&mut self, name: &str) -> usize {
-        let before = self.path.len();
-        if before > 0 {
-            self.path.push('.');
-        }
-        self.path.push_str(name);
-        before
-    }
-
     fn body(&mut self, value: impl Into<Value>, what: &str) {
         let detail = format!("{} in body {what}", self.path);
         self.errors.push(FieldError::invalid(&self.path, value, detail));
@@ -159,7 +151,7 @@ impl Walk {
                 self.count(checks.min_properties, checks.max_properties, fields.len(), "properties");
                 for name in &checks.required {
                     if !fields.contains_key(&**name) {
-                        let before = self.enter(name);
+                        let before = path::enter(&mut self.path, name);
                         self.errors.push(FieldError::required(&self.path, ""));
                         self.path.truncate(before);
                     }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{Additional, Schema};
+use crate::path;
 
 /// More unknown fields than these are dropped without being named.
 const MAX_COMPLAINTS: usize = 100;
@@ -39,7 +40,7 @@ impl Walk {
                 for (name, value) in fields {
                     let implicit = resource && matches!(name.as_str(), "apiVersion" | "kind" | "metadata");
                     if let (Some(below), false) = (schema.field(name), implicit) {
-                        let before = self.enter(name);
+                        let before = path::enter(&mut self.path, name);
                         self.value(below, value, below.embedded);
                         self.path.truncate(before);
                     }
@@ -58,18 +59,9 @@ impl Walk {
         }
     }
 
-    fn enter(&mut self, name: &str) -> usize {
-        let before = self.path.len();
-        if before > 0 {
-            self.path.push('.');
-        }
-        self.path.push_str(name);
-        before
-    }
-
     fn complain(&mut self, name: &str) {
         if self.unknown.len() < MAX_COMPLAINTS {
-            let before = self.enter(name);
+            let before = path::enter(&mut self.path, name);
             self.unknown.push(format!("unknown field \"{}\"", self.path));
             self.path.truncate(before);
         }

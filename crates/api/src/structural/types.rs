@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Additional, List, Schema, Type as Json, formats};
+use crate::cel::RESERVED;
 use crate::cel::types::{Field, Items, Object, REQUEST, Type};
 
 /// A type and the least number of bytes that a value of it has as JSON.
@@ -103,30 +104,8 @@ fn object(schema: &Schema, resource: bool) -> Declared {
 
 /// The name of a field in expressions; `None` for names that have none.
 pub(super) fn escape(name: &str) -> Option<Box<str>> {
-    const RESERVED: [&str; 21] = [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
-    if RESERVED.contains(&name) {
+    // What the language has taken already is no name either.
+    if matches!(name, "true" | "false" | "null" | "in") || RESERVED.contains(&name) {
         return Some(format!("__{name}__").into());
     }
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '/');

@@ -60,6 +60,22 @@ pub(super) fn index_of<'a>(base: Val<'a>, key: &Val<'a>, optional: bool) -> Resu
     })
 }
 
+/// An operation on whole numbers, with or without a sign; `None` when its result is too large.
+macro_rules! whole {
+    ($op:expr, $a:expr, $b:expr) => {
+        match $op {
+            Op::Add => $a.checked_add($b),
+            Op::Subtract => $a.checked_sub($b),
+            Op::Multiply => $a.checked_mul($b),
+            op if $b == 0 => {
+                return failed(if op == Op::Divide { "division by zero" } else { "modulus by zero" });
+            }
+            Op::Divide => $a.checked_div($b),
+            _ => $a.checked_rem($b),
+        }
+    };
+}
+
 pub(super) fn overflow() -> Failed {
     Failed::Error("integer overflow".into())
 }
@@ -99,32 +115,10 @@ pub(super) fn binary<'a>(op: Op, left: Val<'a>, right: Val<'a>) -> Result<Val<'a
         _ => {}
     }
     Ok(match (op, left, right) {
-        (op, Val::Int(a), Val::Int(b)) => Val::Int(
-            match op {
-                Op::Add => a.checked_add(b),
-                Op::Subtract => a.checked_sub(b),
-                Op::Multiply => a.checked_mul(b),
-                _ if b == 0 => {
-                    return failed(if op == Op::Divide { "division by zero" } else { "modulus by zero" });
-                }
-                Op::Divide => a.checked_div(b),
-                _ => a.checked_rem(b),
-            }
-            .ok_or_else(overflow)?,
-        ),
-        (op, Val::Uint(a), Val::Uint(b)) => Val::Uint(
-            match op {
-                Op::Add => a.checked_add(b),
-                Op::Subtract => a.checked_sub(b),
-                Op::Multiply => a.checked_mul(b),
-                _ if b == 0 => {
-                    return failed(if op == Op::Divide { "division by zero" } else { "modulus by zero" });
-                }
-                Op::Divide => a.checked_div(b),
-                _ => a.checked_rem(b),
-            }
-            .ok_or_else(|| Failed::Error("unsigned integer overflow".into()))?,
-        ),
+        (op, Val::Int(a), Val::Int(b)) => Val::Int(whole!(op, a, b).ok_or_else(overflow)?),
+        (op, Val::Uint(a), Val::Uint(b)) => {
+            Val::Uint(whole!(op, a, b).ok_or_else(|| Failed::Error("unsigned integer overflow".into()))?)
+        }
         (Op::Add, Val::Double(a), Val::Double(b)) => Val::Double(a + b),
         (Op::Subtract, Val::Double(a), Val::Double(b)) => Val::Double(a - b),
         (Op::Multiply, Val::Double(a), Val::Double(b)) => Val::Double(a * b),

@@ -3,7 +3,7 @@
 use super::{Parser, Result};
 use crate::cel::ast::{Access, Expr, Kind, Macro, What};
 use crate::cel::lexer::Word;
-use crate::cel::{Issue, functions};
+use crate::cel::{Issue, RESERVED, functions};
 
 impl Parser {
     pub(super) fn arguments(&mut self) -> Result<Vec<Expr>> {
@@ -49,25 +49,6 @@ impl Parser {
     }
 
     fn name(&mut self, name: &str, at: u32) -> Result<Expr> {
-        const RESERVED: [&str; 17] = [
-            "as",
-            "break",
-            "const",
-            "continue",
-            "else",
-            "for",
-            "function",
-            "if",
-            "import",
-            "let",
-            "loop",
-            "package",
-            "namespace",
-            "return",
-            "var",
-            "void",
-            "while",
-        ];
         if RESERVED.contains(&name) {
             return Err(Issue { message: format!("reserved identifier: {name}"), at });
         }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Compiled, Rules, fields};
 use crate::cel::{Bindings, Budget, Failed, Val};
+use crate::path;
 use crate::structural::types::escape;
 use crate::structural::{List, Rule, lists};
 use crate::validate::{FieldError, Shown};
@@ -44,11 +45,7 @@ impl Walk {
                     let named = rules.properties.binary_search_by(|(n, _)| (**n).cmp(name));
                     let below = named.ok().map(|at| &rules.properties[at].1).or(rules.values.as_deref());
                     if let Some(below) = below {
-                        let before = self.path.len();
-                        if before > 0 {
-                            self.path.push('.');
-                        }
-                        self.path.push_str(name);
+                        let before = path::enter(&mut self.path, name);
                         self.place(below, value, old.and_then(|o| o.get(name)));
                         self.path.truncate(before);
                     }
