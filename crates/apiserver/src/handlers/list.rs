@@ -99,6 +99,7 @@ async fn document(
     } else {
         Vec::new()
     };
+    let (custom, mut converted) = (call.resource.custom.is_some(), converted.into_iter());
     let size: usize = entries.iter().map(|e| e.value.len() + 1).sum();
     let mut out = BytesMut::with_capacity(size + 256);
     out.put_slice(
@@ -110,16 +111,15 @@ async fn document(
         if i > 0 {
             out.put_u8(b',');
         }
-        match converted.get(i) {
-            // Custom objects say what they are even in a list.
-            Some(value) if call.resource.custom.is_some() => out.put_slice(value.to_string().as_bytes()),
-            None if call.resource.custom.is_some() => out.put_slice(&entry.value),
-            Some(value) => {
-                let mut value = value.clone();
+        // Custom objects say what they are even in a list.
+        match (converted.next(), custom) {
+            (Some(value), true) => out.put_slice(value.to_string().as_bytes()),
+            (None, true) => out.put_slice(&entry.value),
+            (Some(mut value), false) => {
                 without_kind(&mut value);
                 out.put_slice(value.to_string().as_bytes());
             }
-            None => put_item(&mut out, &entry.value, &prefix)?,
+            (None, false) => put_item(&mut out, &entry.value, &prefix)?,
         }
     }
     out.put_slice(b"]}");
