@@ -99,15 +99,15 @@ impl Kubernetes {
         self.programs.iter().map(Program::log).collect::<Vec<_>>().join("\n----\n")
     }
 
-    /// Ends one of its programs.
+    /// Ends one of its programs at once. Asked to end, the API server would wait for watches for a minute.
     ///
     /// # Errors
-    /// When it does not end.
-    pub fn stop(&mut self, name: &str) -> Result<()> {
+    /// When there is no such program.
+    pub fn kill(&mut self, name: &str) -> Result<()> {
         let program =
             self.programs.iter_mut().find(|program| program.name == name).context("no such program")?;
         if let Some(mut process) = program.process.take() {
-            process.stop(PATIENCE)?;
+            process.kill();
         }
         Ok(())
     }

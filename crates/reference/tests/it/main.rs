@@ -15,7 +15,7 @@ use anyhow::Result;
 
 /// The tests that bring a world of their own.
 const ALONE: &[(&str, fn() -> Result<()>)] = &[
-    ("agent", agent::run),
+    ("agent-life", agent::run),
     ("agent-bootstrap", agent::bootstrap::run),
     ("helm", helm::run),
     ("python", python::run),

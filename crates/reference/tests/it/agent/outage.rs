@@ -22,7 +22,7 @@ pub fn check(world: &mut World) -> Result<()> {
     answers(world, "after the agent was killed")?;
     unchanged(world, "after the agent was killed")?;
 
-    world.kubernetes.stop("kube-apiserver")?;
+    world.kubernetes.kill("kube-apiserver")?;
     let tried = |world: &World| world.agent.running("hello");
     // Killed and started again with nobody to ask.
     world.agent.kill();
@@ -54,16 +54,7 @@ pub fn check(world: &mut World) -> Result<()> {
 
 /// Ends one pod's program, and waits until it runs again.
 fn crash(world: &World) -> Result<()> {
-    let group = std::fs::read_to_string(world.agent.data.path().join("agent/id"))?;
-    let own = |pid: &str, name: &str| {
-        let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        read("comm").trim() == name && read("cgroup").contains(&format!("dunlin-{}", group.trim()))
-    };
-    let shells = || -> Result<Vec<String>> {
-        let all = std::fs::read_dir("/proc")?.flatten();
-        let pids = all.filter_map(|entry| entry.file_name().into_string().ok());
-        Ok(pids.filter(|pid| own(pid, "sh")).collect())
-    };
+    let shells = || world.processes("sh");
     let before = shells()?;
     ensure!(before.len() == 2, "two shells run: {before:?}");
     let pid: i32 = before[0].parse()?;

@@ -38,7 +38,7 @@ fn logs(world: &World) -> Result<()> {
     let pod = world.pod()?;
     let kubectl = &world.kubectl;
     let all = kubectl.run(&["logs", &pod])?;
-    ensure!(all.contains("line 1\nline 2\n"), "the log is {all:?}");
+    ensure!(all.contains("line 2\nline 3\n"), "the log is {all:?}");
     let last = kubectl.run(&["logs", &pod, "--tail=2", "--timestamps"])?;
     ensure!(last.lines().count() == 2 && last.starts_with("20"), "the last lines are {last:?}");
     let few = kubectl.run(&["logs", &pod, "--limit-bytes=6"])?;
@@ -93,7 +93,9 @@ fn forward(world: &World) -> Result<()> {
         let kubectl = world.kubectl.clone().env(&[("KUBECTL_PORT_FORWARD_WEBSOCKETS", way)]);
         let mut forwarding = piped(&mut kubectl.command(&["port-forward", &world.pod()?, ":8080"]))?;
         let mut told = String::new();
-        BufReader::new(forwarding.0.stdout.take().context("a pipe")?).read_line(&mut told)?;
+        // Held to the end: kubectl says more, and dies when nobody listens.
+        let mut saying = BufReader::new(forwarding.0.stdout.take().context("a pipe")?);
+        saying.read_line(&mut told)?;
         let port = told.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next());
         let port: u16 = port.and_then(|port| port.parse().ok()).with_context(|| format!("told {told:?}"))?;
         // kubectl listens on its machine's loopback.
@@ -114,6 +116,7 @@ fn forward(world: &World) -> Result<()> {
             });
             ask.join().map_err(|_| anyhow::anyhow!("the asking thread panicked"))?
         })?;
+        drop(saying);
     }
     Ok(())
 }
