@@ -178,3 +178,84 @@ fn told(what: &str, user: &User, wanted: &Attributes) -> String {
     let Attributes { verb, parts } = wanted;
     format!("{what} (user={}, verb={verb}, resource=nodes, subresource(s)={parts:?})\n", user.name)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http::{HeaderValue, Method, Request, Response};
+    use http_body_util::BodyExt;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::attributes;
+
+    /// An API server that knows the token `good` of jane, who may read metrics and pods; what it was asked is noted.
+    fn api(asked: Arc<Mutex<Vec<String>>>) -> Client {
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let asked = asked.clone();
+            async move {
+                let tokens = request.uri().path().ends_with("tokenreviews");
+                let body = request.into_body().collect().await.expect("a body").to_bytes();
+                let mut review: Value = serde_json::from_slice(&body).expect("JSON");
+                if tokens {
+                    asked.lock().expect("a lock").push("token".to_owned());
+                    let good = review["spec"]["token"] == "good";
+                    review["status"] =
+                        json!({"authenticated": good, "user": {"username": "jane", "groups": ["g"]}});
+                } else {
+                    let of = &review["spec"]["resourceAttributes"];
+                    let part = of["subresource"].as_str().unwrap_or_default().to_owned();
+                    if part == "log" {
+                        return Err("the link is down");
+                    }
+                    asked.lock().expect("a lock").push(format!("{} {part} of {}", of["verb"], of["name"]));
+                    let jane = review["spec"]["user"] == "jane";
+                    review["status"] = json!({"allowed": jane && matches!(&*part, "metrics" | "pods")});
+                }
+                Ok(Response::new(Body::from(review.to_string().into_bytes())))
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    #[tokio::test]
+    async fn callers_are_asked_about_once() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let auth = Auth::new(api(asked.clone()), "one");
+        let bearer = |token: &str| {
+            let value = HeaderValue::from_str(token).expect("a header");
+            HeaderMap::from_iter([(http::header::AUTHORIZATION, value)])
+        };
+        for headers in [HeaderMap::new(), bearer("Basic good"), bearer("Bearer "), bearer("Bearer bad")] {
+            assert_eq!(auth.authenticate(None, &headers).await, Err(Refused::Unauthorized), "{headers:?}");
+        }
+        let jane = auth.authenticate(None, &bearer("Bearer good")).await.expect("jane");
+        assert_eq!((&*jane.name, &jane.groups[..]), ("jane", &["g".to_owned()][..]));
+        assert_eq!(auth.authenticate(None, &bearer("bearer good")).await, Ok(jane.clone()));
+        assert_eq!(asked.lock().expect("a lock").drain(..).collect::<Vec<_>>(), ["token", "token"]);
+        // A certificate needs nobody's word.
+        let peer = Subject { user: "john".into(), groups: Vec::new() };
+        let john = auth.authenticate(Some(peer), &bearer("Bearer good")).await.expect("john");
+        assert_eq!(john.name, "john");
+
+        let may =
+            async |user: &User, path: &str| auth.authorize(user, &attributes::of(&Method::GET, path)).await;
+        assert_eq!(may(&jane, "/pods").await, Ok(()));
+        assert_eq!(may(&jane, "/pods").await, Ok(()), "this time from memory");
+        let refused = may(&jane, "/configz").await;
+        let text =
+            "Forbidden (user=jane, verb=get, resource=nodes, subresource(s)=[\"configz\", \"proxy\"])\n";
+        assert_eq!(refused, Err(Refused::Forbidden(text.to_owned())));
+        assert!(matches!(may(&john, "/metrics").await, Err(Refused::Forbidden(_))));
+        assert!(matches!(may(&jane, "/logs/").await, Err(Refused::Unknown(_))), "nobody could be asked");
+        let order = [
+            "\"get\" pods of \"one\"",
+            "\"get\" configz of \"one\"",
+            "\"get\" proxy of \"one\"",
+            "\"get\" metrics of \"one\"",
+        ];
+        assert_eq!(*asked.lock().expect("a lock"), order);
+    }
+}

@@ -1,6 +1,6 @@
 //! What must not restart a pod: the agent's death, and the API server's.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use dunlin_testkit::cluster::PATIENCE;
 use dunlin_testkit::wait;
 
@@ -49,6 +49,29 @@ pub fn check(world: &mut World) -> Result<()> {
     ensure!(restarts.iter().filter(|n| **n == "1").count() == 1, "one container was restarted, once: {now}");
     ensure!(restarts.iter().filter(|n| **n == "0").count() == 1, "and the other was not: {now}");
     println!("  pods outlive the agent and the API server");
+    reboot(world, &uids(&before))
+}
+
+/// A power cut while nobody can be asked: the same pods come back from the machine's disk.
+fn reboot(world: &mut World, pods: &[String]) -> Result<()> {
+    world.kubernetes.kill("kube-apiserver")?;
+    world.agent.reboot()?;
+    wait::until("the pods' return without an API server", PATIENCE, || {
+        let running = world.agent.running("hello")?;
+        ensure!(running == 2, "{running} of 2 programs run");
+        Ok(())
+    })?;
+    world.api_from_a_pod().err().context("nothing answers for the API server")?;
+    world.kubernetes.resume("kube-apiserver")?;
+    wait::until("the API server's return", PATIENCE, || {
+        world.kubectl.run(&["get", "--raw", "/readyz"]).map(drop)
+    })?;
+    answers(world, "after the machine was off")?;
+    world.api_from_a_pod()?;
+    let now: Vec<String> =
+        world.starts()?.lines().filter_map(|l| l.split(' ').next().map(str::to_owned)).collect();
+    ensure!(now == pods, "pods were {pods:?} and are {now:?}");
+    println!("  pods come back after a power cut without an API server");
     Ok(())
 }
 
