@@ -794,39 +794,80 @@ impl PodBackend for Pods {
     }
 }
 
-/// A runtime's session in the node's words. The copying task ends with either side.
+/// A runtime's session in the node's words. The directions do not wait for each other: a process that is not read from does
+/// not read either. The copying task ends with the session or its client.
 fn bridge(session: dunlin_runtime::Session) -> Session {
     let (input, mut from_client) = mpsc::channel::<Input>(4);
     let (to_client, output) = mpsc::channel(4);
     let dunlin_runtime::Session { input: to_process, output: mut from_process } = session;
     tokio::spawn(async move {
-        let mut open = true;
-        loop {
-            tokio::select! {
-                message = from_client.recv(), if open => {
-                    let Some(message) = message else { open = false; continue };
-                    let message = match message {
-                        Input::Stdin(bytes) => SessionInput::Stdin(bytes),
-                        Input::CloseStdin => SessionInput::CloseStdin,
-                        Input::Resize(width, height) => SessionInput::Resize(TerminalSize { width, height }),
-                    };
-                    open = to_process.send(message).await.is_ok();
+        let inward = async {
+            while let Some(message) = from_client.recv().await {
+                let message = match message {
+                    Input::Stdin(bytes) => SessionInput::Stdin(bytes),
+                    Input::CloseStdin => SessionInput::CloseStdin,
+                    Input::Resize(width, height) => SessionInput::Resize(TerminalSize { width, height }),
+                };
+                if to_process.send(message).await.is_err() {
+                    break;
                 }
-                message = from_process.recv() => {
-                    let (message, last) = match message {
-                        Some(SessionOutput::Stdout(bytes)) => (Output::Stdout(bytes), false),
-                        Some(SessionOutput::Stderr(bytes)) => (Output::Stderr(bytes), false),
-                        Some(SessionOutput::Exited(status)) => (Output::Exited(status.code), true),
-                        Some(SessionOutput::Failed(why)) => (Output::Failed(why), true),
-                        None => return,
-                    };
-                    if to_client.send(message).await.is_err() || last {
-                        return;
-                    }
-                }
-                () = to_client.closed() => return,
             }
+            // A client that has nothing more to say may still listen.
+            std::future::pending::<()>().await;
+        };
+        let outward = async {
+            while let Some(message) = from_process.recv().await {
+                let (message, last) = match message {
+                    SessionOutput::Stdout(bytes) => (Output::Stdout(bytes), false),
+                    SessionOutput::Stderr(bytes) => (Output::Stderr(bytes), false),
+                    SessionOutput::Exited(status) => (Output::Exited(status.code), true),
+                    SessionOutput::Failed(why) => (Output::Failed(why), true),
+                };
+                if to_client.send(message).await.is_err() || last {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = inward => {}
+            () = outward => {}
+            () = to_client.closed() => {}
         }
     });
     Session { input, output }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_that_answers_everything_is_not_waited_for_before_it_is_heard() {
+        let (to_process, mut stdin) = mpsc::channel(1);
+        let (stdout, from_process) = mpsc::channel(1);
+        // As `cat`: it does not read on before its answer is taken.
+        tokio::spawn(async move {
+            while let Some(SessionInput::Stdin(bytes)) = stdin.recv().await {
+                let _ = stdout.send(SessionOutput::Stdout(bytes)).await;
+            }
+        });
+        let Session { input, mut output } =
+            bridge(dunlin_runtime::Session { input: to_process, output: from_process });
+        let sending = tokio::spawn(async move {
+            for _ in 0..1000 {
+                input.send(Input::Stdin(Bytes::from_static(b"x"))).await.expect("it listens");
+            }
+            let _ = input.send(Input::CloseStdin).await;
+        });
+        let all = async {
+            let mut heard = 0;
+            while let Some(Output::Stdout(_)) = output.recv().await {
+                heard += 1;
+            }
+            heard
+        };
+        let heard = tokio::time::timeout(Duration::from_secs(20), all).await;
+        assert_eq!(heard, Ok(1000), "both sides wait for each other");
+        sending.await.expect("all was sent");
+    }
 }

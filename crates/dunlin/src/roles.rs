@@ -43,7 +43,7 @@ pub fn server(server: Server, global: Global) -> Result<(), Error> {
 pub fn agent(agent: Agent, global: Global) -> Result<(), Error> {
     if global.kubeconfig.is_some() && (agent.server.is_some() || agent.token.is_some()) {
         let text = "--kubeconfig makes this machine a node of a Kubernetes cluster, --server and --token of a Dunlin \
-                    server: give one or the other\n";
+                    server: give one or the other";
         Flags::command().error(clap::error::ErrorKind::ArgumentConflict, text).exit();
     }
     let choices = Choices {

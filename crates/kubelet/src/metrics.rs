@@ -194,7 +194,7 @@ mod tests {
             "status": {"containerStatuses": [{"name": "a", "ready": true, "restartCount": 0, "image": "", "imageID": "",
                 "state": {"running": {"startedAt": "1970-01-01T00:00:10Z"}}}]}}))
         .expect("a pod");
-        let text = resource(&readings, &[pod.clone()], 12);
+        let text = resource(&readings, std::slice::from_ref(&pod), 12);
         for line in [
             "container_cpu_usage_seconds_total{container=\"a\",namespace=\"n\",pod=\"p\"} 0.5 12",
             "container_start_time_seconds{container=\"a\",namespace=\"n\",pod=\"p\"} 10 12",
