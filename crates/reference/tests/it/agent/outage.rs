@@ -77,7 +77,12 @@ fn reboot(world: &mut World, pods: &[String]) -> Result<()> {
 
 /// Ends one pod's program, and waits until it runs again.
 fn crash(world: &World) -> Result<()> {
-    let shells = || world.processes("sh");
+    // The first process of each container; for a moment after each fork there is another shell.
+    let first = |pid: &String| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t1"))
+    };
+    let shells = || -> Result<Vec<String>> { Ok(world.processes("sh")?.into_iter().filter(first).collect()) };
     let before = shells()?;
     ensure!(before.len() == 2, "two shells run: {before:?}");
     let pid: i32 = before[0].parse()?;
