@@ -67,6 +67,10 @@ fn life(kubernetes: &Kubernetes, kubectl: &Kubectl, agent: &mut Dunlin) -> Resul
         Ok(())
     })?;
     heard(kubectl, agent)?;
+    // Nothing was ever asked with a certificate that had ended.
+    let log = std::fs::read_to_string(kubernetes.file("kube-apiserver.log"))?;
+    let refused: Vec<&str> = log.lines().filter(|line| line.contains("verifying certificate")).collect();
+    ensure!(refused.is_empty(), "{refused:?}");
     println!("  renewed");
     // The token is for the first time only.
     kubectl.run(&["delete", "secret", "bootstrap-token-abcdef", "-n", "kube-system"])?;
