@@ -30,6 +30,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("stream_frames", wire::stream),
     ("shim_wire", wire::shim),
     ("tokens", identity::tokens),
+    ("key_sets", identity::key_sets),
     ("certificates", identity::certificates),
     ("image_layer", image::layer),
     ("image_archive", image::archive),
