@@ -171,7 +171,7 @@ async fn access(call: &Call, user: &User, value: &Value) -> Result<Value> {
     };
     let allowed = auth::allowed(&call.server, user, &asked, &path).await?;
     let mut status = json!({"allowed": allowed});
-    if allowed && let Some(why) = call.server.rbac.policy().await?.why(user, &asked, &path) {
+    if allowed && let Some(why) = auth::reason(&call.server, user, &asked, &path).await? {
         status["reason"] = json!(why);
     }
     Ok(status)

@@ -60,7 +60,9 @@ pub async fn start(call: Call, mut request: Request<BoxBody>) -> Result<Reply> {
         // Before version 4 the error stream is text for people.
         status: matches!(protocol, "v5.channel.k8s.io" | "v4.channel.k8s.io"),
     };
+    let trail = call.trail.clone();
     call.server.run(async move {
+        let _held = trail;
         match upgrade.await {
             Ok(upgraded) if over_spdy => {
                 let (input, output) = upgrade::bytes(upgraded);

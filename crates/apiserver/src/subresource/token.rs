@@ -60,6 +60,9 @@ pub async fn request(call: &mut Call, body: Bytes) -> Result<Reply> {
         jti: Some(object::new_uid()),
         kubernetes: bound,
     };
+    if let Some(id) = &claims.jti {
+        call.trail.annotate("authentication.kubernetes.io/issued-credential-id", format!("JTI={id}"));
+    }
     let token = call.server.config.issuer.issue(&claims).map_err(Failure::internal)?;
     value["spec"]["audiences"] = json!(audiences);
     value["spec"]["expirationSeconds"] = json!(seconds);
