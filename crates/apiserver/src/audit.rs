@@ -54,7 +54,9 @@ pub enum AuditError {
     #[error(transparent)]
     Policy(#[from] PolicyError),
     /// The file cannot be written.
-    #[error("the audit log {path} cannot be written: {source}; make its folder writable, or name another file")]
+    #[error(
+        "the audit log {path} cannot be written: {source}; make its folder writable, or name another file"
+    )]
     Log {
         /// The file.
         path: PathBuf,

@@ -83,8 +83,15 @@ impl Metrics {
         }
         if let Some(counters) = audit.map(Audit::counters) {
             let (written, lost) = (counters.written(), counters.lost());
-            let _ = writeln!(out, "# TYPE apiserver_audit_event_total counter\napiserver_audit_event_total {}", written + lost);
-            let _ = writeln!(out, "# TYPE apiserver_audit_error_total counter\napiserver_audit_error_total{{plugin=\"log\"}} {lost}");
+            let _ = writeln!(
+                out,
+                "# TYPE apiserver_audit_event_total counter\napiserver_audit_event_total {}",
+                written + lost
+            );
+            let _ = writeln!(
+                out,
+                "# TYPE apiserver_audit_error_total counter\napiserver_audit_error_total{{plugin=\"log\"}} {lost}"
+            );
         }
         out
     }

@@ -246,7 +246,11 @@ async fn followed(
         Err(failure) => {
             let trail = Trail::begin(audit, &about, None, asked, &path);
             let tried = request.headers().contains_key(http::header::AUTHORIZATION);
-            let how = if tried { "Authentication failed, attempted: bearer" } else { "Authentication failed, no credentials provided" };
+            let how = if tried {
+                "Authentication failed, attempted: bearer"
+            } else {
+                "Authentication failed, no credentials provided"
+            };
             trail.refused(how).await;
             return Err(failure);
         }
@@ -254,7 +258,9 @@ async fn followed(
     *trail = Trail::begin(audit, &about, Some(&user), asked, &path);
     trail.received().await;
     if trail.is_on() && discovery::is_public(request.method(), &path) {
-        auth::note(inner, &user, asked, &path, trail, true).await?;
+        // Whoever may not act as another still gets these pages.
+        let other = auth::impersonate(inner, user.clone(), request.headers(), trail).await;
+        auth::note(inner, &other.unwrap_or_else(|_| user.clone()), asked, &path, trail, true).await?;
     }
     request.extensions_mut().insert(user);
     route(inner, request, asked, query, trail).await

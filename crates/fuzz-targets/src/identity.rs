@@ -3,9 +3,9 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use dunlin_api::token::{JoinToken, split_bearer};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use dunlin_api::token::{JoinToken, split_bearer};
 use dunlin_pki::jws::{Algorithm, Keys, Token};
 use dunlin_pki::jwt::Issuer;
 use dunlin_pki::{Authority, Identity, peer_subject, tls};

@@ -7,8 +7,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256,
-    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384,
-    RSA_PSS_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters, RsaPublicKeyComponents,
+    UnparsedPublicKey, VerificationAlgorithm,
 };
 use serde::Deserialize;
 
@@ -207,8 +208,7 @@ impl Keys {
             .filter(|algorithm| accepted.contains(algorithm))
             .ok_or_else(|| Unverified::Algorithm(token.algorithm.clone()))?;
         // A token that names no key may be signed by any of them.
-        let mut candidates =
-            self.0.iter().filter(|k| token.key.is_empty() || k.id == token.key).peekable();
+        let mut candidates = self.0.iter().filter(|k| token.key.is_empty() || k.id == token.key).peekable();
         if candidates.peek().is_none() {
             return Err(Unverified::Key(token.key.clone()));
         }
@@ -359,7 +359,8 @@ mod tests {
         let signed = format!("{}.{}", BASE64.encode(r#"{"alg":"EdDSA","kid":"a"}"#), BASE64.encode("{}"));
         let text = format!("{signed}.{}", BASE64.encode(pair.sign(signed.as_bytes()).as_ref()));
         let token = Token::parse(&text).unwrap();
-        let with = |alg: &str| keys(json!([{"kty": "OKP", "crv": "Ed25519", "x": x, "kid": "a", "alg": alg}]));
+        let with =
+            |alg: &str| keys(json!([{"kty": "OKP", "crv": "Ed25519", "x": x, "kid": "a", "alg": alg}]));
         assert_eq!(with("EdDSA").verify(&token, &all()), Ok(()));
         assert_eq!(with("ES256").verify(&token, &all()), Err(Unverified::Signature));
         assert!(with("HS256").is_empty());
@@ -367,7 +368,14 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_refused() {
-        for text in ["", "a.b", "a.b.c", "e30.e30.e30", "eyJhbGciOiJub25lIn0", "eyJhbGciOiJFUzI1NiIsImNyaXQiOlsieCJdfQ.e30.e30"] {
+        for text in [
+            "",
+            "a.b",
+            "a.b.c",
+            "e30.e30.e30",
+            "eyJhbGciOiJub25lIn0",
+            "eyJhbGciOiJFUzI1NiIsImNyaXQiOlsieCJdfQ.e30.e30",
+        ] {
             assert!(Token::parse(text).is_err(), "{text}");
         }
         assert!(Token::parse(&format!("{ED_TOKEN}{}", "A".repeat(LONGEST))).is_err());

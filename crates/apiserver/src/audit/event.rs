@@ -307,7 +307,10 @@ mod tests {
         assert!(whole.contains(r#""requestObject":{"a":[1,2]}"#), "{whole}");
         assert!(whole.contains(r#""stageTimestamp":"2026-01-02T03:04:05.000067Z""#), "{whole}");
         let short = String::from_utf8(event.line(whole.len() - 2)).unwrap();
-        assert!(!short.contains("requestObject") && short.contains(r#""audit.k8s.io/truncated":"true""#), "{short}");
+        assert!(
+            !short.contains("requestObject") && short.contains(r#""audit.k8s.io/truncated":"true""#),
+            "{short}"
+        );
         assert_eq!(String::from_utf8(event.line(0)).unwrap(), whole, "the next stage has them again");
     }
 

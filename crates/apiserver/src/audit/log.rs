@@ -196,7 +196,10 @@ mod tests {
         }
         drop(log);
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text.lines().map(|l| l.parse::<u32>().unwrap()).collect::<Vec<_>>(), (0..1000).collect::<Vec<_>>());
+        assert_eq!(
+            text.lines().map(|l| l.parse::<u32>().unwrap()).collect::<Vec<_>>(),
+            (0..1000).collect::<Vec<_>>()
+        );
     }
 
     #[tokio::test]

@@ -122,8 +122,7 @@ mod tests {
     use crate::request;
 
     fn rule(change: impl FnOnce(&mut Rule)) -> Rule {
-        let verdict =
-            Verdict { level: Level::Metadata, omit_stages: Vec::new(), omit_managed_fields: false };
+        let verdict = Verdict { level: Level::Metadata, omit_stages: Vec::new(), omit_managed_fields: false };
         let mut rule = Rule {
             verdict,
             users: Vec::new(),

@@ -96,7 +96,11 @@ fn parse(text: &str) -> Result<Policy, String> {
         [(&raw.api_version, "apiVersion", "audit.k8s.io/v1"), (&raw.kind, "kind", "Policy")]
     {
         if found.value != wanted {
-            wrong(found.referenced.line(), field, &format!("{:?} is not read here: write {wanted}", found.value));
+            wrong(
+                found.referenced.line(),
+                field,
+                &format!("{:?} is not read here: write {wanted}", found.value),
+            );
         }
     }
     for stage in &raw.omit_stages {
@@ -229,19 +233,37 @@ mod tests {
                 assert!(told.contains(part), "{told:?} lacks {part:?}");
             }
         };
-        check("apiVersion: audit.k8s.io/v1beta1\nkind: Policy\nrules: [{level: None}]\n", &["line 1: apiVersion"]);
+        check(
+            "apiVersion: audit.k8s.io/v1beta1\nkind: Policy\nrules: [{level: None}]\n",
+            &["line 1: apiVersion"],
+        );
         check(START, &["rules: Required value"]);
-        check(&format!("{START}rules:\n- level: None\n- level: All\n"), &["line 5: rules[1].level: Unsupported value: \"All\""]);
+        check(
+            &format!("{START}rules:\n- level: None\n- level: All\n"),
+            &["line 5: rules[1].level: Unsupported value: \"All\""],
+        );
         check(&format!("{START}rules:\n- users: [a]\n"), &["line 4: rules[0].level: Required value"]);
         check(&format!("{START}rules:\n- level: None\n  user: [a]\n"), &["user", "5"]);
-        check(&format!("{START}rules: [{{level: None, omitStages: [Never]}}]\n"), &["omitStages[0]", "\"Never\""]);
-        check(&format!("{START}rules: [{{level: None, nonResourceURLs: [a, /b*c]}}]\n"), &["nonResourceURLs[0]", "nonResourceURLs[1]"]);
+        check(
+            &format!("{START}rules: [{{level: None, omitStages: [Never]}}]\n"),
+            &["omitStages[0]", "\"Never\""],
+        );
+        check(
+            &format!("{START}rules: [{{level: None, nonResourceURLs: [a, /b*c]}}]\n"),
+            &["nonResourceURLs[0]", "nonResourceURLs[1]"],
+        );
         check(
             &format!("{START}rules: [{{level: None, nonResourceURLs: [/a], namespaces: [b]}}]\n"),
             &["cannot apply to both"],
         );
-        check(&format!("{START}rules: [{{level: None, resources: [{{group: a/v1}}]}}]\n"), &["resources.group"]);
-        check(&format!("{START}rules: [{{level: None, resources: [{{resourceNames: [a]}}]}}]\n"), &["resourceNames"]);
+        check(
+            &format!("{START}rules: [{{level: None, resources: [{{group: a/v1}}]}}]\n"),
+            &["resources.group"],
+        );
+        check(
+            &format!("{START}rules: [{{level: None, resources: [{{resourceNames: [a]}}]}}]\n"),
+            &["resourceNames"],
+        );
         check("rules: {", &["line"]);
     }
 }

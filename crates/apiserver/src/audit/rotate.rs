@@ -139,7 +139,9 @@ impl Rotating {
         kept.reverse();
         for (i, (time, path)) in kept.iter().enumerate() {
             let many = self.bounds.backups > 0 && i >= self.bounds.backups;
-            let old = self.bounds.days > 0 && now.duration_since(*time).unsigned_abs() > DAY * self.bounds.days && *time < now;
+            let old = self.bounds.days > 0
+                && now.duration_since(*time).unsigned_abs() > DAY * self.bounds.days
+                && *time < now;
             if (many || old)
                 && let Err(error) = std::fs::remove_file(path)
             {
@@ -186,7 +188,9 @@ mod tests {
     fn old_files_are_removed_and_others_are_let_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.log");
-        for name in ["audit-2020-01-01T00-00-00.000.log", "audit-old.log", "other-2020-01-01T00-00-00.000.log"] {
+        for name in
+            ["audit-2020-01-01T00-00-00.000.log", "audit-old.log", "other-2020-01-01T00-00-00.000.log"]
+        {
             std::fs::write(path.with_file_name(name), "x").unwrap();
         }
         Sink::open(&path, Bounds { size: 10, backups: 0, days: 30 }).unwrap();

@@ -51,7 +51,10 @@ mod tests {
         check(&[("x-forwarded-for", "1.1.1.1, nonsense, ::2")], &["1.1.1.1", "::2", "10.0.0.9"]);
         check(&[("x-forwarded-for", "1.1.1.1, 10.0.0.9")], &["1.1.1.1", "10.0.0.9"]);
         check(&[("x-real-ip", "1.1.1.1"), ("x-forwarded-for", "1.1.1.1")], &["1.1.1.1", "10.0.0.9"]);
-        check(&[("x-real-ip", "3.3.3.3"), ("x-forwarded-for", "1.1.1.1")], &["1.1.1.1", "3.3.3.3", "10.0.0.9"]);
+        check(
+            &[("x-real-ip", "3.3.3.3"), ("x-forwarded-for", "1.1.1.1")],
+            &["1.1.1.1", "3.3.3.3", "10.0.0.9"],
+        );
         assert!(addresses(&HeaderMap::new(), &Extensions::new()).is_empty());
     }
 }

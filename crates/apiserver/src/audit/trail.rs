@@ -24,6 +24,9 @@ use crate::request::Asked;
 /// The subresources that answer for as long as the client listens.
 const LONG: [&str; 5] = ["attach", "exec", "log", "portforward", "proxy"];
 
+/// The longest answer in which a `Status` of success is looked for, bytes.
+const STATUS: usize = 4096;
+
 /// The trail of a request; empty if nothing is recorded of it.
 #[derive(Clone, Default)]
 pub struct Trail(Option<Arc<Recording>>);
@@ -84,7 +87,8 @@ impl Trail {
         event.user_agent =
             event::agent(&about.headers.get(http::header::USER_AGENT).map(shown).unwrap_or_default());
         event.object_ref = asked.is_resource.then(|| ObjectRef::of(asked));
-        let long = matches!(asked.verb, "watch" | "proxy") || asked.sub.as_deref().is_some_and(|sub| LONG.contains(&sub));
+        let long = matches!(asked.verb, "watch" | "proxy")
+            || asked.sub.as_deref().is_some_and(|sub| LONG.contains(&sub));
         Self(Some(Arc::new(Recording {
             audit: audit.clone(),
             verdict: verdict.clone(),
@@ -199,13 +203,13 @@ impl Recording {
                 _ => None,
             }
         };
-        // An answer that is a `Status` begins with saying so, except in protobuf, whose kind stands near the start, too.
-        let start = &bytes[..bytes.len().min(64)];
-        let status = code >= 400 || start.windows(6).any(|word| word == b"Status");
+        // A `Status` is short, and says what it is somewhere.
+        let status = code >= 400 || (bytes.len() <= STATUS && bytes.windows(6).any(|word| word == b"Status"));
         let outcome = Outcome::of(code, if status { decode() } else { None }.as_ref());
         let mut state = self.lock();
         state.event.response_status = Some(outcome);
-        let has_object = state.event.object_ref.is_some();
+        // What is discovered is made of objects, too; other pages are not.
+        let has_object = state.event.object_ref.is_some() || state.event.uri.starts_with("/api");
         if self.verdict.level >= Level::RequestResponse && has_object {
             let omit = self.verdict.omit_managed_fields;
             state.event.response_object = match kind {

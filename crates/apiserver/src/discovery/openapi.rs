@@ -127,7 +127,8 @@ pub async fn v2(server: &Inner, headers: &HeaderMap) -> Result<Reply> {
         _ => None,
     });
     if binary.is_none() && !wanted.is_empty() {
-        let why = format!("only the following media types are accepted: application/json, {}", gnostic::MEDIA);
+        let why =
+            format!("only the following media types are accepted: application/json, {}", gnostic::MEDIA);
         return Err(Failure::new(406, "NotAcceptable", why));
     }
     let definitions = definitions(server).await?;

@@ -61,7 +61,9 @@ async fn take(cluster: &Cluster, path: &str, step: &Step) {
             cluster.ask("DELETE", &format!("{path}/o{object}"), Value::Null).await;
             return;
         }
-        Step::Label(object, label) => (object, json!({"metadata": {"labels": {"l": label.map(|l| format!("v{l}"))}}})),
+        Step::Label(object, label) => {
+            (object, json!({"metadata": {"labels": {"l": label.map(|l| format!("v{l}"))}}}))
+        }
         Step::Data(object, data) => (object, json!({"data": {"d": data.to_string()}})),
     };
     let place = format!("{path}/o{object}");
@@ -100,7 +102,8 @@ async fn list(cluster: &Cluster, path: &str, selector: &str) -> (State, u64) {
 }
 
 async fn watch(cluster: &Cluster, path: &str, selector: &str, after: u64) -> BoxBody {
-    let query = format!("{selector}&watch=1&allowWatchBookmarks=true&timeoutSeconds=30&resourceVersion={after}");
+    let query =
+        format!("{selector}&watch=1&allowWatchBookmarks=true&timeoutSeconds=30&resourceVersion={after}");
     let mut request = http::Request::get(format!("{path}?{query}")).body(Full::default()).unwrap();
     request.extensions_mut().insert(User::in_process("w"));
     cluster.send(request).await.into_body()
@@ -233,7 +236,11 @@ async fn write(cluster: Arc<Cluster>, place: String, me: usize, writer: Writer) 
                         }
                         Writer::MergeAtRevision => {
                             let version = &read["metadata"]["resourceVersion"];
-                            ("PATCH", json!({"metadata": {"resourceVersion": version}, "data": {"sum": new}}), MERGE)
+                            (
+                                "PATCH",
+                                json!({"metadata": {"resourceVersion": version}, "data": {"sum": new}}),
+                                MERGE,
+                            )
                         }
                         _ => {
                             read["data"]["sum"] = json!(new);
@@ -268,9 +275,10 @@ fn writers_at_once_lose_nothing() {
             let path = namespace(&cluster).await;
             cluster.make(&path, json!({"metadata": {"name": "sum"}, "data": {"sum": "0"}})).await;
             let place = format!("{path}/sum");
-            let tasks = crowd.iter().enumerate().map(|(me, writer)| {
-                tokio::spawn(write(cluster.clone(), place.clone(), me, *writer))
-            });
+            let tasks = crowd
+                .iter()
+                .enumerate()
+                .map(|(me, writer)| tokio::spawn(write(cluster.clone(), place.clone(), me, *writer)));
             for task in tasks.collect::<Vec<_>>() {
                 task.await.unwrap();
             }

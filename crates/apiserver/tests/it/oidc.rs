@@ -97,7 +97,11 @@ async fn what_is_not_good_is_refused() {
         assert_eq!(who(&cluster, &key.sign(&red(change.clone()))).await, Err(401), "{change}");
     }
     let other = Signer::es256("es");
-    assert_eq!(who(&cluster, &other.sign(&red(json!({})))).await, Err(401), "somebody else's key of that name");
+    assert_eq!(
+        who(&cluster, &other.sign(&red(json!({})))).await,
+        Err(401),
+        "somebody else's key of that name"
+    );
     let good = key.sign(&red(json!({})));
     assert_eq!(who(&cluster, &good[..good.len() - 4]).await, Err(401));
 }

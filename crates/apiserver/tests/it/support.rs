@@ -27,7 +27,8 @@ pub async fn cluster_with(dialer: Arc<dyn NodeDialer>) -> Cluster {
 pub async fn cluster_of(change: impl FnOnce(&mut Config)) -> Cluster {
     let dir = tempfile::tempdir().unwrap();
     let issuer = Arc::new(Issuer::open_or_create(dir.path(), "https://issuer").unwrap());
-    let mut config = Config::new(Arc::new(MemoryStore::new()), issuer, "https://issuer", "CA", Arc::new(NoNodes));
+    let mut config =
+        Config::new(Arc::new(MemoryStore::new()), issuer, "https://issuer", "CA", Arc::new(NoNodes));
     config.tokens.push(StaticToken { token: "janes-token".into(), user: User::new("jane", &["people"]) });
     change(&mut config);
     let api = ApiServer::new(config);

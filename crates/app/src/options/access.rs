@@ -115,16 +115,24 @@ impl Access {
         };
         let max_size = self.audit_log_maxsize.unwrap_or(MAX_SIZE_MIB);
         if !(1..=LARGEST_MIB).contains(&max_size) {
-            return wrong(format!("--audit-log-maxsize {max_size} is out of bounds: 1 to {LARGEST_MIB}, in MiB"));
+            return wrong(format!(
+                "--audit-log-maxsize {max_size} is out of bounds: 1 to {LARGEST_MIB}, in MiB"
+            ));
         }
         let (policy, log) = match (&self.audit_policy_file, &self.audit_log_path) {
             (None, None) => return Ok(None),
             (Some(policy), Some(log)) => (policy.clone(), log.clone()),
             (Some(_), None) => {
-                return wrong("--audit-policy-file says what to note, but not where: give --audit-log-path, too".to_owned());
+                return wrong(
+                    "--audit-policy-file says what to note, but not where: give --audit-log-path, too"
+                        .to_owned(),
+                );
             }
             (None, Some(_)) => {
-                return wrong("--audit-log-path says where to note, but not what: give --audit-policy-file, too".to_owned());
+                return wrong(
+                    "--audit-log-path says where to note, but not what: give --audit-policy-file, too"
+                        .to_owned(),
+                );
             }
         };
         Ok(Some(AuditSettings {

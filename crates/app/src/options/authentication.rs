@@ -95,7 +95,9 @@ struct RawExtra {
 /// # Errors
 /// When it cannot be read, or says something that cannot be followed; the message names the line and the field.
 pub fn read(path: &Path) -> Result<Vec<OidcIssuer>, Error> {
-    let wrong = |why: String| Error::Input(format!("the authentication configuration {} is wrong: {why}", path.display()));
+    let wrong = |why: String| {
+        Error::Input(format!("the authentication configuration {} is wrong: {why}", path.display()))
+    };
     if std::fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len() > LARGEST {
         return Err(wrong(format!("it is larger than {LARGEST} bytes")));
     }
@@ -157,12 +159,17 @@ fn issuer(raw: RawJwt) -> Result<OidcIssuer, String> {
                 let expression = expression.map_err(|e| format!("{place}.expression: {e}"))?;
                 claim_rules.push(Rule { expression, message: rule.message.unwrap_or_default() });
             }
-            _ => return Err(format!("{place}: Invalid value: exactly one of claim and expression has to be given")),
+            _ => {
+                return Err(format!(
+                    "{place}: Invalid value: exactly one of claim and expression has to be given"
+                ));
+            }
         }
     }
     let mut user_rules = Vec::new();
     for (i, rule) in raw.user_validation_rules.into_iter().enumerate() {
-        let text = rule.expression.ok_or_else(|| format!("userValidationRules[{i}].expression: Required value"))?;
+        let text =
+            rule.expression.ok_or_else(|| format!("userValidationRules[{i}].expression: Required value"))?;
         let expression =
             Expression::of_user(&text).map_err(|e| format!("userValidationRules[{i}].expression: {e}"))?;
         user_rules.push(Rule { expression, message: rule.message.unwrap_or_default() });
@@ -203,9 +210,9 @@ fn source(raw: RawMapping, field: &str, gives: Gives) -> Result<Option<Source>, 
         (Some(claim), None) => match (raw.prefix, field) {
             (Some(prefix), _) => Ok(Some(Source::Claim(Mapping { claim, prefix }))),
             (None, "uid") => Ok(Some(Source::Claim(Mapping { claim, prefix: String::new() }))),
-            (None, _) => {
-                Err(format!("{place}.prefix: Required value: prefix is required when claim is set. It can be set to an empty string to disable prefixing"))
-            }
+            (None, _) => Err(format!(
+                "{place}.prefix: Required value: prefix is required when claim is set. It can be set to an empty string to disable prefixing"
+            )),
         },
         (None, Some(_)) if raw.prefix.is_some() => {
             Err(format!("{place}.prefix: Invalid value: prefix can't be set when expression is set"))
@@ -220,7 +227,8 @@ fn source(raw: RawMapping, field: &str, gives: Gives) -> Result<Option<Source>, 
 /// An address that nobody has verified must not become a name by an oversight.
 fn verified(username: &Source, extra: &[(String, Expression)], rules: &[Rule]) -> Result<(), String> {
     let Source::Expression(name) = username else { return Ok(()) };
-    let looks = |text: &str| text.contains("claims.email_verified") || text.contains("claims.?email_verified");
+    let looks =
+        |text: &str| text.contains("claims.email_verified") || text.contains("claims.?email_verified");
     let uses_address = name.text().replace("claims.email_verified", "").contains("claims.email");
     let seen = looks(name.text())
         || extra.iter().any(|(_, expression)| looks(expression.text()))
@@ -256,7 +264,10 @@ mod tests {
         let issuers = parse(&text).unwrap();
         assert_eq!(issuers.iter().map(|i| i.url.as_str()).collect::<Vec<_>>(), ["https://a", "https://b"]);
         assert_eq!(issuers[0].required, [("hd".to_owned(), "home".to_owned())]);
-        assert_eq!((issuers[0].claim_rules.len(), issuers[0].user_rules.len(), issuers[0].extra.len()), (1, 1, 1));
+        assert_eq!(
+            (issuers[0].claim_rules.len(), issuers[0].user_rules.len(), issuers[0].extra.len()),
+            (1, 1, 1)
+        );
         assert!(matches!(&issuers[0].username, Source::Expression(e) if e.text() == "claims.sub + '@a'"));
         assert_eq!(issuers[1].discovery_url.as_deref(), Some("https://c/d"));
     }
@@ -271,16 +282,28 @@ mod tests {
             }
         };
         refuse("apiVersion: v1\nkind: AuthenticationConfiguration\n", &["apiserver.config.k8s.io/v1"]);
-        refuse(&with("{username: {claim: sub}}", ""), &["line 4", "jwt[0].claimMappings.username.prefix", "Required"]);
+        refuse(
+            &with("{username: {claim: sub}}", ""),
+            &["line 4", "jwt[0].claimMappings.username.prefix", "Required"],
+        );
         refuse(&with("{username: {}}", ""), &["claimMappings.username"]);
         refuse(&with("{username: {expression: claims.}}", ""), &["username.expression", "ERROR"]);
         refuse(&with("{username: {expression: claims.email}}", ""), &["email_verified"]);
-        refuse(&with(good, "  claimValidationRules: [{expression: '1'}]\n"), &["claimValidationRules[0]", "bool"]);
+        refuse(
+            &with(good, "  claimValidationRules: [{expression: '1'}]\n"),
+            &["claimValidationRules[0]", "bool"],
+        );
         refuse(&with(good, "  userValidationRules: [{expression: user.x}]\n"), &["userValidationRules[0]"]);
         refuse(&with(good, "  claimRules: []\n"), &["claimRules"]);
         refuse(&with(good, "anonymous: {enabled: true}\n"), &["anonymous"]);
         refuse(&with(good, &with(good, "").replace(START, "")), &["Duplicate", "jwt[1]"]);
-        refuse(&format!("{START}- issuer: {{url: 'http://a', audiences: [b]}}\n  claimMappings: {good}\n"), &["https"]);
-        refuse(&format!("{START}- issuer: {{url: 'https://a', audiences: [b, c]}}\n  claimMappings: {good}\n"), &["audienceMatchPolicy"]);
+        refuse(
+            &format!("{START}- issuer: {{url: 'http://a', audiences: [b]}}\n  claimMappings: {good}\n"),
+            &["https"],
+        );
+        refuse(
+            &format!("{START}- issuer: {{url: 'https://a', audiences: [b, c]}}\n  claimMappings: {good}\n"),
+            &["audienceMatchPolicy"],
+        );
     }
 }

@@ -41,7 +41,10 @@ fn what_cannot_be_followed_keeps_a_server_from_starting() -> Result<()> {
     has(&refused(&["--oidc-issuer-url", "https://a"])?, &["--oidc-client-id"])?;
     let config = file("config.yaml", "oidc-issuer-url: https://a\noidc-client: b\n")?;
     has(&refused(&["--config", &config])?, &["config.yaml", "oidc-client"])?;
-    let config = file("auth.yaml", "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt:\n- issuer: {url: 'http://a', audiences: [b]}\n  claimMappings: {username: {claim: sub, prefix: ''}}\n")?;
+    let config = file(
+        "auth.yaml",
+        "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt:\n- issuer: {url: 'http://a', audiences: [b]}\n  claimMappings: {username: {claim: sub, prefix: ''}}\n",
+    )?;
     has(&refused(&["--authentication-config", &config])?, &["auth.yaml", "line 4", "issuer.url", "https"])?;
     Ok(())
 }
@@ -75,7 +78,10 @@ fn people_of_another_issuer_sign_in_and_are_noted() -> Result<()> {
         Ok(path.display().to_string())
     };
     let (ca, log) = (file("ca.pem", &issuer.ca)?, folder.path().join("audit.log"));
-    let policy = file("policy.yaml", &format!("{POLICY}omitStages: [RequestReceived]\nrules: [{{level: Metadata}}]\n"))?;
+    let policy = file(
+        "policy.yaml",
+        &format!("{POLICY}omitStages: [RequestReceived]\nrules: [{{level: Metadata}}]\n"),
+    )?;
     let settings = format!(
         "oidc-issuer-url: {}\noidc-client-id: dunlin\noidc-groups-claim: groups\noidc-groups-prefix: 'them:'\n\
          oidc-username-prefix: 'them:'\noidc-ca-file: {ca}\naudit-policy-file: {policy}\naudit-log-path: {}\n",
@@ -90,7 +96,14 @@ fn people_of_another_issuer_sign_in_and_are_noted() -> Result<()> {
     let as_jane = |args: &[&str]| {
         // The administrator's certificate would count more than the token.
         let server_of = server.url();
-        let mut all = vec!["--kubeconfig=/dev/null", "--insecure-skip-tls-verify", "--server", &server_of, "--token", &token];
+        let mut all = vec![
+            "--kubeconfig=/dev/null",
+            "--insecure-skip-tls-verify",
+            "--server",
+            &server_of,
+            "--token",
+            &token,
+        ];
         all.extend(args);
         kubectl.run(&all)
     };
@@ -118,7 +131,8 @@ fn people_of_another_issuer_sign_in_and_are_noted() -> Result<()> {
     let url = server.url();
     let token = token.clone();
     wait::until("the token without its issuer", PATIENCE, || {
-        let args = ["--kubeconfig=/dev/null", "--insecure-skip-tls-verify", "--server", &url, "--token", &token];
+        let args =
+            ["--kubeconfig=/dev/null", "--insecure-skip-tls-verify", "--server", &url, "--token", &token];
         kubectl.run(&[&args[..], &["get", "pods"]].concat()).map(drop)
     })
 }

@@ -14,7 +14,8 @@ use std::time::Instant;
 use anyhow::Result;
 
 /// The tests that bring a world of their own.
-const ALONE: &[(&str, fn() -> Result<()>)] = &[("audit", audit::run), ("helm", helm::run), ("python", python::run)];
+const ALONE: &[(&str, fn() -> Result<()>)] =
+    &[("audit", audit::run), ("helm", helm::run), ("python", python::run)];
 
 fn main() -> ExitCode {
     rustls::crypto::ring::default_provider().install_default().expect("it is installed once");

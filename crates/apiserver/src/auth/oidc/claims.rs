@@ -95,7 +95,8 @@ fn valid(issuer: &OidcIssuer, claims: &Value, now: f64) -> Result<(), String> {
 /// The text of a claim, which has to be there.
 fn text<'a>(mapping: &Mapping, claims: &'a Value, what: &str) -> Result<&'a str, String> {
     let claim = &mapping.claim;
-    let found = claims.get(claim).ok_or_else(|| format!("parse {what} claim {claim:?}: claim not present"))?;
+    let found =
+        claims.get(claim).ok_or_else(|| format!("parse {what} claim {claim:?}: claim not present"))?;
     found.as_str().ok_or_else(|| format!("parse {what} claim {claim:?}: it is no string"))
 }
 
@@ -114,7 +115,8 @@ fn name(mapping: &Mapping, claims: &Value) -> Result<String, String> {
 /// One group as a string, or a list of them.
 fn groups(mapping: &Mapping, claims: &Value) -> Result<Vec<String>, String> {
     let of = |group: &Value| group.as_str().map(|group| format!("{}{group}", mapping.prefix));
-    let wrong = || format!("parse groups claim {:?}: it is neither a string nor a list of strings", mapping.claim);
+    let wrong =
+        || format!("parse groups claim {:?}: it is neither a string nor a list of strings", mapping.claim);
     match claims.get(&mapping.claim) {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Array(all)) => all.iter().map(|group| of(group).ok_or_else(wrong)).collect(),
@@ -130,7 +132,8 @@ mod tests {
     use super::*;
 
     fn issuer() -> OidcIssuer {
-        let mapping = |claim: &str, prefix: &str| Source::Claim(Mapping { claim: claim.into(), prefix: prefix.into() });
+        let mapping =
+            |claim: &str, prefix: &str| Source::Claim(Mapping { claim: claim.into(), prefix: prefix.into() });
         OidcIssuer {
             url: "https://a".into(),
             discovery_url: None,
@@ -160,7 +163,10 @@ mod tests {
             user(&issuer(), &claims, 900)
         };
         let jane = check(json!({})).unwrap();
-        assert_eq!((jane.name.as_str(), jane.groups), ("a:jane", vec!["g:one".to_owned(), "g:two".to_owned()]));
+        assert_eq!(
+            (jane.name.as_str(), jane.groups),
+            ("a:jane", vec!["g:one".to_owned(), "g:two".to_owned()])
+        );
         assert_eq!(check(json!({"roles": "one", "aud": "us"})).unwrap().groups, ["g:one"]);
         assert_eq!(check(json!({"roles": null})).unwrap().groups, Vec::<String>::new());
         assert!(check(json!({"exp": 841})).is_ok(), "a clock may be a little off");
@@ -203,16 +209,26 @@ mod tests {
         let rule = |expression| Rule { expression, message: "said so".into() };
         let mut issuer = issuer();
         issuer.required.clear();
-        issuer.username = Source::Expression(Expression::of_claims("'x:' + claims.sub", Gives::Text).unwrap());
-        issuer.groups = Some(Source::Expression(Expression::of_claims("claims.roles.map(r, 'g:' + r)", Gives::Texts).unwrap()));
+        issuer.username =
+            Source::Expression(Expression::of_claims("'x:' + claims.sub", Gives::Text).unwrap());
+        issuer.groups = Some(Source::Expression(
+            Expression::of_claims("claims.roles.map(r, 'g:' + r)", Gives::Texts).unwrap(),
+        ));
         issuer.uid = Some(Source::Claim(Mapping { claim: "id".into(), prefix: String::new() }));
-        issuer.extra = vec![("example.com/team".into(), Expression::of_claims("claims.team", Gives::Texts).unwrap())];
-        issuer.claim_rules = vec![rule(Expression::of_claims("claims.exp - claims.iat <= 3600", Gives::Bool).unwrap())];
+        issuer.extra =
+            vec![("example.com/team".into(), Expression::of_claims("claims.team", Gives::Texts).unwrap())];
+        issuer.claim_rules =
+            vec![rule(Expression::of_claims("claims.exp - claims.iat <= 3600", Gives::Bool).unwrap())];
         issuer.user_rules = vec![rule(Expression::of_user("!user.username.endsWith(':root')").unwrap())];
-        let claims = |sub: &str, iat: i64| json!({"iss": "https://a", "aud": "us", "exp": 5000, "iat": iat, "sub": sub,
-            "roles": ["one"], "id": "7", "team": "red"});
+        let claims = |sub: &str, iat: i64| {
+            json!({"iss": "https://a", "aud": "us", "exp": 5000, "iat": iat, "sub": sub,
+            "roles": ["one"], "id": "7", "team": "red"})
+        };
         let jane = user(&issuer, &claims("jane", 4000), 4500).unwrap();
-        assert_eq!((jane.name.as_str(), jane.uid.as_str(), jane.groups), ("x:jane", "7", vec!["g:one".to_owned()]));
+        assert_eq!(
+            (jane.name.as_str(), jane.uid.as_str(), jane.groups),
+            ("x:jane", "7", vec!["g:one".to_owned()])
+        );
         assert_eq!(jane.extra["example.com/team"], ["red"]);
         assert!(user(&issuer, &claims("root", 4000), 4500).unwrap_err().contains("said so"));
         assert!(user(&issuer, &claims("jane", 0), 4500).unwrap_err().contains("claims.exp - claims.iat"));

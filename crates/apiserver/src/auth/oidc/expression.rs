@@ -66,9 +66,10 @@ impl Expression {
             (_, Type::Dyn) => (true, ""),
             (Gives::Bool, ty) => (matches!(ty, Type::Bool), "must evaluate to bool"),
             (Gives::Text, ty) => (matches!(ty, Type::String(_)), "must evaluate to string"),
-            (Gives::Texts, ty) => {
-                (matches!(ty, Type::String(_) | Type::List(..) | Type::Null), "must evaluate to string or list of strings")
-            }
+            (Gives::Texts, ty) => (
+                matches!(ty, Type::String(_) | Type::List(..) | Type::Null),
+                "must evaluate to string or list of strings",
+            ),
         };
         if fits { Ok(Self { text: text.to_owned(), program }) } else { Err(wanted.to_owned()) }
     }
@@ -112,7 +113,8 @@ impl Expression {
 
     /// Whether it holds for a user.
     pub(super) fn holds_for(&self, user: &User) -> Result<bool, String> {
-        let shown = json!({"username": user.name, "uid": user.uid, "groups": user.groups, "extra": user.extra});
+        let shown =
+            json!({"username": user.name, "uid": user.uid, "groups": user.groups, "extra": user.extra});
         self.truth(self.value("user", &shown, &USER)?)
     }
 

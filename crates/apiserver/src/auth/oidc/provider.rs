@@ -106,14 +106,20 @@ impl Inner {
                 let changed = keys != **known;
                 *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
                 if changed {
-                    tracing::info!(issuer = self.issuer.url, keys = self.keys().len(), "keys of an OpenID Connect issuer read");
+                    tracing::info!(
+                        issuer = self.issuer.url,
+                        keys = self.keys().len(),
+                        "keys of an OpenID Connect issuer read"
+                    );
                     self.keep(&text);
                 }
                 true
             }
             Err(why) => {
                 tracing::warn!(
-                    issuer = self.issuer.url, known = known.len(), error = why,
+                    issuer = self.issuer.url,
+                    known = known.len(),
+                    error = why,
                     "reading the keys of an OpenID Connect issuer failed; tokens whose keys are known are accepted"
                 );
                 false

@@ -34,7 +34,8 @@ impl Signer {
     pub fn es256(id: &str) -> Self {
         let random = SystemRandom::new();
         let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, made.as_ref(), &random).unwrap();
+        let pair =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, made.as_ref(), &random).unwrap();
         Self { id: id.to_owned(), secret: Secret::Es256(pair) }
     }
 
@@ -126,7 +127,8 @@ impl Issuer {
         let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let authority = Authority::open_or_create(folder, "issuer").unwrap();
-        let identity = authority.issue_server(&[address.ip().to_string()], Duration::from_secs(3600)).unwrap();
+        let identity =
+            authority.issue_server(&[address.ip().to_string()], Duration::from_secs(3600)).unwrap();
         let tls = dunlin_pki::tls::server_config(authority.ca_pem(), &identity, &[b"http/1.1"]).unwrap();
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
         let url = format!("https://{address}");
@@ -143,7 +145,10 @@ impl Issuer {
                         request.push(stream.read_u8().await.ok()?);
                     }
                     let body = answer(&String::from_utf8_lossy(&request), &url, &state)?;
-                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                        body.len()
+                    );
                     stream.write_all(format!("{head}{body}").as_bytes()).await.ok()?;
                     stream.shutdown().await.ok()
                 });
@@ -169,7 +174,8 @@ impl Issuer {
     /// Claims of jane that are good for an hour, with changes.
     pub fn claims(&self, change: Value) -> Value {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let mut claims = json!({"iss": self.url, "aud": "dunlin", "sub": "jane", "exp": now + 3600, "iat": now});
+        let mut claims =
+            json!({"iss": self.url, "aud": "dunlin", "sub": "jane", "exp": now + 3600, "iat": now});
         for (name, value) in change.as_object().unwrap() {
             claims[name] = value.clone();
         }
