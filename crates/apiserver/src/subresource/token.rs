@@ -116,7 +116,12 @@ async fn bind(call: &Call, wanted: &Value, bound: &mut Bound) -> Result<()> {
             bound.secret = Some(reference(&secret));
             Ok(())
         }
-        other => Err(Failure::bad_request(format!("cannot bind token to object of type {other}"))),
+        other => {
+            let (group, version) =
+                text(wanted, &["apiVersion"]).rsplit_once('/').unwrap_or(("", text(wanted, &["apiVersion"])));
+            let why = format!("cannot bind token to object of type {group}/{version}, Kind={other}");
+            Err(Failure::bad_request(why))
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use dunlin_reference::call::Outcome;
+use dunlin_reference::call::{Outcome, enter};
 use dunlin_reference::compare::{covers, differences};
 use dunlin_reference::corpus::{self, Call};
 use dunlin_reference::kubernetes::Kubernetes;
@@ -56,9 +56,7 @@ pub fn run() -> Result<()> {
 /// Makes the calls and gives the events of each.
 async fn noted(name: &'static str, kubeconfig: &Path, log: &Path, calls: &[Call]) -> Result<Vec<Answer>> {
     let side = Side::new(name, kubeconfig).await?;
-    let json = [("content-type".to_owned(), "application/json".to_owned())];
-    let made = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
-    side.send("POST", "/api/v1/namespaces", &json, made.to_string()).await?;
+    enter(&side, NAMESPACE).await?;
     for call in calls {
         let mut headers = call.headers.clone();
         headers.push(("audit-id".to_owned(), id(call)));
