@@ -40,6 +40,8 @@ pub struct Rotating {
     bounds: Bounds,
     file: File,
     size: u64,
+    /// The time in the name of the file that was set aside last. Names follow each other as their files do.
+    last: Option<Timestamp>,
 }
 
 impl Sink {
@@ -52,7 +54,7 @@ impl Sink {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
         let (file, size) = append(path)?;
-        let rotating = Rotating { path: path.to_owned(), bounds, file, size };
+        let rotating = Rotating { path: path.to_owned(), bounds, file, size, last: None };
         rotating.prune(Timestamp::now());
         Ok(Self::File(rotating))
     }
@@ -95,11 +97,13 @@ impl Rotating {
     }
 
     fn rotate(&mut self, now: Timestamp) -> io::Result<()> {
-        let mut at = now;
+        let step = Duration::from_millis(1);
+        let mut at = self.last.map_or(now, |last| now.max(last + step));
         // A clock that was set back must not make us write over what is there.
         while self.aside(at).exists() {
-            at += Duration::from_millis(1);
+            at += step;
         }
+        self.last = Some(at);
         std::fs::rename(&self.path, self.aside(at))?;
         (self.file, self.size) = append(&self.path)?;
         self.prune(now);
