@@ -14,7 +14,9 @@ const PASSED: [&str; 7] =
 pub async fn read(call: &mut Call) -> Result<Reply> {
     let Some(target) = Target::placed(call).await? else {
         // Nobody runs it yet, so there is nothing to read, and nothing wrong.
-        return Ok(reply::with_type(204, "text/plain", reply::full("")));
+        let mut empty = reply::with_type(204, "text/plain", reply::full(""));
+        empty.headers_mut().remove(http::header::CONTENT_TYPE);
+        return Ok(empty);
     };
     let query: Vec<String> = PASSED
         .iter()
