@@ -12,6 +12,9 @@ use dunlin_api::names::user::CREDENTIAL_ID;
 use dunlin_pki::{Peer, Subject};
 use futures_util::future::BoxFuture;
 
+use crate::audit::Audit;
+use crate::auth::oidc::OidcIssuer;
+
 /// The body of every answer, and of every request to a node, and any error that it can end with.
 pub use dunlin_streams::{BoxBody, BoxError};
 
@@ -209,6 +212,10 @@ pub struct Config {
     pub api_port: u16,
     /// How long pods that say nothing about it stay on a node that is out of reach.
     pub eviction_toleration: Duration,
+    /// Issuers of others whose tokens are accepted.
+    pub oidc: Vec<OidcIssuer>,
+    /// Who is told what requests do; nobody if there is none.
+    pub audit: Option<Arc<Audit>>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -235,6 +242,8 @@ impl Config {
             service_network: Ipv4Addr::new(10, 43, 0, 0),
             api_port: 6443,
             eviction_toleration: Duration::from_secs(300),
+            oidc: Vec::new(),
+            audit: None,
             limits: Limits::default(),
         }
     }

@@ -17,7 +17,7 @@ use dunlin_api::query::Query;
 
 /// Paths that anybody may read: a machine that joins needs them before it has an identity.
 pub fn public(server: &Arc<Inner>, method: &Method, path: &str, query: &Query) -> Option<Reply> {
-    if !matches!(*method, Method::GET | Method::HEAD) {
+    if !is_public(method, path) {
         return None;
     }
     let reply = match path.trim_end_matches('/') {
@@ -28,6 +28,13 @@ pub fn public(server: &Arc<Inner>, method: &Method, path: &str, query: &Query) -
         path => return health::answer(path, query),
     };
     Some(reply)
+}
+
+/// Whether a request is for one of them, or for a page beside them.
+pub fn is_public(method: &Method, path: &str) -> bool {
+    let first = path.split('/').nth(1).unwrap_or("");
+    matches!(*method, Method::GET | Method::HEAD)
+        && matches!(first, "version" | "cacerts" | "livez" | "readyz" | "healthz")
 }
 
 /// Paths that a right is needed for; the caller has checked it.
@@ -69,7 +76,7 @@ pub async fn answer(
             return openapi::group(server, &all, &rest.join("/"), query).await;
         }
         (["metrics"], _) => {
-            let body = reply::full(server.metrics.page());
+            let body = reply::full(server.metrics.page(server.config.audit.as_deref()));
             return Ok(reply::with_type(200, "text/plain; version=0.0.4; charset=utf-8", body));
         }
         ([".well-known", "openid-configuration"], _) => json!({

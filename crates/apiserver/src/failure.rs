@@ -230,6 +230,13 @@ impl Cause {
     }
 }
 
+/// A success of something that was made: it says its code.
+pub fn created() -> Value {
+    let mut status = success(None);
+    status["code"] = json!(201);
+    status
+}
+
 /// A success without an object, as a plain `metav1.Status`.
 pub fn success(details: Option<Value>) -> Value {
     let mut status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});

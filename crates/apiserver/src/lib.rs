@@ -5,6 +5,7 @@
 //! and reaches nodes only through a [`NodeDialer`].
 
 mod admission;
+mod audit;
 mod auth;
 mod bootstrap;
 mod config;
@@ -30,6 +31,8 @@ mod table;
 mod time;
 mod usage;
 
+pub use audit::{Audit, AuditError, AuditSettings, PolicyError};
+pub use auth::oidc::{Expression, Gives, Mapping, OidcIssuer, Rule, Source};
 pub use config::{
     Admitted, BoxBody, BoxError, Config, DialError, Limits, NoNodes, NodeDialer, Peers, StaticToken,
     TunnelHook, TunnelStream, Unexpired, User,

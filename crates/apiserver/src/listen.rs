@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::audit;
 use crate::config::Admitted;
 use crate::handshake;
 use crate::server::ApiServer;
@@ -161,6 +162,7 @@ async fn connection(
         async move {
             let mut request =
                 request.map(|body| body.map_err(|e| Box::new(e) as crate::config::BoxError).boxed_unsync());
+            request.extensions_mut().insert(audit::From(peer));
             if let Some(user) = user {
                 request.extensions_mut().insert(user);
             }

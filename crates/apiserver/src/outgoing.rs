@@ -4,7 +4,10 @@
 //! the node that runs one of its ready pods. A Service without pods of its own (an `ExternalName`, or endpoints made by
 //! hand) is dialled where it points to.
 
+mod fetch;
 mod service;
+
+pub use fetch::fetch;
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -12,11 +12,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use dunlin_base::task::Task;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
 use tokio::task::JoinSet;
 
 use crate::admission::service::Addresses;
+use crate::audit::{self, About, Audit, Trail};
+use crate::auth::oidc::Provider;
 use crate::auth::{self, rbac::Rbac};
 use crate::config::{BoxBody, BoxError, Config, User};
 use crate::failure::{Failure, Result};
@@ -47,6 +49,8 @@ pub struct Inner {
     /// The revision of the last change of this process that outlives it. A watch that has reached it can go on after a
     /// restart without a new list.
     pub durable: AtomicU64,
+    /// Issuers of others, once [`ApiServer::bootstrap`] has begun to read their keys.
+    pub oidc: OnceLock<Vec<Provider>>,
     sessions: Mutex<JoinSet<()>>,
     sweeper: OnceLock<Task>,
     cleaner: OnceLock<Task>,
@@ -67,6 +71,8 @@ pub struct Call {
     pub warnings: Vec<String>,
     /// Whether it is a patch, which Kubernetes checks in another order than a whole new state.
     pub patching: bool,
+    /// What the request leaves behind. A session holds it as long as it lasts.
+    pub trail: Trail,
 }
 
 impl Call {
@@ -105,6 +111,7 @@ impl ApiServer {
             addresses: Addresses::new(config.service_network),
             metrics: Metrics::default(),
             durable: AtomicU64::new(0),
+            oidc: OnceLock::new(),
             sessions: Mutex::new(JoinSet::new()),
             sweeper: OnceLock::new(),
             cleaner: OnceLock::new(),
@@ -129,6 +136,8 @@ impl ApiServer {
         self.inner.addresses.rebuild(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
         bootstrap::run(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
         custom::settle(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
+        let issuers = &self.inner.config.oidc;
+        self.inner.oidc.get_or_init(|| issuers.iter().cloned().map(Provider::start).collect());
         let weak = Arc::downgrade(&self.inner);
         self.inner
             .cleaner
@@ -154,7 +163,13 @@ impl ApiServer {
         }
         let syntax =
             negotiate::form(request.headers(), true).map_or(negotiate::Syntax::Json, |form| form.syntax);
-        let reply = match route(&self.inner, request, &asked, query).await {
+        let id = audit::id(request.headers());
+        let mut trail = Trail::default();
+        let answer = match &self.inner.config.audit {
+            None => route(&self.inner, request, &asked, query, &trail).await,
+            Some(audit) => followed(&self.inner, audit, request, &asked, query, &id, &mut trail).await,
+        };
+        let reply = match answer {
             Ok(reply) => reply,
             Err(failure) => {
                 if failure.code >= 500 {
@@ -163,6 +178,8 @@ impl ApiServer {
                 reply::failure(&failure, syntax)
             }
         };
+        let mut reply = trail.answered(reply).await;
+        reply.headers_mut().insert(audit::HEADER, id);
         self.inner.metrics.done(&asked, reply.status().as_u16(), started.elapsed());
         reply
     }
@@ -210,14 +227,60 @@ impl Inner {
     }
 }
 
-async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, query: Query) -> Result<Reply> {
+/// Answers a request of which a trail may be wanted: who makes it has to be known first.
+async fn followed(
+    inner: &Arc<Inner>,
+    audit: &Arc<Audit>,
+    mut request: Request<BoxBody>,
+    asked: &Asked,
+    query: Query,
+    id: &HeaderValue,
+    trail: &mut Trail,
+) -> Result<Reply> {
+    let about = About::of(&request, id.clone());
+    let path = request.uri().path().to_owned();
+    let known = request.extensions().get::<User>().cloned();
+    let user = match auth::authenticate(inner, known, request.headers()).await {
+        Ok(user) => user,
+        Err(_) if discovery::is_public(request.method(), &path) => auth::anonymous(),
+        Err(failure) => {
+            let trail = Trail::begin(audit, &about, None, asked, &path);
+            let tried = request.headers().contains_key(http::header::AUTHORIZATION);
+            let how = if tried {
+                "Authentication failed, attempted: bearer"
+            } else {
+                "Authentication failed, no credentials provided"
+            };
+            trail.refused(how).await;
+            return Err(failure);
+        }
+    };
+    *trail = Trail::begin(audit, &about, Some(&user), asked, &path);
+    trail.received().await;
+    if trail.is_on() && discovery::is_public(request.method(), &path) {
+        // Whoever may not act as another still gets these pages.
+        let other = auth::impersonate(inner, user.clone(), request.headers(), trail).await;
+        auth::note(inner, &other.unwrap_or_else(|_| user.clone()), asked, &path, trail, true).await?;
+    }
+    request.extensions_mut().insert(user);
+    route(inner, request, asked, query, trail).await
+}
+
+async fn route(
+    inner: &Arc<Inner>,
+    request: Request<BoxBody>,
+    asked: &Asked,
+    query: Query,
+    trail: &Trail,
+) -> Result<Reply> {
     let path = request.uri().path().to_owned();
     if let Some(reply) = discovery::public(inner, request.method(), &path, &query) {
         return Ok(reply);
     }
     let known = request.extensions().get::<User>().cloned();
     let user = auth::authenticate(inner, known, request.headers()).await?;
-    auth::authorize(inner, &user, asked, &path).await?;
+    let user = auth::impersonate(inner, user, request.headers(), trail).await?;
+    auth::decide(inner, &user, asked, &path, trail).await?;
     if !asked.is_resource {
         return discovery::answer(inner, request.method(), &path, request.headers(), &query).await;
     }
@@ -274,7 +337,11 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
         form: Form::JSON,
         headers: HeaderMap::new(),
         patching: asked.verb == "patch",
+        trail: trail.clone(),
     };
+    if !call.warnings.is_empty() || call.resource.custom.as_ref().is_some_and(|c| c.warning.is_some()) {
+        trail.annotate("k8s.io/deprecated", "true");
+    }
     if asked.sub.as_deref() == Some("proxy") {
         call.headers = request.headers().clone();
         return subresource::stream(call, request).await;

@@ -56,14 +56,17 @@ pub async fn stream(call: Call, request: Request<BoxBody>) -> Result<Reply> {
     if !dunlin_streams::wanted(request.headers()) {
         return Err(Failure::bad_request("Upgrade request required"));
     }
-    let server = call.server.clone();
+    let (server, trail) = (call.server.clone(), call.trail.clone());
     let started = match call.sub.as_deref() {
         Some("portforward") => portforward::start(call, request).await?,
         _ => exec::start(call, request).await?,
     };
     match started {
         Ok(Started { answer, session }) => {
-            server.run(session);
+            server.run(async move {
+                let _held = trail;
+                session.await;
+            });
             Ok(answer)
         }
         Err(refusal) => {

@@ -8,8 +8,12 @@ use serde::Deserialize;
 
 use crate::error::{Doing, Error};
 
+pub mod access;
+pub mod authentication;
+pub mod oidc;
 pub mod times;
 
+use access::Access;
 use times::Times;
 
 /// Where data lies unless told otherwise.
@@ -61,6 +65,9 @@ pub struct Choices {
     pub log: Option<String>,
     /// Graces, tolerances and intervals.
     pub times: Times,
+    /// Who is let in besides, and what is noted of everybody.
+    #[serde(flatten)]
+    pub access: Access,
 }
 
 impl Choices {
@@ -107,6 +114,7 @@ impl Choices {
             label: list(self.label, below.label),
             log: self.log.or(below.log),
             times: self.times.over(below.times),
+            access: self.access.over(below.access),
         }
     }
 
@@ -145,6 +153,8 @@ pub struct ServerOptions {
     pub token: Option<String>,
     /// Graces, tolerances and intervals.
     pub times: Times,
+    /// Who is let in besides, and what is noted of everybody.
+    pub access: Access,
 }
 
 impl From<Choices> for ServerOptions {
@@ -163,6 +173,7 @@ impl From<Choices> for ServerOptions {
             expose: choices.expose,
             token: choices.token,
             times: choices.times,
+            access: choices.access,
         }
     }
 }

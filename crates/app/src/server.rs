@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
 use dunlin_api::names::API_SERVICE_ADDRESS;
-use dunlin_apiserver::{ApiServer, Config, User};
+use dunlin_apiserver::{ApiServer, Audit, Config, User};
 use dunlin_base::task::Task;
 use dunlin_pki::{Authority, jwt};
 use dunlin_store::sqlite::SqliteStore;
@@ -53,6 +53,11 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
         Some(policy) => policy.parse().map_err(|e| Error::Input(format!("--scheduler {policy}: {e}")))?,
         None => dunlin_driver::Scheduler::default(),
     };
+    let audit = match options.access.audit()? {
+        Some(settings) => Some(Audit::open(settings).map_err(|e| Error::Input(e.to_string()))?),
+        None => None,
+    };
+    let mut issuers = options.access.issuers()?;
     let layout = Layout::open(&options.data_dir)?;
     let listener = listen(&options.listen)
         .await
@@ -98,6 +103,11 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
     config.eviction_toleration = options.times.eviction_toleration();
     config.tunnel = Some(tunnel_hook(tunnels.clone()));
     config.peers = certificates.clone();
+    config.audit = audit;
+    for issuer in &mut issuers {
+        issuer.cache = Some(layout.issuer_keys(&issuer.url));
+    }
+    config.oidc = issuers;
     let carrier: Arc<OnceLock<Arc<Carrier>>> = Arc::default();
     config.home = Some(home_hook(carrier.clone()));
     let api = ApiServer::new(config);

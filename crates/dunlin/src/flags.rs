@@ -1,5 +1,7 @@
 //! The command line as one table: parser, help and completions come from it.
 
+mod access;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -8,6 +10,8 @@ use dunlin_app::options::Choices;
 use dunlin_client::Output;
 use dunlin_client::replicate::Across;
 use dunlin_client::token::Purpose;
+
+use access::Access;
 
 /// An orchestrator for the edge: one binary that turns small machines into something kubectl can drive.
 #[derive(Debug, Parser)]
@@ -308,6 +312,8 @@ pub struct Server {
     /// What the parent sees of this cluster: one node for all machines, or one for each
     #[arg(long, value_name = "cluster|nodes", requires = "parent")]
     pub expose: Option<String>,
+    #[command(flatten)]
+    pub access: Access,
     #[command(flatten)]
     pub node: Node,
 }

@@ -25,6 +25,7 @@ pub fn server(server: Server, global: Global) -> Result<(), Error> {
         parent: server.parent,
         token: server.token,
         expose: server.expose,
+        access: server.access.into(),
         node_name: server.node.node_name,
         label: server.node.label,
         area: server.node.area,

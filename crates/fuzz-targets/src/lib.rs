@@ -31,6 +31,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("spdy_frames", wire::spdy),
     ("shim_wire", wire::shim),
     ("tokens", identity::tokens),
+    ("key_sets", identity::key_sets),
     ("certificates", identity::certificates),
     ("image_layer", image::layer),
     ("image_archive", image::archive),

@@ -7,6 +7,7 @@ mod authority;
 pub mod clock;
 mod files;
 mod identity;
+pub mod jws;
 pub mod jwt;
 mod subject;
 pub mod tls;

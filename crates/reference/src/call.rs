@@ -63,7 +63,10 @@ pub async fn run(kubernetes: &Side, dunlin: &Side, namespace: &str, calls: &[Cal
 }
 
 /// Makes the namespace and waits until pods could be made in it.
-async fn enter(side: &Side, namespace: &str) -> Result<()> {
+///
+/// # Errors
+/// When it cannot be made, or its account does not come.
+pub async fn enter(side: &Side, namespace: &str) -> Result<()> {
     let json = [("content-type".to_owned(), "application/json".to_owned())];
     let body = format!(r#"{{"apiVersion":"v1","kind":"Namespace","metadata":{{"name":"{namespace}"}}}}"#);
     let made = side.send("POST", "/api/v1/namespaces", &json, body).await?;

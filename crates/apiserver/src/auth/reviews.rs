@@ -1,6 +1,7 @@
 //! Reviews: questions about identity and rights, asked as objects that are never stored.
 
 use bytes::Bytes;
+use dunlin_pki::jws::Token;
 use serde_json::{Value, json};
 
 use crate::auth;
@@ -113,15 +114,33 @@ async fn token(call: &Call, value: &Value) -> Result<Value> {
         list(value, &["spec", "audiences"]).iter().filter_map(|a| a.as_str().map(str::to_owned)).collect();
     Ok(match auth::token(&call.server, text(value, &["spec", "token"]), &audiences).await {
         Ok(Some(mut user)) => {
-            user.groups.push("system:authenticated".to_owned());
-            let audiences =
-                if audiences.is_empty() { vec![call.server.config.issuer_url.clone()] } else { audiences };
+            if !user.in_group("system:authenticated") {
+                user.groups.push("system:authenticated".to_owned());
+            }
+            let api = &call.server.config.issuer_url;
+            let asked = if audiences.is_empty() { vec![api.clone()] } else { audiences };
+            let held = held(&user, text(value, &["spec", "token"]), api);
+            let audiences: Vec<String> = asked.into_iter().filter(|one| held.contains(one)).collect();
+            if audiences.is_empty() {
+                return Ok(json!({"user": {}, "error": "invalid bearer token"}));
+            }
             json!({"authenticated": true, "user": info(&user), "audiences": audiences})
         }
         Ok(None) => json!({"user": {}, "error": "invalid bearer token"}),
         Err(failure) if failure.code >= 500 => return Err(failure),
         Err(failure) => json!({"user": {}, "error": failure.message}),
     })
+}
+
+/// For whom a token is that was verified: tokens of service accounts say it, all others are for the API.
+fn held(user: &User, token: &str, api: &str) -> Vec<String> {
+    if auth::service_account::named(&user.name).is_some()
+        && let Ok(token) = Token::parse(token)
+        && let Ok(claims) = serde_json::from_slice::<Value>(&token.payload)
+    {
+        return list(&claims, &["aud"]).iter().filter_map(|a| a.as_str().map(str::to_owned)).collect();
+    }
+    vec![api.to_owned()]
 }
 
 /// A verb with a static life, as requests have it.
@@ -171,7 +190,7 @@ async fn access(call: &Call, user: &User, value: &Value) -> Result<Value> {
     };
     let allowed = auth::allowed(&call.server, user, &asked, &path).await?;
     let mut status = json!({"allowed": allowed});
-    if allowed && let Some(why) = call.server.rbac.policy().await?.why(user, &asked, &path) {
+    if allowed && let Some(why) = auth::reason(&call.server, user, &asked, &path).await? {
         status["reason"] = json!(why);
     }
     Ok(status)

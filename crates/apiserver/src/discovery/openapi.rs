@@ -1,6 +1,8 @@
 //! OpenAPI documents. Made when asked for and not kept: they are large, and clients cache them by their hash. The
 //! schemas of custom resources come from the stored definitions, prose and all; what is held of them has none.
 
+mod gnostic;
+
 use std::sync::{Arc, OnceLock};
 
 use dunlin_api::gvk::GroupVersionKind;
@@ -116,18 +118,24 @@ pub async fn group(server: &Inner, all: &[Arc<Resource>], path: &str, query: &Qu
     Ok(reply)
 }
 
-/// `/openapi/v2`, as JSON only.
+/// `/openapi/v2`, as JSON or protobuf, whichever the client names first.
 pub async fn v2(server: &Inner, headers: &HeaderMap) -> Result<Reply> {
     let wanted = negotiate::accepts(headers);
-    let json = |t: &&str| matches!(Media::parse(t).kind, "application/json" | "*/*" | "application/*");
-    if !wanted.is_empty() && !wanted.iter().any(json) {
-        return Err(Failure::new(
-            406,
-            "NotAcceptable",
-            "only the following media types are accepted: application/json",
-        ));
+    let binary = wanted.iter().find_map(|text| match Media::parse(text).kind {
+        gnostic::MEDIA | gnostic::OLD_MEDIA => Some(true),
+        "application/json" | "*/*" | "application/*" => Some(false),
+        _ => None,
+    });
+    if binary.is_none() && !wanted.is_empty() {
+        let why =
+            format!("only the following media types are accepted: application/json, {}", gnostic::MEDIA);
+        return Err(Failure::new(406, "NotAcceptable", why));
     }
     let definitions = definitions(server).await?;
     let rows: Vec<Row> = server.custom.all().iter().map(|r| row(r, &definitions)).collect();
-    Ok(reply::json(200, &v2_document(&rows)))
+    let document = v2_document(&rows);
+    Ok(match binary {
+        Some(true) => reply::with_type(200, gnostic::MEDIA, reply::full(gnostic::encode(&document))),
+        _ => reply::json(200, &document),
+    })
 }

@@ -97,6 +97,10 @@ pub fn object_of(call: &mut Call, wanted: &GroupVersionKind, body: &Bytes) -> Re
         return Err(cannot(&wanted.version, &wanted.kind, &wanted.kind, &why));
     }
     tell(call, complaints);
+    call.trail.object(&value, |value| match own {
+        true => model::defaults(&resource, value),
+        false => dunlin_api::defaults::apply(wanted, value),
+    });
     Ok(value)
 }
 

@@ -107,7 +107,9 @@ fn decode_options(call: &Call, body: &Bytes) -> Result<Value> {
         return Err(Failure::bad_request(why));
     }
     let decoded = dunlin_api::decode::decode_owned(&GroupVersionKind::new("", "v1", KIND), value);
-    decoded.map(|d| d.value).map_err(|e| Failure::bad_request(e.to_string()))
+    let value = decoded.map_err(|e| Failure::bad_request(e.to_string()))?.value;
+    call.trail.object(&value, |_| {});
+    Ok(value)
 }
 
 pub async fn delete(call: &mut Call, body: Bytes) -> Result<Reply> {

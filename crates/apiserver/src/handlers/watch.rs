@@ -77,6 +77,7 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
             form: Form::JSON,
             warnings: Vec::new(),
             patching: false,
+            trail: call.trail.clone(),
         };
         plain.name.clone_from(&call.name);
         let found = list::find(&plain, &selection).await?;
@@ -153,9 +154,12 @@ impl Stream {
             tokio::select! {
                 event = source.next() => match event {
                     Ok(event) => {
-                        self.sent = event.revision;
                         match self.view.event(&self.selection, &event).await {
-                            Ok(Some(line)) => return Some(line),
+                            Ok(Some(line)) => {
+                                self.sent = event.revision;
+                                return Some(line);
+                            }
+                            // The client has not heard of it: a bookmark may still tell how far it is.
                             Ok(None) => {}
                             Err(failure) => {
                                 self.source = None;

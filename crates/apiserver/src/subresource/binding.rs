@@ -4,7 +4,7 @@ use bytes::Bytes;
 use dunlin_api::gvk::GroupVersionKind;
 use serde_json::{Value, json};
 
-use crate::failure::{Failure, Result, success};
+use crate::failure::{Failure, Result, created};
 use crate::handlers::{decode, modify};
 use crate::object::{self, at, list, map, text};
 use crate::reply::{self, Reply};
@@ -75,7 +75,7 @@ async fn apply(call: &mut Call, binding: Value) -> Result<Reply> {
         Ok(new)
     })
     .await?;
-    reply::value_in(201, &success(None), call.form)
+    reply::value_in(201, &created(), call.form)
 }
 
 /// Notes in the status that a place was found.

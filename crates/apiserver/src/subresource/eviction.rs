@@ -5,7 +5,7 @@ use dunlin_api::gvk::GroupVersionKind;
 use dunlin_store::Expect;
 use serde_json::{Value, json};
 
-use crate::failure::{Failure, Result, success};
+use crate::failure::{Failure, Result, created};
 use crate::handlers::delete::{self, Options};
 use crate::handlers::{decode, storage};
 use crate::model;
@@ -31,7 +31,7 @@ pub async fn evict(call: &mut Call, body: Bytes) -> Result<Reply> {
         }
     }
     delete::remove(&call.server, &call.resource, call.ns(), call.name(), &options).await?;
-    reply::value_in(201, &success(None), call.form)
+    reply::value_in(201, &created(), call.form)
 }
 
 /// Says on the pod that it is evicted, so that its owner can tell an eviction from a failure.

@@ -60,6 +60,9 @@ pub async fn request(call: &mut Call, body: Bytes) -> Result<Reply> {
         jti: Some(object::new_uid()),
         kubernetes: bound,
     };
+    if let Some(id) = &claims.jti {
+        call.trail.annotate("authentication.kubernetes.io/issued-credential-id", format!("JTI={id}"));
+    }
     let token = call.server.config.issuer.issue(&claims).map_err(Failure::internal)?;
     value["spec"]["audiences"] = json!(audiences);
     value["spec"]["expirationSeconds"] = json!(seconds);
@@ -113,7 +116,12 @@ async fn bind(call: &Call, wanted: &Value, bound: &mut Bound) -> Result<()> {
             bound.secret = Some(reference(&secret));
             Ok(())
         }
-        other => Err(Failure::bad_request(format!("cannot bind token to object of type {other}"))),
+        other => {
+            let (group, version) =
+                text(wanted, &["apiVersion"]).rsplit_once('/').unwrap_or(("", text(wanted, &["apiVersion"])));
+            let why = format!("cannot bind token to object of type {group}/{version}, Kind={other}");
+            Err(Failure::bad_request(why))
+        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! The API as a client in the same process sees it: requests in, answers out, over a store in memory.
 
+mod auditing;
 mod conversion;
 mod custom;
+mod histories;
 mod nodes;
+mod oidc;
 mod rights;
 mod sessions;
 mod streams;

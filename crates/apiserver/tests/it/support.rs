@@ -20,10 +20,17 @@ pub async fn cluster() -> Cluster {
 
 /// One whose nodes are reached by `dialer`.
 pub async fn cluster_with(dialer: Arc<dyn NodeDialer>) -> Cluster {
+    cluster_of(|config| config.dialer = dialer).await
+}
+
+/// One that is made as `change` wants it.
+pub async fn cluster_of(change: impl FnOnce(&mut Config)) -> Cluster {
     let dir = tempfile::tempdir().unwrap();
     let issuer = Arc::new(Issuer::open_or_create(dir.path(), "https://issuer").unwrap());
-    let mut config = Config::new(Arc::new(MemoryStore::new()), issuer, "https://issuer", "CA", dialer);
+    let mut config =
+        Config::new(Arc::new(MemoryStore::new()), issuer, "https://issuer", "CA", Arc::new(NoNodes));
     config.tokens.push(StaticToken { token: "janes-token".into(), user: User::new("jane", &["people"]) });
+    change(&mut config);
     let api = ApiServer::new(config);
     api.bootstrap().await.unwrap();
     Cluster { api, _dir: dir }

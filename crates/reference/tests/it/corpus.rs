@@ -52,7 +52,7 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) -> Result<(usize, usize)> {
 }
 
 /// Prints what a file has shown; whether that is well.
-fn report(name: &str, outcome: &Outcome) -> bool {
+pub fn report(name: &str, outcome: &Outcome) -> bool {
     let well = outcome.unlisted.is_empty() && outcome.stale.is_empty();
     let (calls, listed) = (outcome.calls, outcome.listed);
     let verdict = if well { "ok" } else { "FAILED" };

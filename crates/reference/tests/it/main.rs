@@ -4,6 +4,7 @@
 //! the corpus are its tests, and because one real Kubernetes serves them all.
 
 mod agent;
+mod audit;
 mod corpus;
 mod helm;
 mod python;
@@ -17,6 +18,7 @@ use anyhow::Result;
 const ALONE: &[(&str, fn() -> Result<()>)] = &[
     ("agent-life", agent::run),
     ("agent-bootstrap", agent::bootstrap::run),
+    ("audit", audit::run),
     ("helm", helm::run),
     ("python", python::run),
 ];
