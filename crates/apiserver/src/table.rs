@@ -92,6 +92,8 @@ fn printer(resource: &Resource) -> Printer {
         "csidrivers.storage.k8s.io" => more::CSI_DRIVER,
         "csinodes.storage.k8s.io" => more::CSI_NODE,
         "volumeattachments.storage.k8s.io" => more::VOLUME_ATTACHMENT,
+        "mutatingwebhookconfigurations.admissionregistration.k8s.io"
+        | "validatingwebhookconfigurations.admissionregistration.k8s.io" => more::WEBHOOKS,
         "clusters.dunlin.io" => dunlin::CLUSTER,
         "migrations.dunlin.io" => dunlin::MIGRATION,
         _ => PLAIN,

@@ -497,6 +497,30 @@ static ROWS: &[Row] = &[
         )
     },
     Row {
+        categories: &["api-extensions"],
+        generation: true,
+        ..cluster(
+            "admissionregistration.k8s.io",
+            "v1",
+            "MutatingWebhookConfiguration",
+            "mutatingwebhookconfigurations",
+            "mutatingwebhookconfiguration",
+            "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+        )
+    },
+    Row {
+        categories: &["api-extensions"],
+        generation: true,
+        ..cluster(
+            "admissionregistration.k8s.io",
+            "v1",
+            "ValidatingWebhookConfiguration",
+            "validatingwebhookconfigurations",
+            "validatingwebhookconfiguration",
+            "validatingwebhookconfigurations.admissionregistration.k8s.io",
+        )
+    },
+    Row {
         short: &["pc"],
         generation: true,
         ..cluster(
