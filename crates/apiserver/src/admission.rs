@@ -6,6 +6,7 @@
 pub mod certificate;
 pub mod daemon_set;
 pub mod definition;
+pub mod expressions;
 pub mod job;
 pub mod limits;
 pub mod namespace;
