@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use crate::admission::attributes::Operation;
+use crate::admission::dynamic;
 use crate::auth;
 use crate::config::User;
 use crate::failure::{Cause, Failure, Result};
@@ -24,6 +26,9 @@ pub async fn answer(call: &mut Call, body: Bytes) -> Result<Reply> {
     let resource = &call.resource.clone();
     let manager = call.manager();
     model::track(resource, None, &mut value, &manager, "");
+    let mut rounds = dynamic::Rounds::default();
+    while dynamic::mutate(call, Operation::Create, None, &mut value, &mut rounds).await? {}
+    dynamic::validate(call, Operation::Create, None, &value).await?;
     let status = match &*resource.plural {
         "tokenreviews" => token(call, &value).await?,
         "selfsubjectreviews" => {
