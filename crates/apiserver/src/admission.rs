@@ -11,6 +11,7 @@ pub mod certificate;
 pub mod daemon_set;
 pub mod definition;
 pub mod dynamic;
+pub mod expressions;
 pub mod job;
 pub mod limits;
 pub mod matching;

@@ -103,14 +103,32 @@ impl Checker<'_> {
                 found(Type::Map(Arc::new(key), Arc::new(value), Some(entries.len() as u64)), cost)
             }
             Kind::Struct { name, fields } => {
-                if !self.env.structures.iter().any(|s| **s == **name || name.starts_with(&format!("{s}."))) {
+                let Some(object) = self.env.structure(name) else {
                     return issue(at, format!("undeclared reference to '{name}' (in container '')"));
-                }
+                };
                 let mut cost = MAP + LIST;
-                for (_, value) in fields {
-                    cost = cost.saturating_add(self.expr(value)?.cost);
+                for (field, value, optional) in fields {
+                    let one = self.expr(value)?;
+                    cost = cost.saturating_add(one.cost);
+                    let given = match one.ty {
+                        Type::Optional(of) if *optional => (*of).clone(),
+                        other => other,
+                    };
+                    match object.fields.get(field) {
+                        Some(known) if !known.ty.fits(&given) => {
+                            let want = &known.ty;
+                            return issue(
+                                value.at,
+                                format!(
+                                    "expected type of field '{field}' is '{want}' but provided type is '{given}'"
+                                ),
+                            );
+                        }
+                        None if !object.open => return issue(value.at, format!("undefined field '{field}'")),
+                        _ => {}
+                    }
                 }
-                found(Type::Dyn, cost)
+                found(Type::Object(object), cost)
             }
             Kind::And(all) | Kind::Or(all) => {
                 let name = if matches!(expr.kind, Kind::And(_)) { "_&&_" } else { "_||_" };
@@ -170,6 +188,7 @@ impl Checker<'_> {
         let selected = match ty {
             Type::Object(object) => match object.fields.get(field) {
                 Some(field) => field.ty.clone(),
+                None if object.open => Type::Dyn,
                 None => return issue(at, format!("undefined field '{field}'")),
             },
             Type::Map(key, value, _) if key.fits(&Type::String(None)) => (**value).clone(),

@@ -10,7 +10,7 @@ use super::*;
 fn object(fields: Vec<(&str, Type)>) -> Type {
     let fields =
         fields.into_iter().map(|(name, ty)| (name.into(), Field { json: name.into(), ty })).collect();
-    Type::Object(Arc::new(Object { name: "object".into(), fields }))
+    Type::Object(Arc::new(Object { name: "object".into(), fields, open: false }))
 }
 
 fn self_type() -> Type {

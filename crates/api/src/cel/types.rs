@@ -74,6 +74,16 @@ pub enum Opaque {
     Semver,
     /// A named format of strings.
     Format,
+    /// Somebody whose rights can be asked for.
+    Authorizer,
+    /// A path that somebody may want to use.
+    PathCheck,
+    /// An API group that somebody may want to use.
+    GroupCheck,
+    /// A resource that somebody may want to use.
+    ResourceCheck,
+    /// Whether somebody may do something.
+    Decision,
 }
 
 /// An object with known fields.
@@ -83,6 +93,8 @@ pub struct Object {
     pub name: String,
     /// Fields by the name that expressions use.
     pub fields: BTreeMap<Box<str>, Field>,
+    /// Whether there may be other fields, of any type.
+    pub open: bool,
 }
 
 /// One field of an object.
@@ -185,6 +197,11 @@ impl Opaque {
             Self::Cidr => "net.CIDR",
             Self::Semver => "kubernetes.Semver",
             Self::Format => "kubernetes.NamedFormat",
+            Self::Authorizer => "kubernetes.authorization.Authorizer",
+            Self::PathCheck => "kubernetes.authorization.PathCheck",
+            Self::GroupCheck => "kubernetes.authorization.GroupCheck",
+            Self::ResourceCheck => "kubernetes.authorization.ResourceCheck",
+            Self::Decision => "kubernetes.authorization.Decision",
         }
     }
 }
