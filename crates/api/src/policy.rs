@@ -7,14 +7,18 @@
 //!
 //! Pure: rights that an expression asks for are the caller's to look up ([`crate::cel::rights`]).
 
+mod checks;
 mod conditions;
+mod patches;
 mod run;
 mod types;
 
 use crate::cel::types::{Opaque, Type};
 use crate::cel::{self, Environment, Program};
 
+pub use checks::{Checks, Denial, Verdict};
 pub use conditions::{Conditions, Matched};
+pub use patches::{Patch, Patches};
 pub use run::{Input, Run, Stopped};
 pub use types::{namespace_object, request_type};
 

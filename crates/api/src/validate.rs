@@ -25,6 +25,7 @@ mod network;
 mod pod;
 mod pod_annotations;
 mod pod_update;
+mod policies;
 mod rbac;
 mod resources;
 mod scheduling;
@@ -106,6 +107,9 @@ pub fn validate_subresource(
             ("", "Service") => service::status(&new, &mut errors),
             ("apps", kind) => apps::status(kind, &new, &mut errors),
             ("batch", kind) => batch::status(kind, &new, &old, &mut errors),
+            ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => {
+                policies::status(&new.get("status"), &mut errors);
+            }
             ("networking.k8s.io", "Ingress") => {
                 network::load_balancer(&new.path(&["status", "loadBalancer"]), false, &mut errors);
             }

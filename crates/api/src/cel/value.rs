@@ -144,6 +144,14 @@ impl<'a> Val<'a> {
         }
     }
 
+    /// The name of its type, as messages have it.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Map(Map::Named(name, _)) => name,
+            other => other.type_name(),
+        }
+    }
+
     /// The name of its type.
     pub(super) fn type_name(&self) -> &'static str {
         match self {

@@ -2,7 +2,8 @@
 
 use super::error::Shown;
 use super::field::{At, Errors};
-use super::{FieldError, selectors, syntax, webhook};
+use super::{FieldError, policies, selectors, syntax, webhook};
+use crate::policy::{Expression, Returns, Scope};
 
 /// The versions of `AdmissionReview` that the server speaks.
 const REVIEWS: &[&str] = &["v1", "v1beta1"];
@@ -12,8 +13,9 @@ const OPERATIONS: &[&str] = &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
 const MOST_CONDITIONS: usize = 64;
 
 pub(super) fn kind(kind: &str, object: &At, errors: &mut Errors) {
-    if matches!(kind, "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration") {
-        configuration(object, errors);
+    match kind {
+        "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => configuration(object, errors),
+        _ => policies::kind(kind, object, errors),
     }
 }
 
@@ -55,7 +57,7 @@ fn check(hook: &At, errors: &mut Errors) {
         errors.one_of(&again, &["IfNeeded", "Never"]);
     }
     webhook::client(&hook.get("clientConfig"), errors);
-    conditions(&hook.get("matchConditions"), errors);
+    conditions(&hook.get("matchConditions"), false, errors);
 }
 
 /// A name in a domain: three parts at least.
@@ -165,8 +167,9 @@ fn resources(list: &At, errors: &mut Errors) {
     }
 }
 
-/// Names and number of `matchConditions`; whether their expressions mean something is for those to say who evaluate them.
-pub(super) fn conditions(list: &At, errors: &mut Errors) {
+/// `matchConditions`. Those of a policy may name its params, if it has any.
+pub(super) fn conditions(list: &At, params: bool, errors: &mut Errors) {
+    let scope = Scope { params, authorizer: true, patches: false };
     let count = list.items().len();
     if count > MOST_CONDITIONS {
         let error = FieldError::too_many(&list.path, count, MOST_CONDITIONS);
@@ -175,8 +178,11 @@ pub(super) fn conditions(list: &At, errors: &mut Errors) {
     let mut names = Vec::new();
     for condition in list.items() {
         let (name, expression) = (condition.get("name"), condition.get("expression"));
-        if expression.text().trim().is_empty() {
+        let text = expression.text().trim();
+        if text.is_empty() {
             errors.required(&expression, "");
+        } else if let Some(wrong) = Expression::new(text, scope, None, Returns::Bool).wrong() {
+            errors.invalid_value(&expression, text, wrong);
         }
         errors.need_form(&name, syntax::qualified_name);
         if names.contains(&name.text()) {

@@ -23,7 +23,11 @@ impl<'a> List<'a> {
         }
     }
 
-    pub(in crate::cel) fn items(&self) -> Result<Vec<Val<'a>>, Failed> {
+    /// All items.
+    ///
+    /// # Errors
+    /// When one is not of the type that it should have.
+    pub fn items(&self) -> Result<Vec<Val<'a>>, Failed> {
         (0..self.len()).filter_map(|at| self.get(at)).collect()
     }
 
