@@ -3,6 +3,7 @@
 use super::error::Shown;
 use super::field::{At, Errors};
 use super::{FieldError, selectors, syntax, webhook};
+use crate::policy::{Expression, Returns, Scope};
 
 /// The versions of `AdmissionReview` that the server speaks.
 const REVIEWS: &[&str] = &["v1", "v1beta1"];
@@ -165,8 +166,10 @@ fn resources(list: &At, errors: &mut Errors) {
     }
 }
 
-/// Names and number of `matchConditions`; whether their expressions mean something is for those to say who evaluate them.
-pub(super) fn conditions(list: &At, errors: &mut Errors) {
+/// The `matchConditions` of a webhook.
+fn conditions(list: &At, errors: &mut Errors) {
+    const SCOPE: Scope = Scope { params: false, authorizer: true, patches: false };
+
     let count = list.items().len();
     if count > MOST_CONDITIONS {
         let error = FieldError::too_many(&list.path, count, MOST_CONDITIONS);
@@ -175,8 +178,11 @@ pub(super) fn conditions(list: &At, errors: &mut Errors) {
     let mut names = Vec::new();
     for condition in list.items() {
         let (name, expression) = (condition.get("name"), condition.get("expression"));
-        if expression.text().trim().is_empty() {
+        let text = expression.text().trim();
+        if text.is_empty() {
             errors.required(&expression, "");
+        } else if let Some(wrong) = Expression::new(text, SCOPE, None, Returns::Bool).wrong() {
+            errors.invalid_value(&expression, text, wrong);
         }
         errors.need_form(&name, syntax::qualified_name);
         if names.contains(&name.text()) {
