@@ -27,6 +27,7 @@ pub mod service;
 pub mod service_account;
 pub mod storage;
 pub mod tolerations;
+pub mod webhook;
 
 use serde_json::Value;
 

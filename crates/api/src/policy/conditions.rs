@@ -41,6 +41,11 @@ impl Conditions {
         Self { all: list.iter().map(compile).collect(), scope, fails: failure_policy != "Ignore" }
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// Whether the request is meant. One condition that says no decides, whatever becomes of the others.
     ///
     /// # Errors

@@ -11,8 +11,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde_json::Value;
 
 use crate::admission::attributes::{Attributes, Operation};
+use crate::admission::webhook::{Configuration, mutating, validating};
 use crate::failure::Result;
-use crate::resources::Resource;
+use crate::resources::{Resource, known};
 use crate::server::{Call, Inner};
 
 /// The group of what is configured.
@@ -29,12 +30,22 @@ pub struct Registry {
 
 /// What is configured at one moment.
 #[derive(Default)]
-pub struct Rules {}
+pub struct Rules {
+    mutating: Vec<Arc<Configuration>>,
+    validating: Vec<Arc<Configuration>>,
+}
+
+impl Rules {
+    fn is_empty(&self) -> bool {
+        self.mutating.is_empty() && self.validating.is_empty()
+    }
+}
 
 /// What the first round of [`mutate`] leaves for the second.
 #[derive(Debug, Default)]
 pub struct Rounds {
     again: bool,
+    webhooks: mutating::Rounds,
 }
 
 impl Registry {
@@ -46,9 +57,15 @@ impl Registry {
 /// Compiles what is configured, after a change of it.
 pub async fn settle(server: &Inner) -> Result<()> {
     let _turn = server.dynamic.settling.lock().await;
-    let rules = Rules {};
+    let before = server.dynamic.rules();
+    let stored = async |plural| server.all(known(GROUP, plural), None).await;
+    let rules = Rules {
+        mutating: Configuration::all(&stored("mutatingwebhookconfigurations").await?, &before.mutating),
+        validating: Configuration::all(&stored("validatingwebhookconfigurations").await?, &before.validating),
+    };
+    let active = !rules.is_empty();
     *server.dynamic.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
-    server.dynamic.active.store(false, Ordering::Release);
+    server.dynamic.active.store(active, Ordering::Release);
     Ok(())
 }
 
@@ -109,13 +126,11 @@ pub async fn review(call: &mut Call, mut asked: Attributes<'_>) -> Result<()> {
 /// Policies first, then webhooks, as in Kubernetes. Tells whether the object is another now.
 async fn change(call: &mut Call, asked: &mut Attributes<'_>, rounds: &mut Rounds) -> Result<bool> {
     let rules = call.server.dynamic.rules();
-    let _ = (&rules, asked, rounds);
-    Ok(false)
+    mutating::run(call, &rules.mutating, asked, rounds.again, &mut rounds.webhooks).await
 }
 
 /// Policies first, then webhooks.
 async fn judge(call: &mut Call, asked: &Attributes<'_>) -> Result<()> {
     let rules = call.server.dynamic.rules();
-    let _ = (&rules, asked);
-    Ok(())
+    validating::run(call, &rules.validating, asked).await
 }
