@@ -11,6 +11,7 @@ mod checks;
 mod conditions;
 mod patches;
 mod run;
+pub mod typecheck;
 mod types;
 
 use crate::cel::types::{Opaque, Type};

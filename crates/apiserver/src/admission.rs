@@ -19,6 +19,7 @@ pub mod namespace;
 pub mod node;
 pub mod pod;
 pub mod pod_security;
+pub mod policy;
 pub mod priority;
 pub mod quota;
 pub mod runtime_class;

@@ -8,9 +8,11 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use dunlin_api::policy::{Checks, Patches};
 use serde_json::Value;
 
 use crate::admission::attributes::{Attributes, Operation};
+use crate::admission::policy::{self, Policy};
 use crate::admission::webhook::{Configuration, mutating, validating};
 use crate::failure::Result;
 use crate::resources::{Resource, known};
@@ -33,11 +35,16 @@ pub struct Registry {
 pub struct Rules {
     mutating: Vec<Arc<Configuration>>,
     validating: Vec<Arc<Configuration>>,
+    changing: Vec<Policy<Patches>>,
+    judging: Vec<Policy<Checks>>,
 }
 
 impl Rules {
     fn is_empty(&self) -> bool {
-        self.mutating.is_empty() && self.validating.is_empty()
+        self.mutating.is_empty()
+            && self.validating.is_empty()
+            && self.changing.is_empty()
+            && self.judging.is_empty()
     }
 }
 
@@ -46,6 +53,7 @@ impl Rules {
 pub struct Rounds {
     again: bool,
     webhooks: mutating::Rounds,
+    policies: policy::mutating::Rounds,
 }
 
 impl Registry {
@@ -59,14 +67,21 @@ pub async fn settle(server: &Inner) -> Result<()> {
     let _turn = server.dynamic.settling.lock().await;
     let before = server.dynamic.rules();
     let stored = async |plural| server.all(known(GROUP, plural), None).await;
+    let policies = stored("validatingadmissionpolicies").await?;
     let rules = Rules {
         mutating: Configuration::all(&stored("mutatingwebhookconfigurations").await?, &before.mutating),
         validating: Configuration::all(&stored("validatingwebhookconfigurations").await?, &before.validating),
+        changing: Policy::all(
+            &stored("mutatingadmissionpolicies").await?,
+            &stored("mutatingadmissionpolicybindings").await?,
+            &before.changing,
+        ),
+        judging: Policy::all(&policies, &stored("validatingadmissionpolicybindings").await?, &before.judging),
     };
     let active = !rules.is_empty();
     *server.dynamic.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     server.dynamic.active.store(active, Ordering::Release);
-    Ok(())
+    policy::report(server, &policies).await
 }
 
 /// Whether requests to a resource are to be judged at all. Configurations are not, lest one could not be taken back, and
@@ -126,11 +141,14 @@ pub async fn review(call: &mut Call, mut asked: Attributes<'_>) -> Result<()> {
 /// Policies first, then webhooks, as in Kubernetes. Tells whether the object is another now.
 async fn change(call: &mut Call, asked: &mut Attributes<'_>, rounds: &mut Rounds) -> Result<bool> {
     let rules = call.server.dynamic.rules();
-    mutating::run(call, &rules.mutating, asked, rounds.again, &mut rounds.webhooks).await
+    let changed =
+        policy::mutating::run(call, &rules.changing, asked, rounds.again, &mut rounds.policies).await?;
+    Ok(mutating::run(call, &rules.mutating, asked, rounds.again, &mut rounds.webhooks).await? || changed)
 }
 
 /// Policies first, then webhooks.
 async fn judge(call: &mut Call, asked: &Attributes<'_>) -> Result<()> {
     let rules = call.server.dynamic.rules();
+    policy::validating::run(call, &rules.judging, asked).await?;
     validating::run(call, &rules.validating, asked).await
 }

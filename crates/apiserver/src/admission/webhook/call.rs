@@ -34,7 +34,8 @@ impl Webhook {
             let why = format!("admission webhook {:?} does not support dry run", self.name);
             return Err(Trouble::Refused(Failure::bad_request(why)));
         }
-        let shown = Shown::of(server, asked, form).await.map_err(|f| Trouble::Refused(internal(&f.message)))?;
+        let shown =
+            Shown::of(server, asked, form).await.map_err(|f| Trouble::Refused(internal(&f.message)))?;
         let uid = object::new_uid();
         let body = review::request(self.version, &uid, asked, form, shown);
         let body = Bytes::from(serde_json::to_vec(&body).unwrap_or_default());

@@ -93,7 +93,8 @@ async fn one(
 ) -> Result<bool, Trouble> {
     let server = call.server.clone();
     let response = webhook.ask(&server, asked, form, true).await?;
-    let own = response.annotations.iter().map(|(key, value)| (format!("{}/{key}", webhook.name), value.clone()));
+    let own =
+        response.annotations.iter().map(|(key, value)| (format!("{}/{key}", webhook.name), value.clone()));
     call.annotations.extend(own);
     call.warnings.extend(response.warnings.iter().cloned());
     if !response.allowed {
@@ -122,9 +123,8 @@ fn patch(response: &Response) -> Result<Option<Value>, Trouble> {
     if response.patch.is_empty() {
         return Ok(None);
     }
-    let undecodable = |why: &str| {
-        Trouble::Failed(format!("received undecodable patch in webhook response: {why}"))
-    };
+    let undecodable =
+        |why: &str| Trouble::Failed(format!("received undecodable patch in webhook response: {why}"));
     let (patch, _) = dunlin_api::decode::parse(&response.patch).map_err(|e| undecodable(&e.to_string()))?;
     let Some(operations) = patch.as_array() else {
         return Err(undecodable("it is not a list of operations"));

@@ -112,8 +112,8 @@ pub fn read(
     mutating: bool,
     body: &[u8],
 ) -> Result<Result<Response, String>, String> {
-    let (value, _) = decode::parse(body)
-        .map_err(|e| format!("couldn't get version/kind; json parse error: {e}"))?;
+    let (value, _) =
+        decode::parse(body).map_err(|e| format!("couldn't get version/kind; json parse error: {e}"))?;
     let kind = identify(version, &value)?;
     let response = &value["response"];
     if response.is_null() {
@@ -162,13 +162,17 @@ fn identify(version: Version, value: &Value) -> Result<String, String> {
             version.name()
         ));
     }
-    Err(format!("no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\""))
+    Err(format!(
+        "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\""
+    ))
 }
 
 /// The fields of a response, and its uid.
 fn fields(response: &Value) -> Result<(Response, String), String> {
     let wrong = |field: &str, ty: &str| {
-        Err(format!("json: cannot unmarshal the field AdmissionReview.response.{field}: it is not of type {ty}"))
+        Err(format!(
+            "json: cannot unmarshal the field AdmissionReview.response.{field}: it is not of type {ty}"
+        ))
     };
     let own = |field: &str| match &response[field] {
         Value::Null => Ok(String::new()),
@@ -197,7 +201,9 @@ fn fields(response: &Value) -> Result<(Response, String), String> {
         Value::Null => {}
         Value::Object(map) => {
             for (key, value) in map {
-                let Some(value) = value.as_str() else { return wrong("auditAnnotations", "string").map(|()| Default::default()) };
+                let Some(value) = value.as_str() else {
+                    return wrong("auditAnnotations", "string").map(|()| Default::default());
+                };
                 read.annotations.push((key.clone(), value.to_owned()));
             }
         }
@@ -207,7 +213,9 @@ fn fields(response: &Value) -> Result<(Response, String), String> {
         Value::Null => {}
         Value::Array(list) => {
             for item in list {
-                let Some(item) = item.as_str() else { return wrong("warnings", "string").map(|()| Default::default()) };
+                let Some(item) = item.as_str() else {
+                    return wrong("warnings", "string").map(|()| Default::default());
+                };
                 read.warnings.push(item.to_owned());
             }
         }
@@ -222,7 +230,9 @@ fn check(read: &Response, mutating: bool, typed: bool) -> Result<(), String> {
     let why = match (mutating, patched, typed) {
         (true, true, false) => "webhook returned response.patch but not response.patchType",
         (true, false, true) => "webhook returned response.patchType but not response.patch",
-        (true, _, true) if read.patch_type.is_empty() => "webhook returned invalid response.patchType of \"\"",
+        (true, _, true) if read.patch_type.is_empty() => {
+            "webhook returned invalid response.patchType of \"\""
+        }
         (true, ..) => return Ok(()),
         (false, true, _) => "validating webhook may not return response.patch",
         (false, _, true) => "validating webhook may not return response.patchType",
@@ -254,7 +264,11 @@ mod tests {
             (true, r#"{"uid":"u","allowed":true,"patch":"W10=","patchType":"JSONPatch"}"#, "true []"),
             (false, r#"{"uid":"u"}"#, "false "),
             (false, r#"{"uid":"v","allowed":true}"#, "breaks: expected response.uid=\"u\", got \"v\""),
-            (true, r#"{"uid":"u","patch":"W10="}"#, "breaks: webhook returned response.patch but not response.patchType"),
+            (
+                true,
+                r#"{"uid":"u","patch":"W10="}"#,
+                "breaks: webhook returned response.patch but not response.patchType",
+            ),
             (
                 true,
                 r#"{"uid":"u","patchType":"JSONPatch"}"#,
@@ -289,6 +303,9 @@ mod tests {
             "unreadable: converting (v1beta1.AdmissionReview) to (v1.AdmissionReview): unknown conversion"
         );
         let read = read(Version::V1beta1, "u", true, nameless.as_bytes());
-        assert!(read.unwrap().unwrap().allowed, "the older version says neither its kind nor whom it answers");
+        assert!(
+            read.unwrap().unwrap().allowed,
+            "the older version says neither its kind nor whom it answers"
+        );
     }
 }
