@@ -107,7 +107,7 @@ impl Checker<'_> {
                     return issue(at, format!("undeclared reference to '{name}' (in container '')"));
                 };
                 let mut cost = MAP + LIST;
-                for (field, value, optional) in fields {
+                for (field, value, optional, at) in fields {
                     let one = self.expr(value)?;
                     cost = cost.saturating_add(one.cost);
                     let given = match one.ty {
@@ -118,29 +118,25 @@ impl Checker<'_> {
                         Some(known) if !known.ty.fits(&given) => {
                             let want = &known.ty;
                             return issue(
-                                value.at,
+                                *at,
                                 format!(
                                     "expected type of field '{field}' is '{want}' but provided type is '{given}'"
                                 ),
                             );
                         }
-                        None if !object.open => return issue(value.at, format!("undefined field '{field}'")),
+                        None if !object.open => return issue(*at, format!("undefined field '{field}'")),
                         _ => {}
                     }
                 }
                 found(Type::Object(object), cost)
             }
             Kind::And(all) | Kind::Or(all) => {
-                let name = if matches!(expr.kind, Kind::And(_)) { "_&&_" } else { "_||_" };
                 let mut cost = 0u64;
                 for side in all {
                     let one = self.expr(side)?;
                     cost = cost.saturating_add(one.cost);
                     if !one.ty.fits(&Type::Bool) {
-                        return issue(
-                            side.at,
-                            format!("expected type 'bool' but found '{}' for '{name}'", one.ty),
-                        );
+                        return issue(side.at, format!("expected type 'bool' but found '{}'", one.ty));
                     }
                 }
                 found(Type::Bool, cost)
@@ -193,6 +189,9 @@ impl Checker<'_> {
             },
             Type::Map(key, value, _) if key.fits(&Type::String(None)) => (**value).clone(),
             Type::Dyn => Type::Dyn,
+            Type::Opaque(of) => {
+                return issue(at, format!("unexpected failed resolution of '{}'", of.name()));
+            }
             other => return issue(at, format!("type '{other}' does not support field selection")),
         };
         let ty = match how {
@@ -223,6 +222,11 @@ impl Checker<'_> {
     }
 
     fn call(&mut self, at: u32, name: &str, target: Option<&Expr>, args: &[Expr]) -> Result<Found, Issue> {
+        // Only where patches can be made is there anything that a key would have to be escaped for.
+        if name.starts_with("jsonpatch.") && self.env.structures.is_empty() {
+            let start = at.saturating_sub(name.len() as u32);
+            return issue(start, "undeclared reference to 'jsonpatch' (in container '')");
+        }
         let target = target.map(|t| self.expr(t)).transpose()?;
         let args: Vec<Found> = args.iter().map(|a| self.expr(a)).collect::<Result<_, _>>()?;
         let cost = target.iter().chain(&args).fold(0u64, |sum, f| sum.saturating_add(f.cost));

@@ -83,7 +83,7 @@ impl<'a> Run<'_, 'a> {
             Kind::Struct { name, fields } => {
                 self.budget.spend(MAP + LIST)?;
                 let mut all = Vec::with_capacity(fields.len());
-                for (name, value, optional) in fields {
+                for (name, value, optional, _) in fields {
                     let value = match (self.expr(value)?, optional) {
                         (Val::Optional(None), true) => continue,
                         (Val::Optional(Some(value)), true) => (*value).clone(),

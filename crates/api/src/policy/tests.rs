@@ -135,6 +135,12 @@ fn wrong_expressions_are_refused() {
     };
     for (expression, returns, want) in [
         ("object.x", Returns::Bool, "must evaluate to bool but got dyn".to_owned()),
+        (
+            "object.a + true == 1",
+            Returns::Bool,
+            lines("found no matching overload for '_+_' applied to '(dyn, bool)'", "object.a + true == 1", 9),
+        ),
+        ("'a' + object.b", Returns::Bool, "must evaluate to bool but got string".to_owned()),
         ("1", Returns::TextOrNull, "must evaluate to one of [string null_type] but got int".to_owned()),
         ("Object.spec{}", Returns::Object, "must evaluate to Object but got Object.spec".to_owned()),
         ("[1]", Returns::Patch, "must evaluate to list(JSONPatch) but got list(int)".to_owned()),
@@ -144,7 +150,7 @@ fn wrong_expressions_are_refused() {
             "authorizer.y",
             Returns::Any,
             lines(
-                "type 'kubernetes.authorization.Authorizer' does not support field selection",
+                "unexpected failed resolution of 'kubernetes.authorization.Authorizer'",
                 "authorizer.y",
                 10,
             ),
@@ -155,7 +161,7 @@ fn wrong_expressions_are_refused() {
             lines(
                 "expected type of field 'op' is 'string' but provided type is 'int'",
                 "[JSONPatch{op: 1}]",
-                15,
+                13,
             ),
         ),
     ] {
@@ -205,4 +211,127 @@ fn a_run_ends_when_all_is_spent() {
     let mut run = Run::new(&input, Scope::default(), &variables, &answers, 3);
     assert!(matches!(run.eval(&expression), Ok(Ok(Val::Bool(true)))));
     assert_eq!(run.eval(&expression).map(|_| ()), Err(Stopped::Spent));
+}
+
+/// What a policy with this specification says of a configuration map.
+fn judge(spec: &Value, object: &Value) -> Verdict {
+    let request = request();
+    let input =
+        Input { object, old: &Value::Null, request: &request, namespace: &Value::Null, params: &Value::Null };
+    Checks::of(spec).judge(&input, &Answers::default()).expect("no rights are asked for")
+}
+
+#[test]
+fn validations_say_why() {
+    let said = |validation: Value, policy: &str| {
+        let spec = json!({"failurePolicy": policy, "validations": [validation],
+            "variables": [{"name": "n", "expression": "object.n"}]});
+        let verdict = judge(&spec, &json!({"n": 3}));
+        verdict.denials.into_iter().map(|d| format!("{}: {}", d.reason, d.message)).collect::<Vec<_>>()
+    };
+    for (validation, want) in [
+        (json!({"expression": "variables.n == 3"}), None),
+        (json!({"expression": " variables.n == 4 "}), Some("Invalid: failed expression: variables.n == 4")),
+        (json!({"expression": "false", "message": " no ", "reason": "Forbidden"}), Some("Forbidden: no")),
+        (
+            json!({"expression": "false", "message": "no", "messageExpression": "'n is ' + string(variables.n)"}),
+            Some("Invalid: n is 3"),
+        ),
+        (json!({"expression": "false", "message": "no", "messageExpression": "' '"}), Some("Invalid: no")),
+        (
+            json!({"expression": "false", "message": "no", "messageExpression": "'a\\nb'"}),
+            Some("Invalid: no"),
+        ),
+        (
+            json!({"expression": "false", "message": "no", "messageExpression": "string(object.x)"}),
+            Some("Invalid: no"),
+        ),
+        (
+            json!({"expression": "object.x == 1"}),
+            Some("Invalid: expression 'object.x == 1' resulted in error: no such key: x"),
+        ),
+        (
+            json!({"expression": "nope"}),
+            Some(
+                "Invalid: compilation error: compilation failed: ERROR: <input>:1:1: undeclared reference to 'nope' (in container '')\n | nope\n | ^",
+            ),
+        ),
+    ] {
+        let want: Vec<String> = want.into_iter().map(str::to_owned).collect();
+        assert_eq!(said(validation.clone(), "Fail"), want, "{validation}");
+    }
+    assert!(said(json!({"expression": "object.x == 1"}), "Ignore").is_empty());
+    assert_eq!(said(json!({"expression": "false"}), "Ignore"), ["Invalid: failed expression: false"]);
+}
+
+#[test]
+fn notes_are_for_the_audit_log() {
+    let spec = json!({"failurePolicy": "Fail", "auditAnnotations": [
+        {"key": "n", "valueExpression": "'n is ' + string(object.n)"},
+        {"key": "none", "valueExpression": "null"},
+        {"key": "blank", "valueExpression": "' '"},
+        {"key": "wrong", "valueExpression": "string(object.x)"},
+    ]});
+    let notes = judge(&spec, &json!({"n": 3})).notes;
+    let wrong = "expression 'string(object.x)' resulted in error: no such key: x".to_owned();
+    assert_eq!(notes, [("n".into(), Ok("n is 3".to_owned())), ("wrong".into(), Err(wrong))]);
+}
+
+#[test]
+fn mutations_come_to_patches() {
+    let made = |kind: &str, expression: &str| {
+        let field = if kind == "JSONPatch" { "jsonPatch" } else { "applyConfiguration" };
+        let spec = json!({"failurePolicy": "Fail", "mutations": [{"patchType": kind, field: {"expression": expression}}]});
+        let (object, request) = (json!({"n": 3}), request());
+        let input = Input {
+            object: &object,
+            old: &Value::Null,
+            request: &request,
+            namespace: &Value::Null,
+            params: &Value::Null,
+        };
+        Patches::of(&spec).patch(0, &input, &Answers::default()).expect("no rights are asked for")
+    };
+    assert_eq!(
+        made("ApplyConfiguration", "Object{spec: Object.spec{n: object.n, list: [Object.spec.list{a: 1}]}}"),
+        Ok(Patch::Apply(json!({"spec": {"n": 3, "list": [{"a": 1}]}})))
+    );
+    assert_eq!(
+        made("ApplyConfiguration", "Object{spec: Object.spe{n: 1}}"),
+        Err("type mismatch: unexpected type name \"Object.spe\", expected \"Object.spec\", which matches field name path from root Object type".into())
+    );
+    assert_eq!(
+        made(
+            "JSONPatch",
+            "[JSONPatch{op: 'add', path: '/n', value: Object.n{a: 1}}, JSONPatch{op: 'copy', from: '/a', path: '/b'}]"
+        ),
+        Ok(Patch::Json(
+            json!([{"op": "add", "path": "/n", "value": {"a": 1}}, {"op": "copy", "from": "/a", "path": "/b"}])
+        ))
+    );
+    assert_eq!(made("JSONPatch", "object.x"), Err("must evaluate to list(JSONPatch) but got dyn".into()));
+}
+
+#[test]
+fn kinds_tell_which_expressions_do_not_fit() {
+    let deployment = crate::gvk::GroupVersionKind::new("apps", "v1", "Deployment");
+    let kinds = [(deployment.clone(), typecheck::Declared::of(&deployment))];
+    let spec = json!({"variables": [{"name": "n", "expression": "object.spec.replicas"}], "validations": [
+        {"expression": "object.spec.replicas > 1 && variables.n > 1"},
+        {"expression": "object.spec.nope == 1", "messageExpression": "variables.n + 'a'"},
+    ]});
+    let found = typecheck::warnings(&spec, &kinds, None);
+    assert_eq!(
+        found,
+        [
+            (
+                "spec.validations[1].expression".to_owned(),
+                "apps/v1, Kind=Deployment: ERROR: <input>:1:12: undefined field 'nope'\n | object.spec.nope == 1\n | ...........^\n".to_owned()
+            ),
+            (
+                "spec.validations[1].messageExpression".to_owned(),
+                "apps/v1, Kind=Deployment: ERROR: <input>:1:13: found no matching overload for '_+_' applied to '(int, string)'\n | variables.n + 'a'\n | ............^\n".to_owned()
+            ),
+        ]
+    );
 }

@@ -47,7 +47,7 @@ fn common(spec: &At, errors: &mut Errors) -> (Option<Variables>, bool) {
         if name.text().trim().is_empty() {
             errors.required(&name, "name is not specified");
         } else if !is_identifier(name.text()) {
-            errors.invalid(&name, "name is not a valid CEL identifier");
+            errors.invalid(&name, "must be a valid CEL identifier");
         }
         if expression.text().trim().is_empty() {
             errors.required(&expression, "expression is not specified");
@@ -83,7 +83,13 @@ fn validating(object: &At, spec: &At, errors: &mut Errors) {
     let list = annotations.items();
     if list.len() > MOST_ANNOTATIONS {
         let text = format!("must not have more than {MOST_ANNOTATIONS} auditAnnotations");
-        errors.invalid(&annotations, text);
+        let go = |item: &At| {
+            let quoted = |name: &str| crate::status::quote(item.get(name).text());
+            format!(r#"{{"Key":{},"ValueExpression":{}}}"#, quoted("key"), quoted("valueExpression"))
+        };
+        let shown: Vec<String> = list.iter().map(go).collect();
+        let error = FieldError::invalid(&annotations.path, "", text);
+        errors.push(error.showing(format!("[{}]", shown.join(","))));
     }
     let mut keys = Vec::new();
     for item in list {
@@ -127,9 +133,9 @@ fn validation(item: &At, scope: Scope, variables: Option<&Variables>, errors: &m
         compiles(&dynamic, scope, variables, Returns::Text, errors);
     }
     if !message.is_empty() && message.text().trim().is_empty() {
-        errors.invalid(&message, "message must be non-empty if specified");
+        errors.invalid(&message, "must be non-empty if specified");
     } else if message.text().trim().contains(['\n', '\r']) {
-        errors.invalid(&message, "message must not contain line breaks");
+        errors.invalid(&message, "must not contain line breaks");
     }
     let reason = item.get("reason");
     if reason.is_set() {
@@ -146,6 +152,13 @@ fn compiles(at: &At, scope: Scope, variables: Option<&Variables>, returns: Retur
 fn mutating(spec: &At, errors: &mut Errors) {
     let (variables, params) = common(spec, errors);
     let scope = Scope { params, authorizer: true, patches: true };
+    for rule in spec.path(&["matchConstraints", "resourceRules"]).items() {
+        for operation in rule.get("operations").items().iter().filter(|o| o.text() == "DELETE") {
+            // What is deleted cannot be changed. Kubernetes does not say which rule it is.
+            let path = "spec.matchConstraints.resourceRules.operations".to_owned();
+            errors.one_of(&operation.at(path), &["*", "CONNECT", "CREATE", "UPDATE"]);
+        }
+    }
     let mutations = spec.get("mutations");
     if mutations.is_empty() {
         errors.required(&mutations, "mutations must contain at least one item");
@@ -166,15 +179,17 @@ fn mutating(spec: &At, errors: &mut Errors) {
         };
         let kind = item.get("patchType").text();
         if other.is_set() {
-            errors.forbidden(&other, &format!("not allowed when patchType is {kind}"));
+            let name = other.path.rsplit('.').next().unwrap_or_default();
+            let text = format!("must not be specified when patchType is {kind}");
+            errors.invalid_value(&other, format!("{{{name}}}"), text);
         }
         if !wanted.is_set() {
-            errors.required(&wanted, &format!("required when patchType is {kind}"));
+            errors.required(&wanted, &format!("must be specified when patchType is {kind}"));
             continue;
         }
         let expression = wanted.get("expression");
         if expression.text().trim().is_empty() {
-            errors.required(&expression, "expression is not specified");
+            errors.required(&expression, "");
         } else {
             compiles(&expression, scope, variables.as_ref(), returns, errors);
         }

@@ -58,6 +58,11 @@ struct Binding {
     actions: Box<[Box<str>]>,
 }
 
+/// Whether policies see a request: reviews are how rights are asked for, and a policy that refuses them could not be undone.
+fn sees(asked: &Attributes<'_>) -> bool {
+    !matches!(&*asked.resource.group, "authentication.k8s.io" | "authorization.k8s.io")
+}
+
 /// What can be made of the specification of a policy.
 pub trait Work: Sized {
     fn of(spec: &Value) -> Self;

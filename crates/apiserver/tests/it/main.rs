@@ -3,6 +3,7 @@
 mod conversion;
 mod custom;
 mod nodes;
+mod policies;
 mod rights;
 mod sessions;
 mod streams;

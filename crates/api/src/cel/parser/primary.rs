@@ -112,15 +112,19 @@ impl Parser<'_> {
         while !self.is("}") {
             let optional = self.accept("?");
             let Word::Name(field) = self.take() else { return Err(self.unexpected()) };
+            let colon = self.at();
             self.expect(":")?;
-            fields.push((field.into(), self.expr()?, optional));
+            fields.push((field.into(), self.expr()?, optional, colon));
             if !self.accept(",") {
                 break;
             }
         }
         self.expect("}")?;
-        let checked =
-            self.node(Kind::Null, at, &fields.iter().map(|(_, e, _): &(_, Expr, _)| e).collect::<Vec<_>>())?;
+        let checked = self.node(
+            Kind::Null,
+            at,
+            &fields.iter().map(|(_, e, ..): &(_, Expr, _, _)| e).collect::<Vec<_>>(),
+        )?;
         Ok(Expr { kind: Kind::Struct { name: name.into(), fields: fields.into() }, ..checked })
     }
 

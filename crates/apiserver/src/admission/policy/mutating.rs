@@ -11,7 +11,7 @@ use dunlin_api::patch;
 use dunlin_api::policy::{Input, Matched, Patch, Patches};
 use serde_json::Value;
 
-use super::{Binding, Compiled, Policy, namespace, params, refusal};
+use super::{Binding, Compiled, Policy, namespace, params, refusal, sees};
 use crate::admission::attributes::{Attributes, Operation};
 use crate::admission::expressions::Rights;
 use crate::admission::matching::Form;
@@ -83,7 +83,7 @@ pub async fn run(
     again: bool,
     rounds: &mut Rounds,
 ) -> Result<bool> {
-    if all.is_empty() || asked.operation == Operation::Delete {
+    if all.is_empty() || asked.operation == Operation::Delete || !sees(asked) {
         return Ok(false);
     }
     let server = call.server.clone();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dunlin_api::policy::{Checks, Denial};
 use serde_json::{Value, json};
 
-use super::{Binding, Compiled, Policy, View, namespace, params, refusal};
+use super::{Binding, Compiled, Policy, View, namespace, params, refusal, sees};
 use crate::admission::attributes::Attributes;
 use crate::admission::expressions::Rights;
 use crate::failure::{Failure, Result};
@@ -28,6 +28,9 @@ struct Found {
 
 /// Asks all policies that mean the request.
 pub async fn run(call: &mut Call, all: &[Policy<Checks>], asked: &Attributes<'_>) -> Result<()> {
+    if all.is_empty() || !sees(asked) {
+        return Ok(());
+    }
     let server = call.server.clone();
     let mut rights = Rights::default();
     let mut found = Found::default();
