@@ -30,12 +30,14 @@ pub(super) struct Found {
 /// Checks an expression.
 pub(super) fn check(expr: &Expr, env: &Environment) -> Result<Found, Issue> {
     let scope = env.variables.iter().map(|(name, ty)| (name.clone(), ty.clone())).collect();
-    Checker { scope, env }.expr(expr)
+    Checker { scope, env, mixed: 0 }.expr(expr)
 }
 
 struct Checker<'a> {
     scope: Vec<(Box<str>, Type)>,
     env: &'a Environment,
+    /// In how many calls we are whose lists may hold values that are not known before beside others.
+    mixed: u16,
 }
 
 fn issue<T>(at: u32, message: impl Into<String>) -> Result<T, Issue> {
@@ -84,6 +86,10 @@ impl Checker<'_> {
                         }
                         other => other,
                     };
+                    let unknown = *optional && ty.is_dyn();
+                    if let (Some(known), false) = (&item, unknown) {
+                        self.alike(expr.at, known, &ty)?;
+                    }
                     item = Some(item.map_or(ty.clone(), |known| known.either(&ty)));
                 }
                 let item = Arc::new(item.unwrap_or(Type::Dyn));
@@ -91,9 +97,13 @@ impl Checker<'_> {
             }
             Kind::Map(entries) => {
                 let (mut types, mut cost) = (None::<(Type, Type)>, MAP);
-                for (key, value, _) in entries {
+                for (key, value, optional) in entries {
                     let (k, v) = (self.expr(key)?, self.expr(value)?);
                     cost = cost.saturating_add(k.cost).saturating_add(v.cost);
+                    if let (Some((a, b)), false) = (&types, *optional) {
+                        self.alike(key.at, a, &k.ty)?;
+                        self.alike(value.at, b, &v.ty)?;
+                    }
                     types = Some(match types {
                         None => (k.ty, v.ty),
                         Some((a, b)) => (a.either(&k.ty), b.either(&v.ty)),
@@ -174,6 +184,14 @@ impl Checker<'_> {
         }
     }
 
+    /// The parts of a list or a map have one type.
+    fn alike(&self, at: u32, first: &Type, other: &Type) -> Result<(), Issue> {
+        if first.same(other) || (self.mixed > 0 && first.fits(other)) {
+            return Ok(());
+        }
+        issue(at, format!("expected type '{first}' but found '{other}'"))
+    }
+
     fn select(&mut self, at: u32, of: &Expr, field: &str, how: Access) -> Result<Found, Issue> {
         let base = self.expr(of)?;
         let cost = base.cost.saturating_add(1);
@@ -227,8 +245,11 @@ impl Checker<'_> {
             let start = at.saturating_sub(name.len() as u32);
             return issue(start, "undeclared reference to 'jsonpatch' (in container '')");
         }
+        let mixes = u16::from(name == "format");
+        self.mixed += mixes;
         let target = target.map(|t| self.expr(t)).transpose()?;
         let args: Vec<Found> = args.iter().map(|a| self.expr(a)).collect::<Result<_, _>>()?;
+        self.mixed -= mixes;
         let cost = target.iter().chain(&args).fold(0u64, |sum, f| sum.saturating_add(f.cost));
         let mut named = false;
         for signature in functions::all().iter().filter(|s| s.name == name) {

@@ -146,6 +146,24 @@ impl Type {
         }
     }
 
+    /// Whether two types are the same, whatever their sizes, and both known or both not.
+    pub(super) fn same(&self, other: &Type) -> bool {
+        match (self, other) {
+            (Self::List(a, ..), Self::List(b, ..)) | (Self::Optional(a), Self::Optional(b)) => {
+                // An empty list is one of anything.
+                a.same(b)
+                    || matches!(
+                        (self, other),
+                        (Self::List(_, Some(0), _), _) | (_, Self::List(_, Some(0), _))
+                    )
+            }
+            (Self::Map(a, b, m), Self::Map(c, d, n)) => {
+                (a.same(c) && b.same(d)) || *m == Some(0) || *n == Some(0)
+            }
+            _ => self.is_dyn() == other.is_dyn() && self.fits(other),
+        }
+    }
+
     /// The type of either of two values.
     pub(super) fn either(&self, other: &Type) -> Type {
         let larger = |a: &Max, b: &Max| a.zip(*b).map(|(a, b)| a.max(b));

@@ -124,8 +124,8 @@ impl Webhook {
     }
 }
 
-/// A failure of ours, or of the webhook, in the form in which Kubernetes tells it here.
-fn internal(why: &str) -> Failure {
+/// A failure of ours, or of the webhook or policy, in the form in which Kubernetes tells it here.
+pub fn internal(why: &str) -> Failure {
     let mut failure = Failure::internal(why);
     failure.details = Some(Box::new(json!({"causes": [{"message": why}]})));
     failure

@@ -15,8 +15,9 @@ use super::{Binding, Compiled, Policy, namespace, params, refusal, sees};
 use crate::admission::attributes::{Attributes, Operation};
 use crate::admission::expressions::Rights;
 use crate::admission::matching::Form;
+use crate::admission::webhook::internal;
 use crate::admission::webhook::review::{self, Shown};
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::model;
 use crate::object;
 use crate::resources::Resource;
@@ -229,10 +230,10 @@ fn apply(form: &Form, object: &Value, wanted: &Patch) -> Result<Result<Value, St
             Err(why) => return Ok(Err(format!("JSON Patch: {why}"))),
         },
     };
-    let (mut made, unknown) = model::decode_as(&form.resource, &form.kind, made)
-        .map_err(|failure| Failure::internal(failure.message))?;
+    let (mut made, unknown) =
+        model::decode_as(&form.resource, &form.kind, made).map_err(|failure| internal(&failure.message))?;
     if !unknown.is_empty() && form.resource.custom.is_none() {
-        return Err(Failure::internal(format!("strict decoding error: {}", unknown.join(", "))));
+        return Err(internal(&format!("strict decoding error: {}", unknown.join(", "))));
     }
     if form.kind == form.resource.gvk() {
         model::defaults(&form.resource, &mut made);
