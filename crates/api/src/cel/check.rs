@@ -86,8 +86,11 @@ impl Checker<'_> {
                         }
                         other => other,
                     };
-                    let unknown = *optional && ty.is_dyn();
-                    if let (Some(known), false) = (&item, unknown) {
+                    // What may be none can be none of anything.
+                    if *optional && ty.is_dyn() {
+                        continue;
+                    }
+                    if let Some(known) = &item {
                         self.alike(expr.at, known, &ty)?;
                     }
                     item = Some(item.map_or(ty.clone(), |known| known.either(&ty)));
