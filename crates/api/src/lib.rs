@@ -20,6 +20,7 @@ pub mod patch;
 mod path;
 pub mod pattern;
 pub mod pod_security;
+pub mod policy;
 pub mod quantity;
 pub mod query;
 pub mod quota;

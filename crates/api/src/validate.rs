@@ -5,6 +5,7 @@
 //! are not known here get the checks of metadata alone. Whether names exist, quotas, and ranges that are configured are
 //! not decided here.
 
+mod admission;
 mod apps;
 mod autoscaling;
 mod batch;
@@ -24,6 +25,7 @@ mod network;
 mod pod;
 mod pod_annotations;
 mod pod_update;
+mod policies;
 mod rbac;
 mod resources;
 mod scheduling;
@@ -33,6 +35,7 @@ mod service;
 mod storage;
 pub mod syntax;
 mod volumes;
+mod webhook;
 mod windows;
 
 use serde_json::Value;
@@ -104,6 +107,9 @@ pub fn validate_subresource(
             ("", "Service") => service::status(&new, &mut errors),
             ("apps", kind) => apps::status(kind, &new, &mut errors),
             ("batch", kind) => batch::status(kind, &new, &old, &mut errors),
+            ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => {
+                policies::status(&new.get("status"), &mut errors);
+            }
             ("networking.k8s.io", "Ingress") => {
                 network::load_balancer(&new.path(&["status", "loadBalancer"]), false, &mut errors);
             }
@@ -141,6 +147,7 @@ fn kind(gvk: &GroupVersionKind, object: &At, errors: &mut Errors) {
         "networking.k8s.io" | "discovery.k8s.io" => network::kind(&gvk.kind, object, errors),
         "rbac.authorization.k8s.io" => rbac::kind(&gvk.kind, object, errors),
         "storage.k8s.io" => storage::kind(&gvk.kind, object, errors),
+        "admissionregistration.k8s.io" => admission::kind(&gvk.kind, object, errors),
         "apiextensions.k8s.io"
         | "certificates.k8s.io"
         | "coordination.k8s.io"

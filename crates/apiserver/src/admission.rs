@@ -2,16 +2,24 @@
 //!
 //! The order is fixed. A rule sees what the rules before it have done, and runs again on every attempt, so it must not
 //! have effects outside the object; the one exception (addresses of services) is undone by [`undo`].
+//!
+//! A new object passes [`admit`], what administrators have configured ([`dynamic::mutate`]), [`create`], validation,
+//! [`judge`], [`dynamic::validate`], and last [`quota`]. A changed one passes the same with [`update`], without quota.
 
+pub mod attributes;
 pub mod certificate;
 pub mod daemon_set;
 pub mod definition;
+pub mod dynamic;
+pub mod expressions;
 pub mod job;
 pub mod limits;
+pub mod matching;
 pub mod namespace;
 pub mod node;
 pub mod pod;
 pub mod pod_security;
+pub mod policy;
 pub mod priority;
 pub mod quota;
 pub mod runtime_class;
@@ -20,6 +28,7 @@ pub mod service;
 pub mod service_account;
 pub mod storage;
 pub mod tolerations;
+pub mod webhook;
 
 use serde_json::Value;
 
@@ -33,11 +42,11 @@ pub struct Admitted {
     taken: service::Taken,
 }
 
-/// Rules for new objects.
-pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
-    namespace::create(call, value).await?;
+/// What may be made, and what new objects get before anybody else has a say in them. Runs again when a webhook or a
+/// policy has changed the object.
+pub async fn admit(call: &Call, value: &mut Value) -> Result<()> {
+    namespace::admit(call, value).await?;
     node::create(call, value)?;
-    let mut admitted = Admitted::default();
     match (&*call.resource.group, &*call.resource.plural) {
         ("", "pods") => {
             service_account::create(call, value).await?;
@@ -45,25 +54,33 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
             runtime_class::create(call, value).await?;
             priority::create(call, value).await?;
             limits::create(call, value).await?;
-            pod::create(value);
         }
         ("", "secrets") => secret::encode(value),
+        ("", "persistentvolumes") => storage::admit(call, value).await?,
+        ("", "persistentvolumeclaims") => {
+            storage::admit(call, value).await?;
+            limits::create(call, value).await?;
+        }
+        ("", "nodes") => node::taint(value),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Rules for new objects that have their identity.
+pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
+    let mut admitted = Admitted::default();
+    match (&*call.resource.group, &*call.resource.plural) {
+        ("", "namespaces") => namespace::dress(value),
+        ("", "pods") => pod::create(value),
         ("", "services") => admitted.taken = service::create(call, value)?,
-        ("", "persistentvolumes" | "persistentvolumeclaims") => storage::create(call, value).await?,
+        ("", "persistentvolumes" | "persistentvolumeclaims") => storage::create(call, value),
         ("batch", "jobs") => job::create(value),
         ("apps", "daemonsets") => daemon_set::create(value),
-        ("", "nodes") => node::taint(value),
         ("apiextensions.k8s.io", "customresourcedefinitions") => definition::create(value),
         ("certificates.k8s.io", "certificatesigningrequests") => certificate::create(call, value),
         ("rbac.authorization.k8s.io", _) => escalation::check(call, value).await?,
         _ => {}
-    }
-    if call.resource.is("", "persistentvolumeclaims") {
-        limits::create(call, value).await?;
-    }
-    if let Err(refused) = quota::create(call, value).await {
-        undo(call, &admitted);
-        return Err(refused);
     }
     Ok(admitted)
 }

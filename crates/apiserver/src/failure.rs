@@ -2,6 +2,8 @@
 //!
 //! A [`Failure`] is an answer, not a bug report: clients decide by `code` and `reason`, people read `message`.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use crate::resources::Resource;
@@ -12,7 +14,7 @@ pub struct Failure {
     /// HTTP status code.
     pub code: u16,
     /// `metav1.StatusReason`.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// For people.
     pub message: String,
     /// `metav1.StatusDetails`.
@@ -37,7 +39,7 @@ pub type Result<T, E = Failure> = std::result::Result<T, E>;
 impl Failure {
     /// Any failure.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason: reason.into(), message: message.into(), details: None }
     }
 
     fn of(mut self, resource: &Resource, name: &str) -> Self {

@@ -2,6 +2,7 @@
 //!
 //! Kubernetes' rules themselves are in `dunlin-api`; nothing here adds one.
 
+use dunlin_api::gvk::GroupVersionKind;
 use dunlin_api::schema::Node;
 use dunlin_api::selector::{FieldSelector, LabelSelector};
 use dunlin_api::structural;
@@ -29,6 +30,36 @@ pub fn decode(resource: &Resource, value: Value) -> Result<(Value, Vec<String>)>
         .map_err(|e| Failure::bad_request(e.to_string()))?;
     let unknown = decoded.warnings().map(str::to_owned).collect();
     Ok((decoded.value, unknown))
+}
+
+/// As [`decode`], for a kind that a subresource has instead.
+pub fn decode_as(resource: &Resource, kind: &GroupVersionKind, value: Value) -> Result<(Value, Vec<String>)> {
+    if *kind == resource.gvk() {
+        return decode(resource, value);
+    }
+    let decoded = decode_rules::decode_owned(kind, value).map_err(|e| Failure::bad_request(e.to_string()))?;
+    let unknown = decoded.warnings().map(str::to_owned).collect();
+    Ok((decoded.value, unknown))
+}
+
+/// Lays a part of an object over it; `kind` is that of the object.
+pub fn overlay(
+    resource: &Resource,
+    kind: &GroupVersionKind,
+    object: &Value,
+    part: &Value,
+) -> Result<Value, String> {
+    let root = match &resource.custom {
+        Some(custom) if *kind == resource.gvk() => Node::Resource(Some(&custom.schema)),
+        _ => Node::of_or_unknown(kind),
+    };
+    let mut part = part.clone();
+    for field in ["apiVersion", "kind"] {
+        if let Some(value) = object.get(field) {
+            part[field] = value.clone();
+        }
+    }
+    apply_rules::overlay(root, object, &part)
 }
 
 /// The resource's object in which nothing is set.

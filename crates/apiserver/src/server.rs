@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
 use tokio::task::JoinSet;
 
+use crate::admission::dynamic;
 use crate::admission::service::Addresses;
 use crate::audit::{self, About, Audit, Trail};
 use crate::auth::oidc::Provider;
@@ -46,6 +47,8 @@ pub struct Inner {
     pub addresses: Addresses,
     /// What definitions make us serve.
     pub custom: custom::Registry,
+    /// What webhooks and policies are configured.
+    pub dynamic: dynamic::Registry,
     /// The revision of the last change of this process that outlives it. A watch that has reached it can go on after a
     /// restart without a new list.
     pub durable: AtomicU64,
@@ -69,6 +72,8 @@ pub struct Call {
     pub headers: HeaderMap,
     pub form: Form,
     pub warnings: Vec<String>,
+    /// What admission wants to be noted of the request.
+    pub annotations: Vec<(String, String)>,
     /// Whether it is a patch, which Kubernetes checks in another order than a whole new state.
     pub patching: bool,
     /// What the request leaves behind. A session holds it as long as it lasts.
@@ -116,6 +121,7 @@ impl ApiServer {
             sweeper: OnceLock::new(),
             cleaner: OnceLock::new(),
             custom: custom::Registry::default(),
+            dynamic: dynamic::Registry::default(),
             config,
         };
         Self { inner: Arc::new(inner), user: None }
@@ -138,6 +144,7 @@ impl ApiServer {
         custom::settle(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
         let issuers = &self.inner.config.oidc;
         self.inner.oidc.get_or_init(|| issuers.iter().cloned().map(Provider::start).collect());
+        dynamic::settle(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
         let weak = Arc::downgrade(&self.inner);
         self.inner
             .cleaner
@@ -334,6 +341,7 @@ async fn route(
         name: asked.name.clone(),
         sub: asked.sub.clone(),
         query,
+        annotations: Vec::new(),
         form: Form::JSON,
         headers: HeaderMap::new(),
         patching: asked.verb == "patch",
@@ -385,8 +393,14 @@ async fn route(
 
 async fn dispatch(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
     let reply = answer(call, verb, body).await?;
-    if call.resource.stored == custom::STORED && !matches!(verb, "get" | "list" | "watch") {
+    if matches!(verb, "get" | "list" | "watch") {
+        return Ok(reply);
+    }
+    if call.resource.stored == custom::STORED {
         custom::settle(&call.server).await?;
+    }
+    if call.resource.group == dynamic::GROUP {
+        dynamic::settle(&call.server).await?;
     }
     Ok(reply)
 }

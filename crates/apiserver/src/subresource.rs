@@ -2,6 +2,7 @@
 
 pub mod approval;
 pub mod binding;
+pub mod connect;
 pub mod eviction;
 pub mod exec;
 pub mod finalize;
@@ -49,7 +50,8 @@ pub async fn answer(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
 }
 
 /// Answers a request that becomes a stream.
-pub async fn stream(call: Call, request: Request<BoxBody>) -> Result<Reply> {
+pub async fn stream(mut call: Call, request: Request<BoxBody>) -> Result<Reply> {
+    connect::review(&mut call, request.uri()).await?;
     if call.sub.as_deref() == Some("proxy") {
         return proxy::start(call, request).await;
     }

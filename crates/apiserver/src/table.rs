@@ -9,6 +9,7 @@ mod core;
 mod dunlin;
 mod more;
 mod pod;
+mod policies;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -92,6 +93,12 @@ fn printer(resource: &Resource) -> Printer {
         "csidrivers.storage.k8s.io" => more::CSI_DRIVER,
         "csinodes.storage.k8s.io" => more::CSI_NODE,
         "volumeattachments.storage.k8s.io" => more::VOLUME_ATTACHMENT,
+        "validatingadmissionpolicies.admissionregistration.k8s.io" => policies::VALIDATING,
+        "mutatingadmissionpolicies.admissionregistration.k8s.io" => policies::MUTATING,
+        "validatingadmissionpolicybindings.admissionregistration.k8s.io"
+        | "mutatingadmissionpolicybindings.admissionregistration.k8s.io" => policies::BINDING,
+        "mutatingwebhookconfigurations.admissionregistration.k8s.io"
+        | "validatingwebhookconfigurations.admissionregistration.k8s.io" => more::WEBHOOKS,
         "clusters.dunlin.io" => dunlin::CLUSTER,
         "migrations.dunlin.io" => dunlin::MIGRATION,
         _ => PLAIN,

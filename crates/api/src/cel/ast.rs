@@ -38,7 +38,8 @@ pub(super) enum Kind {
     /// `Name{field: value}`.
     Struct {
         name: Box<str>,
-        fields: Box<[(Box<str>, Expr)]>,
+        /// Name, value, whether there is a `?` before it (left out when it is none), and where errors point to.
+        fields: Box<[(Box<str>, Expr, bool, u32)]>,
     },
     And(Box<[Expr]>),
     Or(Box<[Expr]>),
@@ -139,7 +140,7 @@ impl Expr {
             Kind::Index { of, index, .. } => any(&[of, index]),
             Kind::List(items) => items.iter().any(|(e, _)| e.uses(variable)),
             Kind::Map(entries) => entries.iter().any(|(k, v, _)| any(&[k, v])),
-            Kind::Struct { fields, .. } => fields.iter().any(|(_, e)| e.uses(variable)),
+            Kind::Struct { fields, .. } => fields.iter().any(|(_, e, ..)| e.uses(variable)),
             Kind::And(all) | Kind::Or(all) => all.iter().any(|e| e.uses(variable)),
             Kind::If(all) => all.iter().any(|e| e.uses(variable)),
             Kind::Binary { sides, .. } => sides.iter().any(|e| e.uses(variable)),

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use dunlin_pki::jws::Token;
 use serde_json::{Value, json};
 
+use crate::admission::attributes::Operation;
+use crate::admission::dynamic;
 use crate::auth;
 use crate::config::User;
 use crate::failure::{Cause, Failure, Result};
@@ -25,6 +27,9 @@ pub async fn answer(call: &mut Call, body: Bytes) -> Result<Reply> {
     let resource = &call.resource.clone();
     let manager = call.manager();
     model::track(resource, None, &mut value, &manager, "");
+    let mut rounds = dynamic::Rounds::default();
+    while dynamic::mutate(call, Operation::Create, None, &mut value, &mut rounds).await? {}
+    dynamic::validate(call, Operation::Create, None, &value).await?;
     let status = match &*resource.plural {
         "tokenreviews" => token(call, &value).await?,
         "selfsubjectreviews" => {
@@ -143,37 +148,10 @@ fn held(user: &User, token: &str, api: &str) -> Vec<String> {
     vec![api.to_owned()]
 }
 
-/// A verb with a static life, as requests have it.
-fn verb(text: &str) -> &'static str {
-    const ALL: &[&str] = &[
-        "get",
-        "list",
-        "watch",
-        "create",
-        "update",
-        "patch",
-        "delete",
-        "deletecollection",
-        "impersonate",
-        "bind",
-        "escalate",
-        "approve",
-        "sign",
-        "use",
-        "head",
-        "post",
-        "put",
-        "options",
-        "*",
-    ];
-    ALL.iter().find(|v| **v == text).copied().unwrap_or("other")
-}
-
 async fn access(call: &Call, user: &User, value: &Value) -> Result<Value> {
     let own = |v: &Value, f: &str| Some(text(v, &[f]).to_owned()).filter(|t| !t.is_empty());
     let (asked, path) = if let Some(of) = at(value, &["spec", "resourceAttributes"]) {
         let asked = Asked {
-            verb: verb(text(of, &["verb"])),
             is_resource: true,
             group: text(of, &["group"]).to_owned(),
             version: text(of, &["version"]).to_owned(),
@@ -181,12 +159,12 @@ async fn access(call: &Call, user: &User, value: &Value) -> Result<Value> {
             resource: text(of, &["resource"]).to_owned(),
             name: own(of, "name"),
             sub: own(of, "subresource"),
-            node: None,
+            ..Asked::of_verb(text(of, &["verb"]))
         };
         (asked, String::new())
     } else {
         let of = &value["spec"]["nonResourceAttributes"];
-        (Asked { verb: verb(text(of, &["verb"])), ..Asked::default() }, text(of, &["path"]).to_owned())
+        (Asked::of_verb(text(of, &["verb"])), text(of, &["path"]).to_owned())
     };
     let allowed = auth::allowed(&call.server, user, &asked, &path).await?;
     let mut status = json!({"allowed": allowed});

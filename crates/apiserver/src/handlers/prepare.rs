@@ -265,7 +265,7 @@ fn keep_all_but_status(resource: &Resource, old: &Value, new: &mut Value) {
     match (&*resource.group, &*resource.stored) {
         ("", "pods") => carry("ownerReferences", old, new),
         ("apps", "deployments.apps") => carry("labels", old, new),
-        ("storage.k8s.io" | "dunlin.io", _) => keep_metadata(old, new),
+        ("storage.k8s.io" | "dunlin.io" | "admissionregistration.k8s.io", _) => keep_metadata(old, new),
         _ if resource.custom.is_some() => keep_metadata(old, new),
         _ => {}
     }

@@ -4,11 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use http_body_util::{BodyExt, Limited};
 
-use super::{dial, trust};
+use super::connection::{self, Connection};
 
 /// The largest document that is read.
 const LARGEST: usize = 1 << 20;
@@ -30,24 +28,14 @@ async fn get(url: &str, ca: Option<&[u8]>) -> Result<Bytes, String> {
         return Err(format!("{url:?} is not read: it has to begin with https://"));
     }
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let name =
-        ServerName::try_from(host.clone()).map_err(|e| format!("{host:?} is no name of a host: {e}"))?;
-    let wire = dial(&host, uri.port_u16().unwrap_or(443)).await?;
-    let tls = tokio_rustls::TlsConnector::from(Arc::new(trust(ca)?));
-    let stream = tls.connect(name, wire).await.map_err(|e| format!("TLS with {host}: {e}"))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|e| format!("HTTP with {host}: {e}"))?;
-    // Ends with the exchange, which drops it.
-    let _connection = dunlin_base::task::Task::spawn("fetch connection", async move {
-        let _ = connection.await;
-    });
+    let wire = connection::dial(&host, uri.port_u16().unwrap_or(443)).await?;
+    let mut connection = Connection::open(&host, wire, Arc::new(connection::trust(ca)?)).await?;
     let request = http::Request::get(uri.path_and_query().map_or("/", |p| p.as_str()))
         .header(http::header::HOST, uri.authority().map_or("", |a| a.as_str()))
         .header(http::header::ACCEPT, "application/json")
-        .body(Empty::<Bytes>::new())
+        .body(Bytes::new().into())
         .map_err(|e| e.to_string())?;
-    let response = sender.send_request(request).await.map_err(|e| format!("HTTP with {host}: {e}"))?;
+    let response = connection.send(request).await.map_err(|(why, _)| format!("HTTP with {host}: {why}"))?;
     let status = response.status();
     let read = Limited::new(response.into_body(), LARGEST).collect().await;
     let bytes = read.map_err(|e| format!("reading {url}: {e}"))?.to_bytes();

@@ -497,6 +497,79 @@ static ROWS: &[Row] = &[
         )
     },
     Row {
+        categories: &["api-extensions"],
+        generation: true,
+        ..cluster(
+            "admissionregistration.k8s.io",
+            "v1",
+            "MutatingAdmissionPolicy",
+            "mutatingadmissionpolicies",
+            "mutatingadmissionpolicy",
+            "mutatingadmissionpolicies.admissionregistration.k8s.io",
+        )
+    },
+    Row {
+        categories: &["api-extensions"],
+        generation: true,
+        ..cluster(
+            "admissionregistration.k8s.io",
+            "v1",
+            "MutatingAdmissionPolicyBinding",
+            "mutatingadmissionpolicybindings",
+            "mutatingadmissionpolicybinding",
+            "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
+        )
+    },
+    Row {
+        categories: &["api-extensions"],
+        generation: true,
+        ..cluster(
+            "admissionregistration.k8s.io",
+            "v1",
+            "MutatingWebhookConfiguration",
+            "mutatingwebhookconfigurations",
+            "mutatingwebhookconfiguration",
+            "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+        )
+    },
+    Row {
+        categories: &["api-extensions"],
+        subs: &[sub("status", "admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy", GPU)],
+        generation: true,
+        ..cluster(
+            "admissionregistration.k8s.io",
+            "v1",
+            "ValidatingAdmissionPolicy",
+            "validatingadmissionpolicies",
+            "validatingadmissionpolicy",
+            "validatingadmissionpolicies.admissionregistration.k8s.io",
+        )
+    },
+    Row {
+        categories: &["api-extensions"],
+        generation: true,
+        ..cluster(
+            "admissionregistration.k8s.io",
+            "v1",
+            "ValidatingAdmissionPolicyBinding",
+            "validatingadmissionpolicybindings",
+            "validatingadmissionpolicybinding",
+            "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+        )
+    },
+    Row {
+        categories: &["api-extensions"],
+        generation: true,
+        ..cluster(
+            "admissionregistration.k8s.io",
+            "v1",
+            "ValidatingWebhookConfiguration",
+            "validatingwebhookconfigurations",
+            "validatingwebhookconfiguration",
+            "validatingwebhookconfigurations.admissionregistration.k8s.io",
+        )
+    },
+    Row {
         short: &["pc"],
         generation: true,
         ..cluster(

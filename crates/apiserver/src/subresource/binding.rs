@@ -4,6 +4,8 @@ use bytes::Bytes;
 use dunlin_api::gvk::GroupVersionKind;
 use serde_json::{Value, json};
 
+use crate::admission::attributes::Operation;
+use crate::admission::dynamic;
 use crate::failure::{Failure, Result, created};
 use crate::handlers::{decode, modify};
 use crate::object::{self, at, list, map, text};
@@ -26,7 +28,9 @@ pub async fn bind_named(call: &mut Call, value: Value) -> Result<Reply> {
     apply(call, value).await
 }
 
-async fn apply(call: &mut Call, binding: Value) -> Result<Reply> {
+async fn apply(call: &mut Call, mut binding: Value) -> Result<Reply> {
+    let mut rounds = dynamic::Rounds::default();
+    while dynamic::mutate(call, Operation::Create, None, &mut binding, &mut rounds).await? {}
     let node = text(&binding, &["target", "name"]).to_owned();
     if node.is_empty() {
         return Err(Failure::bad_request("Binding is invalid: target.name: Required value"));
@@ -37,6 +41,7 @@ async fn apply(call: &mut Call, binding: Value) -> Result<Reply> {
             "Binding is invalid: target.kind: Unsupported value: supported values: \"Node\"",
         ));
     }
+    dynamic::validate(call, Operation::Create, None, &binding).await?;
     let uid = object::uid(&binding).to_owned();
     modify::modify(call, false, move |call, old| {
         if !uid.is_empty() && uid != object::uid(old) {

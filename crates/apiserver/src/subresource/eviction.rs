@@ -5,6 +5,8 @@ use dunlin_api::gvk::GroupVersionKind;
 use dunlin_store::Expect;
 use serde_json::{Value, json};
 
+use crate::admission::attributes::Operation;
+use crate::admission::dynamic;
 use crate::failure::{Failure, Result, created};
 use crate::handlers::delete::{self, Options};
 use crate::handlers::{decode, storage};
@@ -18,7 +20,10 @@ use crate::time;
 
 pub async fn evict(call: &mut Call, body: Bytes) -> Result<Reply> {
     options::write("CreateOptions", &call.query)?;
-    let value = decode::object_of(call, &GroupVersionKind::new("policy", "v1", "Eviction"), &body)?;
+    let mut value = decode::object_of(call, &GroupVersionKind::new("policy", "v1", "Eviction"), &body)?;
+    let mut rounds = dynamic::Rounds::default();
+    while dynamic::mutate(call, Operation::Create, None, &mut value, &mut rounds).await? {}
+    dynamic::validate(call, Operation::Create, None, &value).await?;
     let pod = call.server.read(&call.resource, call.ns(), call.name()).await?.value;
     let mut options = value.get("deleteOptions").map_or_else(|| Ok(Options::default()), Options::of)?;
     options.dry_run |= call.dry_run();
@@ -30,7 +35,8 @@ pub async fn evict(call: &mut Call, body: Bytes) -> Result<Reply> {
             tell(call, &options).await?;
         }
     }
-    delete::remove(&call.server, &call.resource, call.ns(), call.name(), &options).await?;
+    let (server, resource, name) = (call.server.clone(), call.resource.clone(), call.name().to_owned());
+    delete::remove(&server, &resource, call.ns(), &name, &options, None).await?;
     reply::value_in(201, &created(), call.form)
 }
 

@@ -6,6 +6,8 @@ use dunlin_pki::jwt::{Bound, Claims, Reference};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use crate::admission::attributes::Operation;
+use crate::admission::dynamic;
 use crate::auth::node::{acts_for, node_of};
 use crate::failure::{Cause, Failure, Result};
 use crate::handlers::decode;
@@ -25,6 +27,9 @@ pub async fn request(call: &mut Call, body: Bytes) -> Result<Reply> {
     let mut value = decode::object_of(call, &kind, &body)?;
     options::write("CreateOptions", &call.query)?;
     dunlin_api::apply::track_update(&kind, None, &mut value, &call.manager(), "token", &time::now());
+    let mut rounds = dynamic::Rounds::default();
+    while dynamic::mutate(call, Operation::Create, None, &mut value, &mut rounds).await? {}
+    dynamic::validate(call, Operation::Create, None, &value).await?;
     let account = call.server.read(&call.resource, call.ns(), call.name()).await?.value;
     let seconds = match at(&value, &["spec", "expirationSeconds"]).and_then(Value::as_i64) {
         None => HOUR,

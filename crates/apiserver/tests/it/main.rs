@@ -6,6 +6,7 @@ mod custom;
 mod histories;
 mod nodes;
 mod oidc;
+mod policies;
 mod rights;
 mod sessions;
 mod streams;

@@ -1,0 +1,123 @@
+//! One TLS connection to a webhook, for one request after the other.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use dunlin_base::task::Task;
+use http_body_util::Full;
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A connection that was not used for this long is not used again: many servers and tunnels close theirs about then.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// A two-way connection of any kind.
+pub(super) trait Wire: AsyncRead + AsyncWrite + Send {}
+impl<T: AsyncRead + AsyncWrite + Send> Wire for T {}
+pub(super) type Raw = Pin<Box<dyn Wire>>;
+pub(super) type Request = http::Request<Full<Bytes>>;
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    used: Instant,
+    /// Ends with the connection, which it drives.
+    _task: Task,
+}
+
+impl Connection {
+    pub(super) async fn open(
+        host: &str,
+        wire: Raw,
+        trust: Arc<rustls::ClientConfig>,
+    ) -> Result<Self, String> {
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|e| format!("{host:?} is no name of a host: {e}"))?;
+        let tls = tokio_rustls::TlsConnector::from(trust);
+        let stream = tls.connect(name, wire).await.map_err(|e| untrusted(&e))?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| format!("HTTP with {host}: {e}"))?;
+        let task = Task::spawn("webhook connection", async move {
+            let _ = connection.await;
+        });
+        Ok(Self { sender, used: Instant::now(), _task: task })
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.sender.is_ready() && self.used.elapsed() < IDLE
+    }
+
+    /// Sends a request; gives it back if nothing of it was sent.
+    pub(super) async fn send(
+        &mut self,
+        request: Request,
+    ) -> Result<http::Response<hyper::body::Incoming>, (String, Option<Request>)> {
+        let sent = self.sender.try_send_request(request).await;
+        self.used = Instant::now();
+        sent.map_err(|mut error| {
+            let unsent = error.take_message();
+            // As Go says of a connection that ends without an answer.
+            let why = if error.error().is_incomplete_message() || error.error().is_canceled() {
+                "EOF".to_owned()
+            } else {
+                dunlin_base::error::chain(error.error()).to_string()
+            };
+            (why, unsent)
+        })
+    }
+}
+
+/// Why there is no TLS, as Kubernetes says it where it is about trust.
+fn untrusted(error: &std::io::Error) -> String {
+    use rustls::{CertificateError, Error};
+    let found = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    match found {
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "tls: failed to verify certificate: x509: certificate signed by unknown authority".to_owned()
+        }
+        _ => format!("tls: {error}"),
+    }
+}
+
+pub(super) async fn dial(host: &str, port: u16) -> Result<Raw, String> {
+    let stream = tokio::net::TcpStream::connect((host, port)).await.map_err(|e| match e.kind() {
+        std::io::ErrorKind::ConnectionRefused => {
+            format!("dial tcp {host}:{port}: connect: connection refused")
+        }
+        _ => format!("dial tcp {host}:{port}: {e}"),
+    })?;
+    // A small request waits for nothing.
+    let _ = stream.set_nodelay(true);
+    Ok(Box::pin(stream))
+}
+
+/// Trust in the given authorities, or in the system's.
+pub(super) fn trust(ca: Option<&[u8]>) -> Result<rustls::ClientConfig, String> {
+    let mut roots = rustls::RootCertStore::empty();
+    match ca {
+        Some(pem) => {
+            let text = std::str::from_utf8(pem).map_err(|e| format!("the caBundle is not PEM: {e}"))?;
+            for certificate in
+                dunlin_pki::tls::certificates(text).map_err(|e| format!("the caBundle: {e}"))?
+            {
+                roots.add(certificate).map_err(|e| format!("the caBundle has a bad certificate: {e}"))?;
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    if roots.is_empty() {
+        return Err("there is no certificate authority to trust: set caBundle".into());
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
