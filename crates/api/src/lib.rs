@@ -23,6 +23,7 @@ pub mod pod_security;
 pub mod policy;
 pub mod quantity;
 pub mod quota;
+pub mod review;
 pub mod schema;
 pub mod selector;
 pub mod status;

@@ -1,5 +1,6 @@
 //! The API as a client in the same process sees it: requests in, answers out, over a store in memory.
 
+mod admission;
 mod conversion;
 mod custom;
 mod nodes;
@@ -9,3 +10,4 @@ mod streams;
 mod support;
 mod verbs;
 mod watching;
+mod webhook;

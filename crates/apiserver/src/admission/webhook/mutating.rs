@@ -7,10 +7,10 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use dunlin_api::review::Response;
 use serde_json::{Value, json};
 
 use super::call::{self, Trouble};
-use super::review::Response;
 use super::{Configuration, Webhook, fit, internal, webhooks};
 use crate::admission::attributes::Attributes;
 use crate::admission::expressions::Rights;
@@ -95,7 +95,7 @@ async fn one(
     let response = webhook.ask(&server, asked, form, true).await?;
     let own = response.annotations.iter().map(|(key, value)| (format!("{}/{key}", webhook.name), value.clone()));
     call.annotations.extend(own);
-    call.warnings.extend(response.warnings.iter().cloned());
+    call.warn_once(&response.warnings);
     if !response.allowed {
         return Err(Trouble::Refused(webhook.denied(&response.status)));
     }
