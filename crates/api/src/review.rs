@@ -3,7 +3,8 @@
 use base64::Engine;
 use serde_json::Value;
 
-use crate::decode;
+use crate::decode::{self, VERSION_AND_KIND};
+use crate::patch::not_an;
 
 /// The group of reviews.
 pub const GROUP: &str = "admission.k8s.io";
@@ -62,8 +63,8 @@ pub fn read(
     mutating: bool,
     body: &[u8],
 ) -> Result<Result<Response, String>, String> {
-    let (value, _) = decode::parse(body)
-        .map_err(|e| format!("couldn't get version/kind; json parse error: {e}"))?;
+    let (value, _) =
+        decode::parse(body).map_err(|e| format!("couldn't get version/kind; json parse error: {e}"))?;
     let kind = identify(version, &value)?;
     let response = &value["response"];
     if response.is_null() {
@@ -91,14 +92,7 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 /// The kind of the answer as it says it; another one that is named is refused.
 fn identify(version: Version, value: &Value) -> Result<String, String> {
     if !value.is_object() {
-        let what = match value {
-            Value::Array(_) => "array",
-            Value::String(_) => "string",
-            Value::Bool(_) => "bool",
-            Value::Null => "null",
-            _ => "number",
-        };
-        let why = format!("json: cannot unmarshal {what} into Go value of type struct");
+        let why = not_an(value, VERSION_AND_KIND);
         return Err(format!("couldn't get version/kind; json parse error: {why}"));
     }
     let (api_version, kind) = (text(value, "apiVersion"), text(value, "kind"));
@@ -116,13 +110,17 @@ fn identify(version: Version, value: &Value) -> Result<String, String> {
             version.name()
         ));
     }
-    Err(format!("no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\""))
+    Err(format!(
+        "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/runtime/scheme.go:111\""
+    ))
 }
 
 /// The fields of a response, and its uid.
 fn fields(response: &Value) -> Result<(Response, String), String> {
     let wrong = |field: &str, ty: &str| {
-        Err(format!("json: cannot unmarshal the field AdmissionReview.response.{field}: it is not of type {ty}"))
+        Err(format!(
+            "json: cannot unmarshal the field AdmissionReview.response.{field}: it is not of type {ty}"
+        ))
     };
     let own = |field: &str| match &response[field] {
         Value::Null => Ok(String::new()),
@@ -151,7 +149,9 @@ fn fields(response: &Value) -> Result<(Response, String), String> {
         Value::Null => {}
         Value::Object(map) => {
             for (key, value) in map {
-                let Some(value) = value.as_str() else { return wrong("auditAnnotations", "string").map(|()| Default::default()) };
+                let Some(value) = value.as_str() else {
+                    return wrong("auditAnnotations", "string").map(|()| Default::default());
+                };
                 read.annotations.push((key.clone(), value.to_owned()));
             }
         }
@@ -161,7 +161,9 @@ fn fields(response: &Value) -> Result<(Response, String), String> {
         Value::Null => {}
         Value::Array(list) => {
             for item in list {
-                let Some(item) = item.as_str() else { return wrong("warnings", "string").map(|()| Default::default()) };
+                let Some(item) = item.as_str() else {
+                    return wrong("warnings", "string").map(|()| Default::default());
+                };
                 read.warnings.push(item.to_owned());
             }
         }
@@ -176,7 +178,9 @@ fn check(read: &Response, mutating: bool, typed: bool) -> Result<(), String> {
     let why = match (mutating, patched, typed) {
         (true, true, false) => "webhook returned response.patch but not response.patchType",
         (true, false, true) => "webhook returned response.patchType but not response.patch",
-        (true, _, true) if read.patch_type.is_empty() => "webhook returned invalid response.patchType of \"\"",
+        (true, _, true) if read.patch_type.is_empty() => {
+            "webhook returned invalid response.patchType of \"\""
+        }
         (true, ..) => return Ok(()),
         (false, true, _) => "validating webhook may not return response.patch",
         (false, _, true) => "validating webhook may not return response.patchType",
@@ -208,7 +212,11 @@ mod tests {
             (true, r#"{"uid":"u","allowed":true,"patch":"W10=","patchType":"JSONPatch"}"#, "true []"),
             (false, r#"{"uid":"u"}"#, "false "),
             (false, r#"{"uid":"v","allowed":true}"#, "breaks: expected response.uid=\"u\", got \"v\""),
-            (true, r#"{"uid":"u","patch":"W10="}"#, "breaks: webhook returned response.patch but not response.patchType"),
+            (
+                true,
+                r#"{"uid":"u","patch":"W10="}"#,
+                "breaks: webhook returned response.patch but not response.patchType",
+            ),
             (
                 true,
                 r#"{"uid":"u","patchType":"JSONPatch"}"#,
@@ -243,6 +251,9 @@ mod tests {
             "unreadable: converting (v1beta1.AdmissionReview) to (v1.AdmissionReview): unknown conversion"
         );
         let read = read(Version::V1beta1, "u", true, nameless.as_bytes());
-        assert!(read.unwrap().unwrap().allowed, "the older version says neither its kind nor whom it answers");
+        assert!(
+            read.unwrap().unwrap().allowed,
+            "the older version says neither its kind nor whom it answers"
+        );
     }
 }

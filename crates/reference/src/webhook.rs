@@ -84,7 +84,10 @@ async fn answer(request: http::Request<hyper::body::Incoming>) -> Result<Reply> 
     match path.split_once('/').unwrap_or((&path, "")) {
         ("code", code) => return plain(code.parse()?, "no such luck"),
         ("redirect", _) => {
-            return Ok(http::Response::builder().status(302).header("location", "/allow").body(Full::default())?);
+            return Ok(http::Response::builder()
+                .status(302)
+                .header("location", "/allow")
+                .body(Full::default())?);
         }
         ("text", _) => return plain(200, "hello"),
         ("list", _) => return plain(200, "[]"),
@@ -115,11 +118,15 @@ fn review_of(path: &str, review: &Value) -> Value {
             let before: u32 = before.and_then(|text| text.parse().ok()).unwrap_or(0);
             patch(label(request, "count", &(before + 1).to_string()));
         }
-        "image" => patch(json!([{"op": "replace", "path": "/spec/containers/0/image", "value": "changed:1"}])),
+        "image" => {
+            patch(json!([{"op": "replace", "path": "/spec/containers/0/image", "value": "changed:1"}]))
+        }
         "wrong-type" => patch(json!([{"op": "add", "path": "/data", "value": {"a": 1}}])),
         "unknown-field" => patch(json!([{"op": "add", "path": "/odd", "value": 1}])),
         "rename" => patch(json!([{"op": "replace", "path": "/metadata/name", "value": "other"}])),
-        "no-change" => patch(json!([{"op": "add", "path": "/metadata/name", "value": request["object"]["metadata"]["name"]}])),
+        "no-change" => patch(
+            json!([{"op": "add", "path": "/metadata/name", "value": request["object"]["metadata"]["name"]}]),
+        ),
         "bad-pointer" => patch(json!([{"op": "remove", "path": "/no/such/thing"}])),
         "bad-patch" => patch(json!("nonsense")),
         "odd-patch-type" => {
@@ -168,14 +175,25 @@ fn echo(review: &Value) -> String {
     let request = &mut shown["request"];
     request["userInfo"]["username"] = json!("SOMEBODY");
     request["userInfo"].as_object_mut().map(|info| info.remove("extra"));
+    if let Some(audiences) = request["object"].pointer_mut("/spec/audiences").filter(|a| !a.is_null()) {
+        *audiences = json!("THERE");
+    }
+    let mut generated = None;
     for object in ["object", "oldObject"] {
         let metadata = request[object].get_mut("metadata").and_then(Value::as_object_mut);
         let Some(metadata) = metadata else { continue };
+        if let Some(prefix) = metadata.get("generateName").and_then(Value::as_str).map(str::to_owned) {
+            metadata.insert("name".to_owned(), json!(format!("{prefix}RANDOM")));
+            generated = Some(format!("{prefix}RANDOM"));
+        }
         for field in ["uid", "resourceVersion", "managedFields", "creationTimestamp"] {
             if let Some(value) = metadata.get_mut(field).filter(|v| !v.is_null()) {
                 *value = json!("THERE");
             }
         }
+    }
+    if let (Some(name), true) = (generated, request["name"].is_string()) {
+        request["name"] = json!(name);
     }
     shown.to_string()
 }
@@ -186,7 +204,8 @@ mod tests {
 
     #[test]
     fn a_label_is_added_to_those_that_are_there() {
-        let review = |labels: Value| json!({"request": {"uid": "u", "object": {"metadata": {"labels": labels}}}});
+        let review =
+            |labels: Value| json!({"request": {"uid": "u", "object": {"metadata": {"labels": labels}}}});
         let patched = |review: &Value| {
             let answer = review_of("label/a", review);
             assert_eq!(answer["response"]["uid"], "u");

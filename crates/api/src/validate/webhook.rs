@@ -25,8 +25,7 @@ fn url(at: &At, errors: &mut Errors) {
         Some((scheme, rest)) if !scheme.contains('/') => (scheme.to_lowercase(), rest),
         _ => (String::new(), text),
     };
-    let authority =
-        rest.strip_prefix("//").map_or("", |rest| rest.split('/').next().unwrap_or_default());
+    let authority = rest.strip_prefix("//").map_or("", |rest| rest.split('/').next().unwrap_or_default());
     let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
     if scheme != "https" {
         errors.invalid_value(at, scheme, format!("'https' is the only allowed URL scheme{FORM}"));

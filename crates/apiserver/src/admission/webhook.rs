@@ -97,7 +97,12 @@ impl Webhook {
     }
 
     /// Whether the webhook means a request, and in which form it wants to see it.
-    async fn means(&self, server: &Inner, asked: &Attributes<'_>, rights: &mut Rights) -> Result<Option<Form>> {
+    async fn means(
+        &self,
+        server: &Inner,
+        asked: &Attributes<'_>,
+        rights: &mut Rights,
+    ) -> Result<Option<Form>> {
         let Some(form) = self.matcher.matches(server, asked).await? else { return Ok(None) };
         if self.conditions.is_empty() {
             return Ok(Some(form));

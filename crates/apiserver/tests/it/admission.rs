@@ -140,7 +140,13 @@ async fn every_kind_of_write_is_asked_about() {
     let bound = json!({"target": {"name": "n"}});
     for (method, path, body, form, expected) in [
         ("POST", MAPS.to_owned(), json!({"metadata": {"name": "b"}}), None, "CREATE  ConfigMap +-"),
-        ("PUT", format!("{MAPS}/a"), json!({"metadata": {"name": "a"}, "data": {"k": "v"}}), None, "UPDATE  ConfigMap ++"),
+        (
+            "PUT",
+            format!("{MAPS}/a"),
+            json!({"metadata": {"name": "a"}, "data": {"k": "v"}}),
+            None,
+            "UPDATE  ConfigMap ++",
+        ),
         ("PATCH", format!("{MAPS}/a"), label.clone(), merge, "UPDATE  ConfigMap ++"),
         ("PATCH", format!("{MAPS}/n?fieldManager=m"), applied.clone(), apply, "CREATE  ConfigMap +-"),
         ("PATCH", format!("{MAPS}/n?fieldManager=m"), applied, apply, "UPDATE  ConfigMap ++"),
@@ -149,11 +155,16 @@ async fn every_kind_of_write_is_asked_about() {
         ("POST", format!("{PODS}/p/binding"), bound, None, "CREATE binding Binding +-"),
         ("POST", format!("{PODS}/q/eviction"), eviction, None, "CREATE eviction Eviction +-"),
         ("PUT", format!("{DEPLOYMENTS}/d/scale"), scale, None, "UPDATE scale Scale ++"),
-        ("POST", format!("{core}/serviceaccounts/default/token"), json!({}), None, "CREATE token TokenRequest +-"),
+        (
+            "POST",
+            format!("{core}/serviceaccounts/default/token"),
+            json!({}),
+            None,
+            "CREATE token TokenRequest +-",
+        ),
     ] {
         let media = form.unwrap_or("application/json");
-        let (code, answer) =
-            w.c.ask_as(Some(User::in_process("test")), method, &path, body, media).await;
+        let (code, answer) = w.c.ask_as(Some(User::in_process("test")), method, &path, body, media).await;
         assert!(code < 300, "{method} {path}: {answer}");
         assert_eq!(w.heard(), [format!("allow {expected}")], "{method} {path}");
     }
@@ -223,7 +234,11 @@ async fn who_wants_to_is_asked_again_when_others_change_the_object() {
         let second = w.hook("label", &["CREATE"], &["configmaps"], json!({}));
         w.configure("mutating", "m", &[first, second]).await;
         let (_, made) = w.map("a", json!({"x": "y"})).await;
-        assert_eq!(made["metadata"]["labels"], json!({"x": "y", "count": count, "labelled": "yes"}), "{policy}");
+        assert_eq!(
+            made["metadata"]["labels"],
+            json!({"x": "y", "count": count, "labelled": "yes"}),
+            "{policy}"
+        );
     }
 }
 
@@ -249,7 +264,8 @@ async fn who_cannot_be_asked_is_passed_over_or_not() {
             assert_eq!(code, expected, "{status}");
             if code == 500 {
                 let message = status["message"].as_str().unwrap();
-                let start = format!("Internal error occurred: failed calling webhook \"{path}.example.com\": ");
+                let start =
+                    format!("Internal error occurred: failed calling webhook \"{path}.example.com\": ");
                 assert!(message.starts_with(&start), "{message}");
                 let end = if path == "slow" { "context deadline exceeded" } else { "got \"nobody\"" };
                 assert!(message.ends_with(end), "{message}");
@@ -262,7 +278,8 @@ async fn who_cannot_be_asked_is_passed_over_or_not() {
 #[tokio::test]
 async fn selectors_and_scope_say_who_is_meant() {
     let w = World::new().await;
-    w.c.make("/api/v1/namespaces", json!({"metadata": {"name": "guarded", "labels": {"guard": "yes"}}})).await;
+    w.c.make("/api/v1/namespaces", json!({"metadata": {"name": "guarded", "labels": {"guard": "yes"}}}))
+        .await;
     let selector = json!({"namespaceSelector": {"matchLabels": {"guard": "yes"}}});
     w.validating(w.hook("deny", &["CREATE", "UPDATE"], &["configmaps", "namespaces"], selector)).await;
     let map = json!({"metadata": {"name": "a"}});
@@ -305,10 +322,16 @@ async fn another_version_of_the_resource_is_shown_in_the_one_that_the_rule_names
     };
     w.mutating(w.hook("label", &[], &[], rules("Equivalent"))).await;
     let made = w.c.make(scalers, scaler("a")).await;
-    assert_eq!((&made["apiVersion"], &made["metadata"]["labels"]["labelled"]), (&json!("autoscaling/v2"), &json!("yes")));
+    assert_eq!(
+        (&made["apiVersion"], &made["metadata"]["labels"]["labelled"]),
+        (&json!("autoscaling/v2"), &json!("yes"))
+    );
     let (_, request) = w.webhook.heard.lock().unwrap().remove(0);
     assert_eq!(request["object"]["apiVersion"], "autoscaling/v1");
-    assert_eq!((&request["kind"]["version"], &request["requestKind"]["version"]), (&json!("v1"), &json!("v2")));
+    assert_eq!(
+        (&request["kind"]["version"], &request["requestKind"]["version"]),
+        (&json!("v1"), &json!("v2"))
+    );
     w.c.ask("DELETE", &format!("{GROUP}/mutatingwebhookconfigurations/m"), Value::Null).await;
     w.mutating(w.hook("label", &[], &[], rules("Exact"))).await;
     assert!(w.c.make(scalers, scaler("b")).await["metadata"]["labels"].is_null());
@@ -358,7 +381,11 @@ async fn a_webhook_behind_a_service_is_asked_through_its_node() {
     let hook = json!({"name": "a.example.com", "sideEffects": "None", "admissionReviewVersions": ["v1"],
         "clientConfig": {"service": {"name": "converter", "namespace": "default", "path": "/label"}, "caBundle": webhook.ca},
         "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}]});
-    c.make(&format!("{GROUP}/mutatingwebhookconfigurations"), json!({"metadata": {"name": "m"}, "webhooks": [hook]})).await;
+    c.make(
+        &format!("{GROUP}/mutatingwebhookconfigurations"),
+        json!({"metadata": {"name": "m"}, "webhooks": [hook]}),
+    )
+    .await;
     let made = c.make(MAPS, json!({"metadata": {"name": "a"}})).await;
     assert_eq!(made["metadata"]["labels"]["labelled"], "yes");
 }

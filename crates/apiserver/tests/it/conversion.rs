@@ -85,7 +85,7 @@ async fn a_webhook_that_is_not_trusted_or_not_there_is_named() {
     let (code, status) = c.ask("GET", &THINGS.replace("/v1/", "/v2/"), Value::Null).await;
     assert_eq!(code, 500);
     let message = status["message"].as_str().unwrap();
-    assert!(message.ends_with("the service default/converter does not exist"), "{message}");
+    assert!(message.ends_with("service \"converter\" not found"), "{message}");
 }
 
 #[tokio::test]

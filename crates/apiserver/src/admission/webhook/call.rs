@@ -35,7 +35,8 @@ impl Webhook {
             let why = format!("admission webhook {:?} does not support dry run", self.name);
             return Err(Trouble::Refused(Failure::bad_request(why)));
         }
-        let shown = Shown::of(server, asked, form).await.map_err(|f| Trouble::Refused(internal(&f.message)))?;
+        let shown =
+            Shown::of(server, asked, form).await.map_err(|f| Trouble::Refused(internal(&f.message)))?;
         let uid = object::new_uid();
         let body = review::request(self.version, &uid, asked, form, shown);
         let body = Bytes::from(serde_json::to_vec(&body).unwrap_or_default());
@@ -52,6 +53,11 @@ impl Webhook {
         let unusable = |why: String| Trouble::Failed(format!("failed to call webhook: {why}"));
         if !matches!(answer.status.as_u16(), 200..=206) {
             return Err(unusable(unsuccessful(&answer)));
+        }
+        if answer.body.is_empty() {
+            let (code, media) = (answer.status.as_u16(), &answer.media);
+            let why = format!("0-length response with status code: {code} and content type: {media}");
+            return Err(unusable(why));
         }
         let read = read(self.version, &uid, mutating, &answer.body).map_err(unusable)?;
         read.map_err(|why| Trouble::Failed(format!("received invalid webhook response: {why}")))
