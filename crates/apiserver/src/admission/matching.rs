@@ -277,7 +277,7 @@ mod tests {
     }
 
     fn rule(operations: &str, group: &str, version: &str, resources: &str, scope: &str) -> Rule {
-        let texts = |text: &str| text.split(',').collect::<Vec<_>>();
+        let texts = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
         Rule::of(
             &json!({"operations": texts(operations), "apiGroups": texts(group), "apiVersions": texts(version),
             "resources": texts(resources), "scope": scope}),

@@ -56,6 +56,7 @@ impl Webhook {
         let server = self.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).unwrap();
                 let server = server.clone();
                 tokio::spawn(async move { server.serve(stream).await });
             }
