@@ -24,6 +24,7 @@ pub mod policy;
 pub mod quantity;
 pub mod query;
 pub mod quota;
+pub mod review;
 pub mod schema;
 pub mod selector;
 pub mod status;

@@ -108,7 +108,7 @@ fn adds(object: &Value, operation: &Value) -> bool {
 }
 
 /// What Go says of a value that is not of a type.
-fn not_an(value: &Value, go: &str) -> String {
+pub fn not_an(value: &Value, go: &str) -> String {
     let what = match value {
         Value::Bool(_) => "bool",
         Value::Number(_) => "number",

@@ -56,6 +56,8 @@ struct Shared {
 #[derive(Debug)]
 pub struct Answer {
     pub status: http::StatusCode,
+    /// Its content type, JSON if it says none.
+    pub media: String,
     pub body: Bytes,
 }
 
@@ -211,8 +213,10 @@ async fn exchange(server: &Inner, target: &Target, query: &str, body: Bytes) -> 
         }
     };
     let status = response.status();
+    let media = response.headers().get(http::header::CONTENT_TYPE).and_then(|m| m.to_str().ok());
+    let media = media.unwrap_or("application/json").to_owned();
     let read = Limited::new(response.into_body(), LARGEST).collect().await;
     let body = read.map_err(|e| format!("reading the answer: {e}"))?.to_bytes();
     target.keep(connection);
-    Ok(Answer { status, body })
+    Ok(Answer { status, media, body })
 }

@@ -90,6 +90,15 @@ impl Call {
         self.name.as_deref().unwrap_or("")
     }
 
+    /// Adds warnings that are not there yet; the same webhook may be asked several times.
+    pub fn warn_once(&mut self, warnings: &[String]) {
+        for warning in warnings {
+            if !warning.is_empty() && !self.warnings.contains(warning) {
+                self.warnings.push(warning.clone());
+            }
+        }
+    }
+
     /// Whether nothing may be written.
     pub fn dry_run(&self) -> bool {
         self.query.get("dryRun").is_some()
@@ -385,8 +394,8 @@ async fn route(
     }
     // Who is refused is told all the same what is deprecated.
     let mut reply = answered.unwrap_or_else(|failure| reply::failure(&failure, call.form.syntax));
-    for warning in &call.warnings {
-        reply::warn(&mut reply, warning);
+    for warning in reply::shortened(&call.warnings) {
+        reply::warn(&mut reply, &warning);
     }
     Ok(reply)
 }

@@ -24,6 +24,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("api_quantity", api::quantity),
     ("api_cel", api::cel),
     ("api_structural", api::structural),
+    ("api_review", api::review),
     ("api_request", request::api),
     ("node_request", request::node),
     ("node_log", node::log),

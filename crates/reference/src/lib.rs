@@ -11,3 +11,4 @@ pub mod corpus;
 pub mod kubernetes;
 pub mod mask;
 pub mod side;
+pub mod webhook;

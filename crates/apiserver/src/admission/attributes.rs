@@ -78,7 +78,7 @@ impl<'a> Attributes<'a> {
             object: None,
             old: None,
             dry_run: operation != Operation::Connect && call.dry_run(),
-            options: options(operation, call.patching, &call.query),
+            options: options(operation, &call.query),
             resource,
         }
     }
@@ -98,6 +98,10 @@ impl<'a> Attributes<'a> {
         if self.name.is_empty() && self.operation == Operation::Create {
             self.name = object::name(&object).to_owned();
         }
+        // A new namespace is in itself, as Kubernetes has it.
+        if self.operation == Operation::Create && self.resource.is("", "namespaces") {
+            self.namespace.clone_from(&self.name);
+        }
         self.object = Some(object);
         self.old = old;
         self
@@ -105,10 +109,10 @@ impl<'a> Attributes<'a> {
 }
 
 /// The options in the query of a write, as the object that they are.
-fn options(operation: Operation, patching: bool, query: &Query) -> Value {
+fn options(operation: Operation, query: &Query) -> Value {
     let kind = match operation {
         Operation::Create => "CreateOptions",
-        Operation::Update if patching => "PatchOptions",
+        // A patch is an update by then.
         Operation::Update => "UpdateOptions",
         // Deletions say theirs themselves.
         Operation::Delete => "DeleteOptions",
@@ -124,9 +128,6 @@ fn options(operation: Operation, patching: bool, query: &Query) -> Value {
             options[name] = json!(value);
         }
     }
-    if kind == "PatchOptions" && query.all("force").next().is_some() {
-        options["force"] = json!(query.flag("force"));
-    }
     options
 }
 
@@ -137,20 +138,12 @@ mod tests {
     #[test]
     fn options_are_what_the_query_says() {
         let query = Query::parse("dryRun=All&fieldManager=me&force=true&fieldValidation=Strict");
-        let common = json!({"apiVersion": "meta.k8s.io/v1", "dryRun": ["All"], "fieldManager": "me",
-            "fieldValidation": "Strict"});
-        for (operation, patching, kind) in [
-            (Operation::Create, true, "CreateOptions"),
-            (Operation::Update, false, "UpdateOptions"),
-            (Operation::Update, true, "PatchOptions"),
-        ] {
-            let mut expected = common.clone();
-            expected["kind"] = json!(kind);
-            if kind == "PatchOptions" {
-                expected["force"] = json!(true);
-            }
-            assert_eq!(options(operation, patching, &query), expected);
+        for (operation, kind) in [(Operation::Create, "CreateOptions"), (Operation::Update, "UpdateOptions")]
+        {
+            let expected = json!({"apiVersion": "meta.k8s.io/v1", "kind": kind, "dryRun": ["All"],
+                "fieldManager": "me", "fieldValidation": "Strict"});
+            assert_eq!(options(operation, &query), expected);
         }
-        assert_eq!(options(Operation::Connect, false, &query), Value::Null);
+        assert_eq!(options(Operation::Connect, &query), Value::Null);
     }
 }

@@ -235,3 +235,119 @@ impl Rule {
             && (self.names.is_empty() || self.names.iter().any(|name| **name == asked.name))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::User;
+    use crate::resources::find;
+
+    /// A request: `CREATE pods/exec in ns`, without a namespace `CREATE nodes`.
+    fn asked(words: &str) -> Attributes<'static> {
+        let mut words = words.split(' ');
+        let mut next = || words.next().unwrap_or("");
+        let operation = match next() {
+            "CREATE" => Operation::Create,
+            "UPDATE" => Operation::Update,
+            "DELETE" => Operation::Delete,
+            _ => Operation::Connect,
+        };
+        let (plural, sub) = next().split_once('/').unwrap();
+        let resource = ["", "apps", "autoscaling"]
+            .iter()
+            .find_map(|group| find(group, if *group == "autoscaling" { "v2" } else { "v1" }, plural))
+            .unwrap();
+        Attributes {
+            operation,
+            resource: resource.clone(),
+            sub: sub.to_owned(),
+            kind: resource.gvk(),
+            name: "n".to_owned(),
+            namespace: next().to_owned(),
+            user: User::default(),
+            object: None,
+            old: None,
+            dry_run: false,
+            options: Value::Null,
+        }
+    }
+
+    fn rule(operations: &str, group: &str, version: &str, resources: &str, scope: &str) -> Rule {
+        let texts = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+        Rule::of(
+            &json!({"operations": texts(operations), "apiGroups": texts(group), "apiVersions": texts(version),
+            "resources": texts(resources), "scope": scope}),
+        )
+    }
+
+    #[test]
+    fn a_rule_is_about_what_it_names() {
+        for (request, rule, expected) in [
+            ("CREATE pods/ ns", rule("CREATE", "", "v1", "pods", "*"), true),
+            ("UPDATE pods/ ns", rule("CREATE", "", "v1", "pods", "*"), false),
+            ("UPDATE pods/ ns", rule("*", "*", "*", "*", "*"), true),
+            ("UPDATE pods/status ns", rule("*", "*", "*", "*", "*"), false),
+            ("UPDATE pods/status ns", rule("*", "*", "*", "*/*", "*"), true),
+            ("UPDATE pods/ ns", rule("*", "*", "*", "*/*", "*"), true),
+            ("UPDATE pods/status ns", rule("*", "*", "*", "*/status", "*"), true),
+            ("UPDATE pods/status ns", rule("*", "*", "*", "pods/*", "*"), true),
+            ("UPDATE pods/ ns", rule("*", "*", "*", "pods/*", "*"), true),
+            ("CONNECT pods/exec ns", rule("CONNECT", "", "v1", "pods/exec", "*"), true),
+            ("CONNECT pods/attach ns", rule("CONNECT", "", "v1", "pods/exec", "*"), false),
+            ("CREATE pods/ ns", rule("*", "apps", "*", "*", "*"), false),
+            ("CREATE pods/ ns", rule("*", "", "v2", "*", "*"), false),
+            ("CREATE pods/ ns", rule("*", "*", "*", "*", "Cluster"), false),
+            ("CREATE pods/ ns", rule("*", "*", "*", "*", "Namespaced"), true),
+            ("CREATE nodes/", rule("*", "*", "*", "*", "Cluster"), true),
+            ("CREATE nodes/", rule("*", "*", "*", "*", "Namespaced"), false),
+            ("UPDATE namespaces/ ns", rule("*", "*", "*", "*", "Cluster"), true),
+            ("UPDATE namespaces/ ns", rule("*", "*", "*", "*", "Namespaced"), false),
+        ] {
+            let asked = asked(request);
+            assert_eq!(rule.matches(&asked, &asked.resource), expected, "{request} {rule:?}");
+        }
+    }
+
+    #[test]
+    fn a_rule_about_names_is_about_no_others() {
+        let of = |name: &str| {
+            let mut rule = rule("*", "*", "*", "*", "*");
+            rule.names = Box::new([name.into()]);
+            let asked = asked("UPDATE pods/ ns");
+            rule.matches(&asked, &asked.resource)
+        };
+        assert!(of("n") && !of("m"));
+    }
+
+    #[test]
+    fn either_state_of_an_object_is_selected() {
+        let matcher = Matcher::of_webhook(&json!({"objectSelector": {"matchLabels": {"a": "b"}}}));
+        let (with, without) =
+            (json!({"metadata": {"labels": {"a": "b"}}}), json!({"metadata": {"labels": {"a": "c"}}}));
+        let selected = |object: Option<&Value>, old: Option<&Value>| {
+            let object = object.cloned().map(Cow::Owned);
+            let old = old.map(|old| &*Box::leak(Box::new(old.clone())));
+            matcher.selects_object(&Attributes { object, old, ..asked("UPDATE pods/ ns") })
+        };
+        assert!(selected(Some(&with), Some(&without)));
+        assert!(selected(Some(&without), Some(&with)));
+        assert!(selected(None, Some(&with)));
+        assert!(!selected(Some(&without), Some(&without)));
+        assert!(!selected(Some(&json!({"kind": "PodExecOptions"})), None));
+    }
+
+    #[test]
+    fn what_selects_by_the_lack_of_labels_means_no_object_without_metadata() {
+        let matcher = Matcher::of_webhook(
+            &json!({"objectSelector": {"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}}),
+        );
+        let about =
+            |object: Value| Attributes { object: Some(Cow::Owned(object)), ..asked("CREATE pods/ ns") };
+        assert!(matcher.selects_object(&about(json!({"metadata": {}}))));
+        assert!(!matcher.selects_object(&about(json!({"kind": "PodExecOptions"}))));
+    }
+}

@@ -6,13 +6,14 @@
 
 mod call;
 pub mod mutating;
-pub mod review;
+mod review;
 pub mod validating;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_api::policy::{Conditions, Input, Matched, Variables};
+use dunlin_api::review::Version;
 use serde_json::{Value, json};
 
 use crate::admission::attributes::Attributes;
@@ -48,7 +49,7 @@ pub struct Webhook {
     /// Whether it may be asked in a dry run.
     dry: bool,
     timeout: Duration,
-    version: review::Version,
+    version: Version,
 }
 
 impl Configuration {
@@ -91,7 +92,7 @@ impl Webhook {
             again: text(hook, &["reinvocationPolicy"]) == "IfNeeded",
             dry: matches!(text(hook, &["sideEffects"]), "None" | "NoneOnDryRun"),
             timeout: Duration::from_secs(hook["timeoutSeconds"].as_u64().unwrap_or(10)),
-            version: review::Version::of(list(hook, &["admissionReviewVersions"])),
+            version: Version::of(list(hook, &["admissionReviewVersions"])),
         }
     }
 

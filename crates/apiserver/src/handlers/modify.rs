@@ -5,11 +5,11 @@
 
 use bytes::Bytes;
 use dunlin_store::{Entry, Error, Expect};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::admission::attributes::Operation;
 use crate::admission::{self, dynamic};
-use crate::failure::{Failure, Result};
+use crate::failure::{Cause, Failure, Result};
 use crate::handlers::{convert, prepare, storage};
 use crate::model;
 use crate::object;
@@ -81,11 +81,11 @@ async fn store(call: &mut Call, entry: &Entry, old: &Value, mut new: Value) -> R
         return Err(Failure::invalid(resource, call.name(), &causes));
     }
     admission::judge(call, Some(old), &new, &sub).await?;
+    prepare::generation(resource, old, &mut new);
     judge(call, old, &new, &sub).await?;
     if prepare::unchanged(old, &new) && !is_over(&new) {
         return Ok(Stored::Shown(entry.value.clone()));
     }
-    prepare::generation(resource, old, &mut new);
     if call.dry_run() {
         let bytes =
             serde_json::to_vec(&convert::stored(&call.server, resource, new).await?).unwrap_or_default();
@@ -129,6 +129,11 @@ async fn shape(call: &mut Call, old: &Value, new: &mut Value, sub: &str) -> Resu
         return Ok(());
     }
     while dynamic::mutate(call, Operation::Update, Some(old), new, &mut rounds).await? {}
+    if object::name(new) != call.name() {
+        // Kubernetes finds it twice.
+        let cause = Cause::value("metadata.name", &json!(object::name(new)), "field is immutable");
+        return Err(Failure::invalid(&call.resource, object::name(new), &[cause.clone(), cause]));
+    }
     prepare::same_object(call, old, new)?;
     prepare::owners_once(call, new);
     Ok(())

@@ -44,6 +44,7 @@ const SPREAD: &[&str] = &[
     "handler",
     "ephemeralContainerCommon",
     "ingressRuleValue",
+    "rule",
 ];
 
 /// Numbers that Kubernetes' encoder writes although they are unset; JSON leaves them out, and zero is not valid there.

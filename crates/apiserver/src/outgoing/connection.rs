@@ -49,7 +49,7 @@ impl Connection {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.sender.is_ready() && self.used.elapsed() < IDLE
+        !self.sender.is_closed() && self.used.elapsed() < IDLE
     }
 
     /// Sends a request; gives it back if nothing of it was sent.
@@ -57,12 +57,19 @@ impl Connection {
         &mut self,
         request: Request,
     ) -> Result<http::Response<hyper::body::Incoming>, (String, Option<Request>)> {
+        // A connection that was just used may not have noticed yet that it is free.
+        if self.sender.ready().await.is_err() {
+            return Err(("EOF".to_owned(), Some(request)));
+        }
         let sent = self.sender.try_send_request(request).await;
         self.used = Instant::now();
         sent.map_err(|mut error| {
             let unsent = error.take_message();
             // As Go says of a connection that ends without an answer.
-            let why = if error.error().is_incomplete_message() || error.error().is_canceled() {
+            let why = if error.error().is_incomplete_message()
+                || error.error().is_canceled()
+                || is_end(error.error())
+            {
                 "EOF".to_owned()
             } else {
                 dunlin_base::error::chain(error.error()).to_string()
@@ -70,6 +77,18 @@ impl Connection {
             (why, unsent)
         })
     }
+}
+
+/// Whether the other side ended the connection in the middle of TLS.
+fn is_end(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            return io.kind() == std::io::ErrorKind::UnexpectedEof;
+        }
+        source = cause.source();
+    }
+    false
 }
 
 /// Why there is no TLS, as Kubernetes says it where it is about trust.

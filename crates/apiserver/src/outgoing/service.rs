@@ -21,7 +21,7 @@ const BUFFER: usize = 64 << 10;
 
 pub(super) async fn connect(server: &Inner, namespace: &str, name: &str, port: u16) -> Result<Raw, String> {
     let service = server.find(known("", "services"), namespace, name).await.map_err(|f| f.message)?;
-    let service = service.ok_or_else(|| format!("the service {namespace}/{name} does not exist"))?.value;
+    let service = service.ok_or_else(|| format!("service {name:?} not found"))?.value;
     if text(&service, &["spec", "type"]) == "ExternalName" {
         return dial(text(&service, &["spec", "externalName"]), port).await;
     }

@@ -7,16 +7,20 @@ use serde_json::{Value, json};
 use crate::admission::attributes::Operation;
 use crate::admission::dynamic;
 use crate::failure::{Failure, Result, created};
-use crate::handlers::{decode, modify};
+use crate::handlers::{decode, modify, prepare};
 use crate::object::{self, at, list, map, text};
 use crate::reply::{self, Reply};
 use crate::resources::known;
 use crate::server::Call;
 use crate::time;
 
+fn kind() -> GroupVersionKind {
+    GroupVersionKind::new("", "v1", "Binding")
+}
+
 /// `POST .../pods/x/binding`.
 pub async fn bind(call: &mut Call, body: Bytes) -> Result<Reply> {
-    let value = decode::object_of(call, &GroupVersionKind::new("", "v1", "Binding"), &body)?;
+    let value = decode::object_of(call, &kind(), &body)?;
     apply(call, value).await
 }
 
@@ -29,6 +33,9 @@ pub async fn bind_named(call: &mut Call, value: Value) -> Result<Reply> {
 }
 
 async fn apply(call: &mut Call, mut binding: Value) -> Result<Reply> {
+    prepare::namespace(call, &mut binding)?;
+    let manager = call.manager();
+    dunlin_api::apply::track_update(&kind(), None, &mut binding, &manager, "binding", &time::now());
     let mut rounds = dynamic::Rounds::default();
     while dynamic::mutate(call, Operation::Create, None, &mut binding, &mut rounds).await? {}
     let node = text(&binding, &["target", "name"]).to_owned();

@@ -9,7 +9,7 @@ use crate::admission::attributes::Operation;
 use crate::admission::dynamic;
 use crate::failure::{Failure, Result, created};
 use crate::handlers::delete::{self, Options};
-use crate::handlers::{decode, storage};
+use crate::handlers::{decode, prepare, storage};
 use crate::model;
 use crate::object::{self, int, list, map, text};
 use crate::options;
@@ -18,9 +18,16 @@ use crate::resources::known;
 use crate::server::Call;
 use crate::time;
 
+fn kind() -> GroupVersionKind {
+    GroupVersionKind::new("policy", "v1", "Eviction")
+}
+
 pub async fn evict(call: &mut Call, body: Bytes) -> Result<Reply> {
     options::write("CreateOptions", &call.query)?;
-    let mut value = decode::object_of(call, &GroupVersionKind::new("policy", "v1", "Eviction"), &body)?;
+    let mut value = decode::object_of(call, &kind(), &body)?;
+    prepare::namespace(call, &mut value)?;
+    let manager = call.manager();
+    dunlin_api::apply::track_update(&kind(), None, &mut value, &manager, "eviction", &time::now());
     let mut rounds = dynamic::Rounds::default();
     while dynamic::mutate(call, Operation::Create, None, &mut value, &mut rounds).await? {}
     dynamic::validate(call, Operation::Create, None, &value).await?;

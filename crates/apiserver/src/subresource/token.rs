@@ -29,7 +29,6 @@ pub async fn request(call: &mut Call, body: Bytes) -> Result<Reply> {
     dunlin_api::apply::track_update(&kind, None, &mut value, &call.manager(), "token", &time::now());
     let mut rounds = dynamic::Rounds::default();
     while dynamic::mutate(call, Operation::Create, None, &mut value, &mut rounds).await? {}
-    dynamic::validate(call, Operation::Create, None, &value).await?;
     let account = call.server.read(&call.resource, call.ns(), call.name()).await?.value;
     let seconds = match at(&value, &["spec", "expirationSeconds"]).and_then(Value::as_i64) {
         None => HOUR,
@@ -45,6 +44,14 @@ pub async fn request(call: &mut Call, body: Bytes) -> Result<Reply> {
     if audiences.is_empty() {
         audiences.push(call.server.config.issuer_url.clone());
     }
+    let now = Timestamp::now();
+    value["spec"]["audiences"] = json!(audiences);
+    value["spec"]["expirationSeconds"] = json!(seconds);
+    value["metadata"]["name"] = json!(call.name());
+    value["metadata"]["namespace"] = json!(call.ns());
+    value["metadata"]["uid"] = json!(object::uid(&account));
+    value["metadata"]["creationTimestamp"] = json!(time::seconds(now));
+    dynamic::validate(call, Operation::Create, None, &value).await?;
     let mut bound = Bound {
         namespace: call.ns().to_owned(),
         serviceaccount: reference(&account),
@@ -53,7 +60,6 @@ pub async fn request(call: &mut Call, body: Bytes) -> Result<Reply> {
         node: None,
     };
     bind(call, &value["spec"]["boundObjectRef"], &mut bound).await?;
-    let now = Timestamp::now();
     let end = now.checked_add(SignedDuration::from_secs(seconds)).map_err(Failure::internal)?;
     let claims = Claims {
         iss: call.server.config.issuer_url.clone(),
@@ -69,12 +75,6 @@ pub async fn request(call: &mut Call, body: Bytes) -> Result<Reply> {
         call.trail.annotate("authentication.kubernetes.io/issued-credential-id", format!("JTI={id}"));
     }
     let token = call.server.config.issuer.issue(&claims).map_err(Failure::internal)?;
-    value["spec"]["audiences"] = json!(audiences);
-    value["spec"]["expirationSeconds"] = json!(seconds);
-    value["metadata"]["name"] = json!(call.name());
-    value["metadata"]["namespace"] = json!(call.ns());
-    value["metadata"]["uid"] = json!(object::uid(&account));
-    value["metadata"]["creationTimestamp"] = json!(time::seconds(now));
     value["status"] = json!({"token": token, "expirationTimestamp": time::seconds(end)});
     reply::value_in(201, &value, call.form)
 }

@@ -1,6 +1,8 @@
 //! The API as a client in the same process sees it: requests in, answers out, over a store in memory.
 
+mod admission;
 mod auditing;
+
 mod conversion;
 mod custom;
 mod histories;
@@ -13,3 +15,4 @@ mod streams;
 mod support;
 mod verbs;
 mod watching;
+mod webhook;

@@ -1,9 +1,10 @@
 //! Asking one webhook.
 
 use bytes::Bytes;
+use dunlin_api::review::{Response, read};
 use serde_json::{Value, json};
 
-use super::review::{self, Response, Shown};
+use super::review::{self, Shown};
 use super::{Webhook, internal};
 use crate::admission::attributes::Attributes;
 use crate::admission::matching::Form;
@@ -53,7 +54,12 @@ impl Webhook {
         if !matches!(answer.status.as_u16(), 200..=206) {
             return Err(unusable(unsuccessful(&answer)));
         }
-        let read = review::read(self.version, &uid, mutating, &answer.body).map_err(unusable)?;
+        if answer.body.is_empty() {
+            let (code, media) = (answer.status.as_u16(), &answer.media);
+            let why = format!("0-length response with status code: {code} and content type: {media}");
+            return Err(unusable(why));
+        }
+        let read = read(self.version, &uid, mutating, &answer.body).map_err(unusable)?;
         read.map_err(|why| Trouble::Failed(format!("received invalid webhook response: {why}")))
     }
 

@@ -7,16 +7,16 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use dunlin_api::patch;
+use dunlin_api::review::Response;
 use serde_json::{Value, json};
 
 use super::call::{self, Trouble};
-use super::review::Response;
 use super::{Configuration, Webhook, fit, internal, webhooks};
 use crate::admission::attributes::Attributes;
 use crate::admission::expressions::Rights;
 use crate::admission::matching::Form;
 use crate::failure::{Failure, Result};
-use crate::model;
 use crate::server::{Call, Inner};
 
 /// What the first round leaves for the second.
@@ -96,11 +96,11 @@ async fn one(
     let own =
         response.annotations.iter().map(|(key, value)| (format!("{}/{key}", webhook.name), value.clone()));
     call.annotations.extend(own);
-    call.warnings.extend(response.warnings.iter().cloned());
+    call.warn_once(&response.warnings);
     if !response.allowed {
         return Err(Trouble::Refused(webhook.denied(&response.status)));
     }
-    let Some(patch) = patch(&response)? else { return Ok(false) };
+    let Some(operations) = operations(&response)? else { return Ok(false) };
     let Some(object) = asked.object.as_deref() else {
         let why = format!(
             "admission webhook {:?} attempted to modify the object, which is not supported for this operation",
@@ -108,10 +108,10 @@ async fn one(
         );
         return Err(Trouble::Refused(internal(&why)));
     };
-    let (new, changed) = apply(&server, asked, form, object, &patch).await.map_err(Trouble::Refused)?;
+    let (new, changed) = apply(&server, asked, form, object, &operations).await.map_err(Trouble::Refused)?;
     asked.object = Some(Cow::Owned(new));
     let (round, index) = place;
-    let note = json!({"configuration": webhook.configuration, "webhook": webhook.name, "patch": patch,
+    let note = json!({"configuration": webhook.configuration, "webhook": webhook.name, "patch": operations,
         "patchType": "JSONPatch"});
     let key = format!("patch.webhook.admission.k8s.io/round_{round}_index_{index}");
     call.annotations.push((key, note.to_string()));
@@ -119,7 +119,7 @@ async fn one(
 }
 
 /// The patch of an answer, if it has one that does anything.
-fn patch(response: &Response) -> Result<Option<Value>, Trouble> {
+fn operations(response: &Response) -> Result<Option<Value>, Trouble> {
     if response.patch.is_empty() {
         return Ok(None);
     }
@@ -127,7 +127,7 @@ fn patch(response: &Response) -> Result<Option<Value>, Trouble> {
         |why: &str| Trouble::Failed(format!("received undecodable patch in webhook response: {why}"));
     let (patch, _) = dunlin_api::decode::parse(&response.patch).map_err(|e| undecodable(&e.to_string()))?;
     let Some(operations) = patch.as_array() else {
-        return Err(undecodable("it is not a list of operations"));
+        return Err(undecodable(&patch::not_an(&patch, "jsonpatch.Patch")));
     };
     if operations.is_empty() {
         return Ok(None);
@@ -143,10 +143,14 @@ async fn apply(
     asked: &Attributes<'_>,
     form: &Form,
     object: &Value,
-    patch: &Value,
+    operations: &Value,
 ) -> Result<(Value, bool), Failure> {
     let before = form.show(server, asked, object).await.map_err(|f| internal(&f.message))?;
-    let patched = model::json_patch(&before, patch).map_err(|f| internal(&f.message))?;
+    let patched = patch::json_patch(&before, operations).map_err(|error| match error {
+        // Here, unlike of a client's patch, it is told what does not fit.
+        patch::Error::Inapplicable(why) => internal(&why),
+        other => internal(&other.to_string()),
+    })?;
     let after = fit(&form.resource, form, patched)?;
     let changed = after != before;
     let after = form.restore(server, asked, after).await.map_err(|f| internal(&f.message))?;

@@ -29,7 +29,7 @@ pub async fn run(call: &mut Call, all: &[Arc<Configuration>], asked: &Attributes
                 for (key, value) in &response.annotations {
                     call.annotations.push((format!("{}/{key}", webhook.name), value.clone()));
                 }
-                call.warnings.extend(response.warnings);
+                call.warn_once(&response.warnings);
                 if response.allowed {
                     continue;
                 }

@@ -186,6 +186,13 @@ mod tests {
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"a": "aGVsbG8="},
         }));
         survives(json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": "w"},
+            "webhooks": [{"name": "a.b.c", "timeoutSeconds": 5, "admissionReviewVersions": ["v1"],
+                "clientConfig": {"url": "https://a.b", "caBundle": "aGVsbG8="},
+                "rules": [{"operations": ["CREATE"], "apiGroups": ["apps"], "resources": ["*"], "scope": "*"}]}],
+        }));
+        survives(json!({
             "apiVersion": "apps/v1", "kind": "DeploymentList", "metadata": {"resourceVersion": "7"},
             "items": [{"metadata": {"name": "d"}, "spec": {"replicas": 0, "strategy": {"rollingUpdate":
                 {"maxSurge": "25%", "maxUnavailable": 1}}, "selector": {"matchLabels": {"a": "b"}}}}],
