@@ -1,5 +1,6 @@
 //! Who is let in, and what is noted: a server with an audit policy and with an issuer of tokens of others.
 
+#[allow(dead_code, reason = "tests of the API use more of it")]
 #[path = "../../../apiserver/tests/it/oidc/issuer.rs"]
 mod issuer;
 
