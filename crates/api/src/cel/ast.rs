@@ -38,8 +38,7 @@ pub(super) enum Kind {
     /// `Name{field: value}`.
     Struct {
         name: Box<str>,
-        /// Name, value, whether there is a `?` before it (left out when it is none), and where errors point to.
-        fields: Box<[(Box<str>, Expr, bool, u32)]>,
+        fields: Box<[Named]>,
     },
     And(Box<[Expr]>),
     Or(Box<[Expr]>),
@@ -57,6 +56,10 @@ pub(super) enum Kind {
     },
     Macro(Box<Macro>),
 }
+
+/// A field of a structure: name, value, whether there is a `?` before it (left out when it is none), and where errors about
+/// it point to.
+pub(super) type Named = (Box<str>, Expr, bool, u32);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Access {

@@ -5,9 +5,8 @@
 //! evaluates looks the answer up and evaluates again. As a question costs a third of what an expression may, there are
 //! few rounds.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Failed;
 use super::types::Opaque;
@@ -54,13 +53,13 @@ pub struct Decision {
 #[derive(Debug, Default)]
 pub struct Answers {
     known: BTreeMap<Question, Arc<Decision>>,
-    open: RefCell<Vec<Question>>,
+    open: Mutex<Vec<Question>>,
 }
 
 impl Answers {
     /// The questions that ended evaluations, which are then forgotten.
     pub fn take_open(&mut self) -> Vec<Question> {
-        self.open.take()
+        std::mem::take(self.open.get_mut().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Answers a question.
@@ -114,7 +113,7 @@ pub(super) fn ask<'a>(
             if let Some(known) = answers.known.get(&question) {
                 return Some(Ok(Val::Decision(known.clone())));
             }
-            answers.open.borrow_mut().push(question);
+            answers.open.lock().unwrap_or_else(PoisonError::into_inner).push(question);
             return Some(Err(Failed::Unanswered));
         }
         (Opaque::Authorizer, "path", _) => (Opaque::PathCheck, question.path.get_or_insert_default()),
