@@ -23,7 +23,7 @@ pub struct Failure {
 
 impl From<dunlin_streams::Refusal> for Failure {
     fn from(refusal: dunlin_streams::Refusal) -> Self {
-        Self::new(refusal.code, refusal.reason, refusal.message)
+        Self { code: refusal.code, reason: refusal.reason, message: refusal.message, details: None }
     }
 }
 

@@ -72,8 +72,6 @@ pub struct Call {
     pub headers: HeaderMap,
     pub form: Form,
     pub warnings: Vec<String>,
-    /// What admission wants to be noted of the request.
-    pub annotations: Vec<(String, String)>,
     /// Whether it is a patch, which Kubernetes checks in another order than a whole new state.
     pub patching: bool,
     /// What the request leaves behind. A session holds it as long as it lasts.
@@ -350,7 +348,6 @@ async fn route(
         name: asked.name.clone(),
         sub: asked.sub.clone(),
         query,
-        annotations: Vec::new(),
         form: Form::JSON,
         headers: HeaderMap::new(),
         patching: asked.verb == "patch",

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::config::User;
 use crate::handlers::delete;
 use crate::object;
-use crate::query::Query;
+use dunlin_api::query::Query;
 use crate::resources::Resource;
 use crate::server::Call;
 

@@ -121,6 +121,11 @@ impl Trail {
         });
     }
 
+    /// Notes what another has found, in the same way.
+    pub fn annotate_all(&self, notes: impl IntoIterator<Item = (String, String)>) {
+        notes.into_iter().for_each(|(key, value)| self.annotate(&key, value));
+    }
+
     /// Notes the object of the body; `fill` adds what Kubernetes has added to it by then.
     pub fn object(&self, value: &Value, fill: impl FnOnce(&mut Value)) {
         let Some(recording) = &self.0 else { return };

@@ -76,7 +76,6 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
             headers: http::HeaderMap::new(),
             form: Form::JSON,
             warnings: Vec::new(),
-            annotations: Vec::new(),
             patching: false,
             trail: call.trail.clone(),
         };

@@ -2,7 +2,6 @@
 
 mod admission;
 mod auditing;
-
 mod conversion;
 mod custom;
 mod histories;

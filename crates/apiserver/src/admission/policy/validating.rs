@@ -107,11 +107,11 @@ pub async fn run(call: &mut Call, all: &[Policy<Checks>], asked: &Attributes<'_>
         }
         let own =
             notes.into_iter().map(|(key, values)| (format!("{}/{key}", compiled.name), values.join(", ")));
-        call.annotations.extend(own);
+        call.trail.annotate_all(own);
     }
     if !found.failures.is_empty() {
         found.failures.truncate(MOST_FAILURES);
-        call.annotations.push((FAILURES.to_owned(), format!("[{}]", found.failures.join(","))));
+        call.trail.annotate(FAILURES, format!("[{}]", found.failures.join(",")));
     }
     match found.refusals.first() {
         None => Ok(()),

@@ -59,7 +59,7 @@ pub async fn run(
         }
         let outcome = one(call, webhook, asked, &form, (round, index)).await;
         let changed = matches!(outcome, Ok(true));
-        call.annotations.push(call::mutation(webhook, round, index, changed));
+        call.trail.annotate_all([call::mutation(webhook, round, index, changed)]);
         if changed {
             changed_any = true;
             rounds.want_asked();
@@ -71,7 +71,7 @@ pub async fn run(
             Ok(_) => {}
             Err(Trouble::Failed(why)) if webhook.ignore => {
                 tracing::warn!(webhook = %webhook.name, %why, "a webhook was passed over");
-                call.annotations.push(call::failed_open("mutation", round, index, &webhook.name));
+                call.trail.annotate_all([call::failed_open("mutation", round, index, &webhook.name)]);
             }
             Err(Trouble::Failed(why)) => return Err(webhook.failed(&why)),
             Err(Trouble::Refused(failure)) => return Err(failure),
@@ -95,7 +95,7 @@ async fn one(
     let response = webhook.ask(&server, asked, form, true).await?;
     let own =
         response.annotations.iter().map(|(key, value)| (format!("{}/{key}", webhook.name), value.clone()));
-    call.annotations.extend(own);
+    call.trail.annotate_all(own);
     call.warn_once(&response.warnings);
     if !response.allowed {
         return Err(Trouble::Refused(webhook.denied(&response.status)));
@@ -114,7 +114,7 @@ async fn one(
     let note = json!({"configuration": webhook.configuration, "webhook": webhook.name, "patch": operations,
         "patchType": "JSONPatch"});
     let key = format!("patch.webhook.admission.k8s.io/round_{round}_index_{index}");
-    call.annotations.push((key, note.to_string()));
+    call.trail.annotate(&key, note.to_string());
     Ok(changed)
 }
 

@@ -27,7 +27,7 @@ pub async fn run(call: &mut Call, all: &[Arc<Configuration>], asked: &Attributes
         let failure = match answer {
             Ok(response) => {
                 for (key, value) in &response.annotations {
-                    call.annotations.push((format!("{}/{key}", webhook.name), value.clone()));
+                    call.trail.annotate(&format!("{}/{key}", webhook.name), value.clone());
                 }
                 call.warn_once(&response.warnings);
                 if response.allowed {
@@ -37,7 +37,7 @@ pub async fn run(call: &mut Call, all: &[Arc<Configuration>], asked: &Attributes
             }
             Err(Trouble::Failed(why)) if webhook.ignore => {
                 tracing::warn!(webhook = %webhook.name, %why, "a webhook was passed over");
-                call.annotations.push(call::failed_open("validating", 0, *index, &webhook.name));
+                call.trail.annotate_all([call::failed_open("validating", 0, *index, &webhook.name)]);
                 continue;
             }
             Err(Trouble::Failed(why)) => webhook.failed(&why),
