@@ -4,7 +4,8 @@
 //! the node that runs one of its ready pods. A Service without pods of its own (an `ExternalName`, or endpoints made by
 //! hand) is dialled where it points to.
 
-mod service;
+pub mod service;
+pub mod tls;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,9 +27,9 @@ use crate::server::Inner;
 const LARGEST: usize = 3 << 20;
 
 /// A two-way connection of any kind.
-trait Wire: AsyncRead + AsyncWrite + Send {}
+pub trait Wire: AsyncRead + AsyncWrite + Send {}
 impl<T: AsyncRead + AsyncWrite + Send> Wire for T {}
-type Connection = Pin<Box<dyn Wire>>;
+pub type Connection = Pin<Box<dyn Wire>>;
 
 /// Where a webhook is (`WebhookClientConfig`).
 #[derive(Debug, Clone)]
@@ -96,8 +97,9 @@ async fn exchange(server: &Inner, target: &Target, body: &Value) -> Result<Value
     };
     let name =
         ServerName::try_from(host.clone()).map_err(|e| format!("{host:?} is no name of a host: {e}"))?;
-    let tls = tokio_rustls::TlsConnector::from(Arc::new(trust(target.ca.as_deref())?));
-    let stream = tls.connect(name, wire).await.map_err(|e| format!("TLS with {host}: {e}"))?;
+    let connector =
+        tokio_rustls::TlsConnector::from(Arc::new(tls::config(target.ca.as_deref(), false, None)?));
+    let stream = connector.connect(name, wire).await.map_err(|e| format!("TLS with {host}: {e}"))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|e| format!("HTTP with {host}: {e}"))?;
@@ -126,30 +128,4 @@ async fn exchange(server: &Inner, target: &Target, body: &Value) -> Result<Value
 async fn dial(host: &str, port: u16) -> Result<Connection, String> {
     let stream = tokio::net::TcpStream::connect((host, port)).await;
     Ok(Box::pin(stream.map_err(|e| format!("dialling {host}:{port}: {e}"))?))
-}
-
-/// Trust in the given authorities, or in the system's.
-fn trust(ca: Option<&[u8]>) -> Result<rustls::ClientConfig, String> {
-    let mut roots = rustls::RootCertStore::empty();
-    match ca {
-        Some(pem) => {
-            let text = std::str::from_utf8(pem).map_err(|e| format!("the caBundle is not PEM: {e}"))?;
-            for certificate in
-                dunlin_pki::tls::certificates(text).map_err(|e| format!("the caBundle: {e}"))?
-            {
-                roots.add(certificate).map_err(|e| format!("the caBundle has a bad certificate: {e}"))?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    if roots.is_empty() {
-        return Err("there is no certificate authority to trust: set caBundle".into());
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| e.to_string())?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }

@@ -27,7 +27,7 @@ use crate::query::Query;
 use crate::reply::{self, Reply};
 use crate::request::{self, Asked};
 use crate::resources::{self, Resource};
-use crate::{bootstrap, custom, discovery, handlers, subresource, sweep, usage};
+use crate::{aggregate, bootstrap, components, custom, discovery, flow, handlers, subresource, sweep, usage};
 
 /// The Kubernetes API as a service. Cloning is cheap; clones share everything.
 #[derive(Clone)]
@@ -44,12 +44,17 @@ pub struct Inner {
     pub addresses: Addresses,
     /// What definitions make us serve.
     pub custom: custom::Registry,
+    /// Who serves which part of the API.
+    pub aggregate: aggregate::Registry,
     /// The revision of the last change of this process that outlives it. A watch that has reached it can go on after a
     /// restart without a new list.
     pub durable: AtomicU64,
+    /// Who may run at once, and who waits.
+    pub flow: Arc<flow::Flow>,
     sessions: Mutex<JoinSet<()>>,
     sweeper: OnceLock<Task>,
     cleaner: OnceLock<Task>,
+    extensions: OnceLock<Task>,
 }
 
 /// One request to a resource, as handlers see it.
@@ -108,6 +113,9 @@ impl ApiServer {
             sessions: Mutex::new(JoinSet::new()),
             sweeper: OnceLock::new(),
             cleaner: OnceLock::new(),
+            extensions: OnceLock::new(),
+            aggregate: aggregate::Registry::default(),
+            flow: Arc::default(),
             custom: custom::Registry::default(),
             config,
         };
@@ -129,10 +137,13 @@ impl ApiServer {
         self.inner.addresses.rebuild(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
         bootstrap::run(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
         custom::settle(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
+        aggregate::settle(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
+        flow::settle(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
         let weak = Arc::downgrade(&self.inner);
         self.inner
             .cleaner
             .get_or_init(|| Task::spawn("definition cleanup", custom::cleanup::run(weak.clone())));
+        self.inner.extensions.get_or_init(|| aggregate::watch(&self.inner));
         self.inner.sweeper.get_or_init(|| Task::spawn("event sweep", sweep::run(weak)));
         Ok(())
     }
@@ -154,7 +165,7 @@ impl ApiServer {
         }
         let syntax =
             negotiate::form(request.headers(), true).map_or(negotiate::Syntax::Json, |form| form.syntax);
-        let reply = match route(&self.inner, request, &asked, query).await {
+        let reply = match route(&self.inner, request, &asked, query, syntax).await {
             Ok(reply) => reply,
             Err(failure) => {
                 if failure.code >= 500 {
@@ -210,14 +221,56 @@ impl Inner {
     }
 }
 
-async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, query: Query) -> Result<Reply> {
+async fn route(
+    inner: &Arc<Inner>,
+    request: Request<BoxBody>,
+    asked: &Asked,
+    query: Query,
+    syntax: negotiate::Syntax,
+) -> Result<Reply> {
     let path = request.uri().path().to_owned();
     if let Some(reply) = discovery::public(inner, request.method(), &path, &query) {
         return Ok(reply);
     }
     let known = request.extensions().get::<User>().cloned();
     let user = auth::authenticate(inner, known, request.headers()).await?;
+    let Some(class) = inner.flow.classify(&user, asked, &path) else {
+        return authorized(inner, request, asked, query, user).await;
+    };
+    // A place is kept until the answer is there to be sent.
+    let place = match flow::is_session(asked, query.flag("follow")) {
+        true => Ok(None),
+        false => inner.flow.enter(&class, inner.config.limits.request / 4).await,
+    };
+    let mut reply = match &place {
+        Ok(_) => match authorized(inner, request, asked, query, user).await {
+            Ok(reply) => reply,
+            Err(failure) => {
+                if failure.code >= 500 {
+                    tracing::warn!(code = failure.code, message = %failure.message, "request failed");
+                }
+                reply::failure(&failure, syntax)
+            }
+        },
+        Err(_) => flow::refusal(),
+    };
+    class.mark(&mut reply);
+    Ok(reply)
+}
+
+/// What follows once it is settled who asks and that it is his turn.
+async fn authorized(
+    inner: &Arc<Inner>,
+    request: Request<BoxBody>,
+    asked: &Asked,
+    query: Query,
+    user: User,
+) -> Result<Reply> {
+    let path = request.uri().path().to_owned();
     auth::authorize(inner, &user, asked, &path).await?;
+    if let Some((entries, at)) = inner.aggregate.serving(&path) {
+        return aggregate::proxy::forward(inner, &entries[at], request, asked, &user).await;
+    }
     if !asked.is_resource {
         return discovery::answer(inner, request.method(), &path, request.headers(), &query).await;
     }
@@ -318,8 +371,15 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
 
 async fn dispatch(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
     let reply = answer(call, verb, body).await?;
-    if call.resource.stored == custom::STORED && !matches!(verb, "get" | "list" | "watch") {
+    if matches!(verb, "get" | "list" | "watch") {
+        return Ok(reply);
+    }
+    if call.resource.stored == custom::STORED {
         custom::settle(&call.server).await?;
+    }
+    aggregate::written(&call.server, &call.resource).await?;
+    if call.resource.group == flow::GROUP {
+        flow::settle(&call.server).await?;
     }
     Ok(reply)
 }
@@ -330,6 +390,9 @@ async fn answer(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
     }
     if call.resource.group == usage::GROUP {
         return usage::answer(call, verb).await;
+    }
+    if call.resource.is("", "componentstatuses") {
+        return components::answer(call, verb).await;
     }
     if !call.resource.is_stored() {
         return auth::reviews::answer(call, body).await;

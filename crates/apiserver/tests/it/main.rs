@@ -1,7 +1,9 @@
 //! The API as a client in the same process sees it: requests in, answers out, over a store in memory.
 
+mod aggregation;
 mod conversion;
 mod custom;
+mod fairness;
 mod nodes;
 mod rights;
 mod sessions;
