@@ -12,6 +12,7 @@ pub mod cron;
 pub mod decode;
 pub mod defaults;
 pub mod duration;
+pub mod flowcontrol;
 pub mod gvk;
 pub mod jsonpath;
 pub mod names;

@@ -10,8 +10,10 @@ pub mod attributes;
 pub mod certificate;
 pub mod daemon_set;
 pub mod definition;
+pub mod device;
 pub mod dynamic;
 pub mod expressions;
+pub mod ip_address;
 pub mod job;
 pub mod limits;
 pub mod matching;
@@ -32,6 +34,7 @@ pub mod webhook;
 
 use serde_json::Value;
 
+use crate::aggregate;
 use crate::auth::escalation;
 use crate::failure::Result;
 use crate::server::Call;
@@ -78,6 +81,8 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
         ("batch", "jobs") => job::create(value),
         ("apps", "daemonsets") => daemon_set::create(value),
         ("apiextensions.k8s.io", "customresourcedefinitions") => definition::create(value),
+        ("apiregistration.k8s.io", _) => aggregate::local::available(value),
+        ("resource.k8s.io", "resourceslices") => device::taints(value),
         ("certificates.k8s.io", "certificatesigningrequests") => certificate::create(call, value),
         ("rbac.authorization.k8s.io", _) => escalation::check(call, value).await?,
         _ => {}
@@ -103,6 +108,7 @@ pub async fn update(call: &Call, old: &Value, new: &mut Value, sub: &str) -> Res
             node::update(call, old, new)?
         }
         ("apiextensions.k8s.io", "customresourcedefinitions", _) => definition::update(new),
+        ("resource.k8s.io", "resourceslices", "") => device::taints(new),
         ("certificates.k8s.io", "certificatesigningrequests", "") => {
             crate::object::carry_top("spec", old, new)
         }
@@ -141,14 +147,19 @@ pub async fn created(call: &Call, value: &Value) -> Result<()> {
     if call.resource.is("", "namespaces") {
         namespace::furnish(&call.server, crate::object::name(value)).await?;
     }
+    if call.resource.is("", "services") {
+        ip_address::follow(&call.server, None, Some(value)).await?;
+    }
     Ok(())
 }
 
 /// What follows once a change is stored.
-pub fn changed(call: &Call, old: &Value, new: &Value) {
+pub async fn changed(call: &Call, old: &Value, new: &Value) -> Result<()> {
     if call.resource.is("", "services") {
         call.server.addresses.settle(old, new);
+        ip_address::follow(&call.server, Some(old), Some(new)).await?;
     }
+    Ok(())
 }
 
 /// Gives back what [`create`] or [`update`] took.

@@ -166,6 +166,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// How long one request may take that is neither a watch nor a stream.
     pub request: Duration,
+    /// Requests that run at once, in all priority levels but the exempt one together.
+    pub concurrency: usize,
     /// How many Events are kept.
     pub events: usize,
     /// How long an Event is kept.
@@ -179,6 +181,7 @@ impl Default for Limits {
             connections: 8192,
             handshake: Duration::from_secs(10),
             request: Duration::from_secs(60),
+            concurrency: 200,
             events: 2000,
             event_ttl: Duration::from_secs(3600),
         }
@@ -204,6 +207,8 @@ pub struct Config {
     pub tunnel: Option<TunnelHook>,
     /// Takes connections of pods to an API above.
     pub home: Option<TunnelHook>,
+    /// Signs the certificate by which extension servers know this server.
+    pub front_proxy: Option<Arc<dunlin_pki::Authority>>,
     /// Judges client certificates.
     pub peers: Arc<dyn Peers>,
     /// The first 16 bits of service addresses: `a.b.0.0/16`.
@@ -238,6 +243,7 @@ impl Config {
             tokens: Vec::new(),
             tunnel: None,
             home: None,
+            front_proxy: None,
             peers: Arc::new(Unexpired),
             service_network: Ipv4Addr::new(10, 43, 0, 0),
             api_port: 6443,

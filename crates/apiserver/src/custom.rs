@@ -22,6 +22,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::aggregate;
 use crate::failure::Result;
 use crate::handlers::storage;
 use crate::model;
@@ -161,7 +162,9 @@ pub async fn settle(server: &Inner) -> Result<()> {
         if definitions.iter().any(is_going) {
             server.custom.wake.notify_one();
         }
-        return Ok(());
+        // The groups are registered, and take their place among the others.
+        aggregate::local::custom(server).await?;
+        return aggregate::settle(server).await;
     }
     Err(crate::failure::Failure::modified(resource, ""))
 }

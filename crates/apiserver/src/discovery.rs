@@ -51,32 +51,40 @@ pub async fn answer(
     let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
     let aggregated = aggregated(headers);
     let all = server.custom.all();
+    let order = server.aggregate.order(&all);
     let found = match (parts.as_slice(), aggregated) {
-        ([], _) => documents::paths(&all),
+        ([], _) => documents::paths(&order),
         (["api"], Some(version)) => {
-            return Ok(documents::reply(&documents::aggregated(&all, true, version), version));
+            return Ok(documents::reply(
+                &documents::aggregated(server, &all, &order, true, version),
+                version,
+            ));
         }
         (["apis"], Some(version)) => {
-            return Ok(documents::reply(&documents::aggregated(&all, false, version), version));
+            return Ok(documents::reply(
+                &documents::aggregated(server, &all, &order, false, version),
+                version,
+            ));
         }
         (["api"], None) => json!({
             "kind": "APIVersions",
             "versions": ["v1"],
             "serverAddressByClientCIDRs": [],
         }),
-        (["apis"], None) => documents::groups(&all),
+        (["apis"], None) => documents::groups(&order),
         (["api", version], _) => documents::resources(&all, "", version).ok_or_else(Failure::no_path)?,
-        (["apis", group], _) => documents::group(&all, group).ok_or_else(Failure::no_page)?,
+        (["apis", group], _) => documents::group(&order, group).ok_or_else(Failure::no_page)?,
         (["apis", group, version], _) => {
             documents::resources(&all, group, version).ok_or_else(Failure::no_path)?
         }
         (["openapi", "v2"], _) => return openapi::v2(server, headers).await,
-        (["openapi", "v3"], _) => openapi::index(server, &all).await?,
+        (["openapi", "v3"], _) => openapi::index(server, &all, &order).await?,
         (["openapi", "v3", rest @ ..], _) => {
             return openapi::group(server, &all, &rest.join("/"), query).await;
         }
         (["metrics"], _) => {
-            let body = reply::full(server.metrics.page(server.config.audit.as_deref()));
+            let page = server.metrics.page(server.config.audit.as_deref());
+            let body = reply::full(page + &server.flow.page());
             return Ok(reply::with_type(200, "text/plain; version=0.0.4; charset=utf-8", body));
         }
         ([".well-known", "openid-configuration"], _) => json!({

@@ -99,6 +99,13 @@ impl Failure {
         Self::new(404, "NotFound", format!("{} {name:?} not found", resource.qualified())).of(resource, name)
     }
 
+    /// As [`Failure::not_found`], for what has another name in messages than in paths.
+    pub fn not_found_as(what: &str, name: &str) -> Self {
+        let mut failure = Self::new(404, "NotFound", format!("{what} {name:?} not found"));
+        failure.details = Some(Box::new(json!({"name": name, "kind": what})));
+        failure
+    }
+
     pub fn already_exists(resource: &Resource, name: &str) -> Self {
         Self::new(409, "AlreadyExists", format!("{} {name:?} already exists", resource.qualified()))
             .of(resource, name)

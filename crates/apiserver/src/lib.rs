@@ -5,13 +5,16 @@
 //! and reaches nodes only through a [`NodeDialer`].
 
 mod admission;
+mod aggregate;
 mod audit;
 mod auth;
 mod bootstrap;
+mod components;
 mod config;
 mod custom;
 mod discovery;
 mod failure;
+mod flow;
 mod handlers;
 mod handshake;
 mod listen;

@@ -267,6 +267,7 @@ fn selectable(group: &str, stored: &str) -> &'static [&'static str] {
         "replicationcontrollers" => &["status.replicas"],
         "jobs.batch" => &["status.successful"],
         "certificatesigningrequests.certificates.k8s.io" => &["spec.signerName"],
+        "resourceslices.resource.k8s.io" => &["spec.nodeName", "spec.driver"],
         _ => &[],
     }
 }
@@ -291,6 +292,10 @@ fn unselectable(resource: &Resource, field: &str) -> Option<String> {
     }
     Some(match &*resource.stored {
         "jobs.batch" => format!("field label {field:?} not supported for Job"),
+        "resourceslices.resource.k8s.io" => {
+            let (version, kind) = (resource.api_version(), &resource.kind);
+            format!("field label not supported for {version}, Kind={kind}: {field}")
+        }
         _ if more.is_empty() => {
             format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
         }
@@ -321,7 +326,7 @@ impl Selection {
             match field {
                 "metadata.name" => selection.name = Some(requirement.value.clone()),
                 "metadata.namespace" => selection.namespace = Some(requirement.value.clone()),
-                "spec.nodeName" if !requirement.value.is_empty() => {
+                "spec.nodeName" if call.resource.stored == "pods" && !requirement.value.is_empty() => {
                     selection.node = Some(requirement.value.clone())
                 }
                 _ => {}
@@ -357,8 +362,12 @@ impl Selection {
         !twice
             && self.labels.is_everything()
             && self.fields.requirements().iter().all(|r| {
-                !r.negated
-                    && matches!(r.field.as_str(), "metadata.name" | "metadata.namespace" | "spec.nodeName")
+                let exact = match r.field.as_str() {
+                    "metadata.name" | "metadata.namespace" => true,
+                    "spec.nodeName" => self.node.is_some(),
+                    _ => false,
+                };
+                exact && !r.negated
             })
     }
 

@@ -8,7 +8,8 @@
 
 mod connection;
 mod fetch;
-mod service;
+pub mod service;
+pub mod tls;
 
 pub use fetch::fetch;
 
@@ -99,7 +100,8 @@ impl Target {
     }
 
     fn trust(&self) -> Result<Arc<rustls::ClientConfig>, String> {
-        let made = self.shared.trust.get_or_init(|| connection::trust(self.ca.as_deref()).map(Arc::new));
+        let made =
+            self.shared.trust.get_or_init(|| tls::config(self.ca.as_deref(), false, None).map(Arc::new));
         made.clone()
     }
 

@@ -29,7 +29,7 @@ use crate::negotiate::{self, Form};
 use crate::reply::{self, Reply};
 use crate::request::{self, Asked};
 use crate::resources::{self, Resource};
-use crate::{bootstrap, custom, discovery, handlers, subresource, sweep, usage};
+use crate::{aggregate, bootstrap, components, custom, discovery, flow, handlers, subresource, sweep, usage};
 use dunlin_api::query::Query;
 
 /// The Kubernetes API as a service. Cloning is cheap; clones share everything.
@@ -49,14 +49,19 @@ pub struct Inner {
     pub custom: custom::Registry,
     /// What webhooks and policies are configured.
     pub dynamic: dynamic::Registry,
+    /// Who serves which part of the API.
+    pub aggregate: aggregate::Registry,
     /// The revision of the last change of this process that outlives it. A watch that has reached it can go on after a
     /// restart without a new list.
     pub durable: AtomicU64,
+    /// Who may run at once, and who waits.
+    pub flow: Arc<flow::Flow>,
     /// Issuers of others, once [`ApiServer::bootstrap`] has begun to read their keys.
     pub oidc: OnceLock<Vec<Provider>>,
     sessions: Mutex<JoinSet<()>>,
     sweeper: OnceLock<Task>,
     cleaner: OnceLock<Task>,
+    extensions: OnceLock<Task>,
 }
 
 /// One request to a resource, as handlers see it.
@@ -127,6 +132,9 @@ impl ApiServer {
             sessions: Mutex::new(JoinSet::new()),
             sweeper: OnceLock::new(),
             cleaner: OnceLock::new(),
+            extensions: OnceLock::new(),
+            aggregate: aggregate::Registry::default(),
+            flow: Arc::default(),
             custom: custom::Registry::default(),
             dynamic: dynamic::Registry::default(),
             config,
@@ -152,10 +160,13 @@ impl ApiServer {
         let issuers = &self.inner.config.oidc;
         self.inner.oidc.get_or_init(|| issuers.iter().cloned().map(Provider::start).collect());
         dynamic::settle(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
+        aggregate::settle(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
+        flow::settle(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
         let weak = Arc::downgrade(&self.inner);
         self.inner
             .cleaner
             .get_or_init(|| Task::spawn("definition cleanup", custom::cleanup::run(weak.clone())));
+        self.inner.extensions.get_or_init(|| aggregate::watch(&self.inner));
         self.inner.sweeper.get_or_init(|| Task::spawn("event sweep", sweep::run(weak)));
         Ok(())
     }
@@ -175,8 +186,7 @@ impl ApiServer {
         {
             request.extensions_mut().insert(user.clone());
         }
-        let syntax =
-            negotiate::form(request.headers(), true).map_or(negotiate::Syntax::Json, |form| form.syntax);
+        let syntax = negotiate::syntax(request.headers());
         let id = audit::id(request.headers());
         let mut trail = Trail::default();
         let answer = match &self.inner.config.audit {
@@ -294,7 +304,45 @@ async fn route(
     let known = request.extensions().get::<User>().cloned();
     let user = auth::authenticate(inner, known, request.headers()).await?;
     let user = auth::impersonate(inner, user, request.headers(), trail).await?;
+    let syntax = negotiate::syntax(request.headers());
+    let Some(class) = inner.flow.classify(&user, asked, &path) else {
+        return authorized(inner, request, asked, query, user, trail).await;
+    };
+    // A place is kept until the answer is there to be sent.
+    let place = match flow::is_session(asked, query.flag("follow")) {
+        true => Ok(None),
+        false => inner.flow.enter(&class, inner.config.limits.request / 4).await,
+    };
+    let mut reply = match &place {
+        Ok(_) => match authorized(inner, request, asked, query, user, trail).await {
+            Ok(reply) => reply,
+            Err(failure) => {
+                if failure.code >= 500 {
+                    tracing::warn!(code = failure.code, message = %failure.message, "request failed");
+                }
+                reply::failure(&failure, syntax)
+            }
+        },
+        Err(_) => flow::refusal(),
+    };
+    class.mark(&mut reply);
+    Ok(reply)
+}
+
+/// What follows once it is settled who asks and that it is his turn.
+async fn authorized(
+    inner: &Arc<Inner>,
+    request: Request<BoxBody>,
+    asked: &Asked,
+    query: Query,
+    user: User,
+    trail: &Trail,
+) -> Result<Reply> {
+    let path = request.uri().path().to_owned();
     auth::decide(inner, &user, asked, &path, trail).await?;
+    if let Some((entries, at)) = inner.aggregate.serving(&path) {
+        return aggregate::proxy::forward(inner, &entries[at], request, asked, &user).await;
+    }
     if !asked.is_resource {
         return discovery::answer(inner, request.method(), &path, request.headers(), &query).await;
     }
@@ -408,6 +456,10 @@ async fn dispatch(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
     if call.resource.group == dynamic::GROUP {
         dynamic::settle(&call.server).await?;
     }
+    aggregate::written(&call.server, &call.resource).await?;
+    if call.resource.group == flow::GROUP {
+        flow::settle(&call.server).await?;
+    }
     Ok(reply)
 }
 
@@ -417,6 +469,9 @@ async fn answer(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
     }
     if call.resource.group == usage::GROUP {
         return usage::answer(call, verb).await;
+    }
+    if call.resource.is("", "componentstatuses") {
+        return components::answer(call, verb).await;
     }
     if !call.resource.is_stored() {
         return auth::reviews::answer(call, body).await;

@@ -35,6 +35,8 @@ pub struct Choices {
     pub listen: Option<String>,
     /// Names and addresses under which clients reach the server.
     pub advertise: Vec<String>,
+    /// Requests that run at once.
+    pub max_requests_inflight: Option<u32>,
     /// Run a server without an agent.
     pub no_agent: Option<bool>,
     /// Name of this machine's node.
@@ -99,6 +101,7 @@ impl Choices {
             data_dir: self.data_dir.or(below.data_dir),
             listen: self.listen.or(below.listen),
             advertise: list(self.advertise, below.advertise),
+            max_requests_inflight: self.max_requests_inflight.or(below.max_requests_inflight),
             no_agent: self.no_agent.or(below.no_agent),
             node_name: self.node_name.or(below.node_name),
             scheduler: self.scheduler.or(below.scheduler),
@@ -135,6 +138,8 @@ pub struct ServerOptions {
     pub listen: String,
     /// Names and addresses under which clients reach it; the first stands in the kubeconfig.
     pub advertise: Vec<String>,
+    /// Requests that run at once, those of administrators aside.
+    pub max_requests_inflight: Option<u32>,
     /// Without an agent.
     pub no_agent: bool,
     /// Name of the own node; the host's name if absent.
@@ -164,6 +169,7 @@ impl From<Choices> for ServerOptions {
             name: choices.name,
             listen: choices.listen.unwrap_or_else(|| "0.0.0.0:6443".to_owned()),
             advertise: choices.advertise,
+            max_requests_inflight: choices.max_requests_inflight,
             no_agent: choices.no_agent.unwrap_or(false),
             node_name: choices.node_name,
             scheduler: choices.scheduler,

@@ -101,7 +101,16 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
     let mut config = Config::new(Arc::new(store), issuer, ISSUER, authority.ca_pem(), dialer.clone());
     config.api_port = address.port();
     config.eviction_toleration = options.times.eviction_toleration();
+    match options.max_requests_inflight {
+        Some(0) => return Err(Error::Input("max-requests-inflight is 0: nobody could ask anything".into())),
+        Some(most) => config.limits.concurrency = most as usize,
+        None => {}
+    }
     config.tunnel = Some(tunnel_hook(tunnels.clone()));
+    // Extension servers believe whom this authority names, so it signs nothing else.
+    let front = Authority::open_or_create(&layout.keys().join("front-proxy"), "dunlin-front-proxy")
+        .doing("opening the front proxy's certificate authority")?;
+    config.front_proxy = Some(Arc::new(front));
     config.peers = certificates.clone();
     config.audit = audit;
     for issuer in &mut issuers {

@@ -297,6 +297,9 @@ pub struct Server {
     /// Names and addresses under which clients reach this server
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     pub advertise: Vec<String>,
+    /// Requests that run at once, shared out to the priority levels [default: 200]
+    #[arg(long, value_name = "N")]
+    pub max_requests_inflight: Option<u32>,
     /// Run no pods on this machine
     #[arg(long)]
     pub no_agent: bool,

@@ -20,6 +20,7 @@ pub fn server(server: Server, global: Global) -> Result<(), Error> {
         name: server.name,
         listen: server.listen,
         advertise: server.advertise,
+        max_requests_inflight: server.max_requests_inflight,
         no_agent: server.no_agent.then_some(true),
         scheduler: server.scheduler,
         parent: server.parent,

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use crate::config::User;
 use crate::handlers::delete;
 use crate::object;
-use dunlin_api::query::Query;
 use crate::resources::Resource;
 use crate::server::Call;
+use dunlin_api::query::Query;
 
 /// What a request does to its object, as rules name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -72,6 +72,11 @@ impl Addresses {
         Ipv4Addr::from(self.network + 1)
     }
 
+    /// All that can be given out.
+    pub fn range(&self) -> String {
+        format!("{}/16", Ipv4Addr::from(self.network))
+    }
+
     /// Marks what stored services hold.
     pub async fn rebuild(&self, server: &Inner) -> Result<()> {
         for service in server.all(known("", "services"), None).await? {

@@ -118,8 +118,8 @@ mod tests {
     use http::Method;
 
     use super::*;
-    use crate::query::Query;
     use crate::request;
+    use dunlin_api::query::Query;
 
     fn rule(change: impl FnOnce(&mut Rule)) -> Rule {
         let verdict = Verdict { level: Level::Metadata, omit_stages: Vec::new(), omit_managed_fields: false };

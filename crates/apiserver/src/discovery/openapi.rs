@@ -8,9 +8,10 @@ use std::sync::{Arc, OnceLock};
 use dunlin_api::gvk::GroupVersionKind;
 use dunlin_api::schema::openapi::{Resource as Row, Subresource, v2_document, v3_document, v3_index};
 use http::{HeaderMap, HeaderValue, header};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::documents::Order;
 use crate::failure::{Failure, Result};
 use crate::negotiate::{self, Media};
 use crate::object::{self, at, list, text};
@@ -87,16 +88,26 @@ fn hash(all: &[Arc<Resource>], definitions: &[Value], group: &str, version: &str
     hex(digest)
 }
 
-/// `/openapi/v3`.
-pub async fn index(server: &Inner, all: &[Arc<Resource>]) -> Result<Value> {
+/// `/openapi/v3`. Extension servers offer their own documents, which are fetched from them when somebody asks.
+pub async fn index(server: &Inner, all: &[Arc<Resource>], order: &Order) -> Result<Value> {
     let definitions = definitions(server).await?;
+    let offered = server.aggregate.documented();
     let mut found = Vec::new();
-    for (group, versions) in resources::groups(all) {
+    for (group, versions) in order {
         for version in versions {
-            found.push((group, version, hash(all, &definitions, group, version)));
+            let ours = resources::of(all, group, version).next().is_some();
+            if ours && !offered.iter().any(|(g, v, _)| (g, v) == (group, version)) {
+                found.push((group.as_str(), version.as_str(), hash(all, &definitions, group, version)));
+            }
         }
     }
-    Ok(v3_index(found.iter().map(|(group, version, hash)| (*group, *version, hash.as_str()))))
+    let mut index = v3_index(found.iter().map(|(group, version, hash)| (*group, *version, hash.as_str())));
+    for (group, version, query) in offered {
+        let path = format!("apis/{group}/{version}");
+        let mark = if query.is_empty() { "" } else { "?" };
+        index["paths"][&path] = json!({"serverRelativeURL": format!("/openapi/v3/{path}{mark}{query}")});
+    }
+    Ok(index)
 }
 
 /// `/openapi/v3/{path}`.

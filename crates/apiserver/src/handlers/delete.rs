@@ -166,7 +166,10 @@ fn returns_object(resource: &Resource) -> bool {
                 | "persistentvolumeclaims"
                 | "resourcequotas"
                 | "podtemplates"
-        ) | ("storage.k8s.io", "storageclasses" | "csidrivers" | "csinodes" | "volumeattachments")
+        ) | (
+            "storage.k8s.io",
+            "storageclasses" | "csidrivers" | "csinodes" | "volumeattachments" | "volumeattributesclasses"
+        ) | ("resource.k8s.io", _)
     )
 }
 

@@ -99,7 +99,7 @@ async fn store(call: &mut Call, entry: &Entry, old: &Value, mut new: Value) -> R
     } else {
         let saved = call.server.save(resource, Expect::Revision(entry.revision), new).await;
         if saved.is_ok() {
-            admission::changed(call, old, &kept);
+            admission::changed(call, old, &kept).await?;
         }
         saved
     };

@@ -43,6 +43,7 @@ const SPREAD: &[&str] = &[
     "persistentVolumeSource",
     "handler",
     "ephemeralContainerCommon",
+    "deviceConfiguration",
     "ingressRuleValue",
     "rule",
 ];

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use dunlin_store::{Change, Class, Entry, Error, Expect, Write};
 use serde_json::Value;
 
+use crate::admission::ip_address;
 use crate::failure::{Failure, Result};
 use crate::handlers::convert;
 use crate::object;
@@ -79,9 +80,20 @@ impl Inner {
 
     /// Removes an object; `last` is its last state in the stored form, and is given back.
     pub async fn remove(&self, resource: &Resource, entry: &Entry, last: Value) -> Result<Entry, Error> {
-        if resource.stored == "services" {
-            self.addresses.release(&last);
+        if resource.stored != "services" {
+            return self.erase(resource, entry, last).await;
         }
+        self.addresses.release(&last);
+        let removed = self.erase(resource, entry, last.clone()).await?;
+        if let Err(failure) = ip_address::follow(self, Some(&last), None).await {
+            // The next start takes it away.
+            tracing::warn!(message = %failure.message, "the address of a removed service stays listed");
+        }
+        Ok(removed)
+    }
+
+    /// As [`Inner::remove`], for what nothing else follows.
+    pub async fn erase(&self, resource: &Resource, entry: &Entry, last: Value) -> Result<Entry, Error> {
         let class = resource.class(&entry.key.namespace);
         let write = Write {
             key: entry.key.clone(),

@@ -16,9 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 const IDLE: Duration = Duration::from_secs(30);
 
 /// A two-way connection of any kind.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Send {}
+pub trait Wire: AsyncRead + AsyncWrite + Send {}
 impl<T: AsyncRead + AsyncWrite + Send> Wire for T {}
-pub(super) type Raw = Pin<Box<dyn Wire>>;
+pub type Raw = Pin<Box<dyn Wire>>;
 pub(super) type Request = http::Request<Full<Bytes>>;
 
 #[derive(Debug)]
@@ -113,30 +113,4 @@ pub(super) async fn dial(host: &str, port: u16) -> Result<Raw, String> {
     // A small request waits for nothing.
     let _ = stream.set_nodelay(true);
     Ok(Box::pin(stream))
-}
-
-/// Trust in the given authorities, or in the system's.
-pub(super) fn trust(ca: Option<&[u8]>) -> Result<rustls::ClientConfig, String> {
-    let mut roots = rustls::RootCertStore::empty();
-    match ca {
-        Some(pem) => {
-            let text = std::str::from_utf8(pem).map_err(|e| format!("the caBundle is not PEM: {e}"))?;
-            for certificate in
-                dunlin_pki::tls::certificates(text).map_err(|e| format!("the caBundle: {e}"))?
-            {
-                roots.add(certificate).map_err(|e| format!("the caBundle has a bad certificate: {e}"))?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    if roots.is_empty() {
-        return Err("there is no certificate authority to trust: set caBundle".into());
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| e.to_string())?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 
 use super::connection::{self, Connection};
+use super::tls;
 
 /// The largest document that is read.
 const LARGEST: usize = 1 << 20;
@@ -29,7 +30,7 @@ async fn get(url: &str, ca: Option<&[u8]>) -> Result<Bytes, String> {
     }
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let wire = connection::dial(&host, uri.port_u16().unwrap_or(443)).await?;
-    let mut connection = Connection::open(&host, wire, Arc::new(connection::trust(ca)?)).await?;
+    let mut connection = Connection::open(&host, wire, Arc::new(tls::config(ca, false, None)?)).await?;
     let request = http::Request::get(uri.path_and_query().map_or("/", |p| p.as_str()))
         .header(http::header::HOST, uri.authority().map_or("", |a| a.as_str()))
         .header(http::header::ACCEPT, "application/json")

@@ -19,7 +19,11 @@ use dunlin_api::query::encode;
 /// Bytes on their way to the pod.
 const BUFFER: usize = 64 << 10;
 
-pub(super) async fn connect(server: &Inner, namespace: &str, name: &str, port: u16) -> Result<Raw, String> {
+/// A connection to a port of a service: to one of its ready endpoints.
+///
+/// # Errors
+/// What went wrong, in words.
+pub async fn connect(server: &Inner, namespace: &str, name: &str, port: u16) -> Result<Raw, String> {
     let service = server.find(known("", "services"), namespace, name).await.map_err(|f| f.message)?;
     let service = service.ok_or_else(|| format!("service {name:?} not found"))?.value;
     if text(&service, &["spec", "type"]) == "ExternalName" {

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::admission::attributes::{Attributes, Operation};
 use crate::admission::dynamic;
 use crate::failure::Result;
-use dunlin_api::query::{Query, decode};
 use crate::server::Call;
+use dunlin_api::query::{Query, decode};
 
 /// Asks what is configured whether the connection may be made.
 pub async fn review(call: &mut Call, uri: &Uri) -> Result<()> {

@@ -1,9 +1,11 @@
 //! The API as a client in the same process sees it: requests in, answers out, over a store in memory.
 
 mod admission;
+mod aggregation;
 mod auditing;
 mod conversion;
 mod custom;
+mod fairness;
 mod histories;
 mod nodes;
 mod oidc;
