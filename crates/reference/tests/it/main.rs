@@ -4,6 +4,7 @@
 //! the corpus are its tests, and because one real Kubernetes serves them all.
 
 mod corpus;
+mod etcd;
 mod helm;
 mod python;
 
@@ -13,7 +14,19 @@ use std::time::Instant;
 use anyhow::Result;
 
 /// The tests that bring a world of their own.
-const ALONE: &[(&str, fn() -> Result<()>)] = &[("helm", helm::run), ("python", python::run)];
+const ALONE: &[(&str, fn() -> Result<()>)] = &[
+    ("etcd/contract", etcd::contract::run),
+    ("etcd/killed", etcd::faults::killed),
+    ("etcd/cut", etcd::faults::cut),
+    ("etcd/compacted", etcd::faults::compacted),
+    ("etcd/members", etcd::faults::members),
+    ("etcd/majority", etcd::faults::majority),
+    ("etcd/limits", etcd::access::limits),
+    ("etcd/tls", etcd::access::tls),
+    ("etcd/password", etcd::access::password),
+    ("helm", helm::run),
+    ("python", python::run),
+];
 
 fn main() -> ExitCode {
     rustls::crypto::ring::default_provider().install_default().expect("it is installed once");
