@@ -4,6 +4,7 @@
 //! have effects outside the object; the one exception (addresses of services) is undone by [`undo`].
 
 pub mod certificate;
+pub mod claims;
 pub mod daemon_set;
 pub mod definition;
 pub mod job;
@@ -48,7 +49,7 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
             pod::create(value);
         }
         ("", "secrets") => secret::encode(value),
-        ("", "services") => admitted.taken = service::create(call, value)?,
+        ("", "services") => admitted.taken = claims::create(call, value).await?,
         ("", "persistentvolumes" | "persistentvolumeclaims") => storage::create(call, value).await?,
         ("batch", "jobs") => job::create(value),
         ("apps", "daemonsets") => daemon_set::create(value),
@@ -80,7 +81,7 @@ pub async fn update(call: &Call, old: &Value, new: &mut Value, sub: &str) -> Res
         ("apps", "daemonsets", "") => daemon_set::update(old, new),
         // A list of tolerations that a client replaces keeps the two that every pod has.
         ("", "pods", "") => tolerations::create(new, call.server.config.eviction_toleration.as_secs()),
-        ("", "services", "") => admitted.taken = service::update(call, old, new)?,
+        ("", "services", "") => admitted.taken = claims::update(call, old, new).await?,
         ("", "namespaces", "") => crate::object::carry_top("spec", old, new),
         ("", "nodes", _) | ("", "pods", "status") | ("", "persistentvolumes", _) => {
             node::update(call, old, new)?
@@ -131,10 +132,12 @@ pub async fn created(call: &Call, value: &Value) -> Result<()> {
 pub fn changed(call: &Call, old: &Value, new: &Value) {
     if call.resource.is("", "services") {
         call.server.addresses.settle(old, new);
+        claims::settle(&call.server, old, new);
     }
 }
 
 /// Gives back what [`create`] or [`update`] took.
 pub fn undo(call: &Call, admitted: &Admitted) {
     call.server.addresses.give_back(&admitted.taken);
+    claims::undo(&call.server, &admitted.taken);
 }

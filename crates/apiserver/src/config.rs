@@ -204,6 +204,8 @@ pub struct Config {
     pub tunnel: Option<TunnelHook>,
     /// Takes connections of pods to an API above.
     pub home: Option<TunnelHook>,
+    /// Takes connections of other servers of this cluster.
+    pub peer: Option<TunnelHook>,
     /// Judges client certificates.
     pub peers: Arc<dyn Peers>,
     /// The first 16 bits of service addresses: `a.b.0.0/16`.
@@ -234,6 +236,7 @@ impl Config {
             tokens: Vec::new(),
             tunnel: None,
             home: None,
+            peer: None,
             peers: Arc::new(Unexpired),
             service_network: Ipv4Addr::new(10, 43, 0, 0),
             api_port: 6443,

@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -27,7 +27,7 @@ use crate::query::Query;
 use crate::reply::{self, Reply};
 use crate::request::{self, Asked};
 use crate::resources::{self, Resource};
-use crate::{bootstrap, custom, discovery, handlers, subresource, sweep, usage};
+use crate::{bootstrap, custom, discovery, handlers, others, subresource, sweep, usage};
 
 /// The Kubernetes API as a service. Cloning is cheap; clones share everything.
 #[derive(Clone)]
@@ -49,6 +49,7 @@ pub struct Inner {
     pub durable: AtomicU64,
     sessions: Mutex<JoinSet<()>>,
     sweeper: OnceLock<Task>,
+    follower: OnceLock<Task>,
     cleaner: OnceLock<Task>,
 }
 
@@ -107,6 +108,7 @@ impl ApiServer {
             durable: AtomicU64::new(0),
             sessions: Mutex::new(JoinSet::new()),
             sweeper: OnceLock::new(),
+            follower: OnceLock::new(),
             cleaner: OnceLock::new(),
             custom: custom::Registry::default(),
             config,
@@ -133,6 +135,9 @@ impl ApiServer {
         self.inner
             .cleaner
             .get_or_init(|| Task::spawn("definition cleanup", custom::cleanup::run(weak.clone())));
+        if self.inner.config.store.is_shared() {
+            self.inner.follower.get_or_init(|| Task::spawn("other servers", others::run(weak.clone())));
+        }
         self.inner.sweeper.get_or_init(|| Task::spawn("event sweep", sweep::run(weak)));
         Ok(())
     }
@@ -197,6 +202,13 @@ impl Inner {
     /// The resource at `/apis/{group}/{version}/{plural}`.
     pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
         resources::find(group, version, plural).cloned().or_else(|| self.custom.find(group, version, plural))
+    }
+
+    /// The newest revision that has to be told to those who want to go on after a restart.
+    pub fn durable(&self) -> u64 {
+        // What others write outlives this process as well, and everything in a shared store does.
+        let store = &self.config.store;
+        if store.is_shared() { store.revision() } else { self.durable.load(Ordering::Acquire) }
     }
 
     /// Runs a session that outlives its request (an upgraded stream) until it ends or the server is dropped.

@@ -55,6 +55,11 @@ impl Layout {
         self.root.join("server/pki")
     }
 
+    /// The key that the keys of all servers on one store are sealed with.
+    pub fn cluster_key(&self) -> PathBuf {
+        self.root.join("server/cluster.key")
+    }
+
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.root.join("kubeconfig.yaml")

@@ -10,6 +10,7 @@ mod identity;
 mod image;
 mod node;
 mod request;
+mod store;
 mod wire;
 mod world;
 
@@ -31,6 +32,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("shim_wire", wire::shim),
     ("tokens", identity::tokens),
     ("certificates", identity::certificates),
+    ("store_etcd", store::etcd),
     ("image_layer", image::layer),
     ("image_archive", image::archive),
     ("simulate_world", world::file),

@@ -57,7 +57,9 @@ impl<'a> Etcd<'a> {
     /// # Errors
     /// As above.
     pub fn on(host: &'a Host, count: u16) -> Result<Self> {
-        let pair = |n: u16| (format!("{}:{}", host.address, 2379 + 10 * n), format!("{}:{}", host.address, 2380 + 10 * n));
+        let pair = |n: u16| {
+            (format!("{}:{}", host.address, 2379 + 10 * n), format!("{}:{}", host.address, 2380 + 10 * n))
+        };
         Self::start_all((0..count).map(pair).collect(), Some(host), &[])
     }
 
@@ -89,8 +91,12 @@ impl<'a> Etcd<'a> {
     pub fn start(&mut self, member: usize) -> Result<()> {
         let secure = self.flags.iter().any(|flag| flag.starts_with("--cert-file"));
         let scheme = if secure { "https" } else { "http" };
-        let cluster: Vec<String> =
-            self.members.iter().enumerate().map(|(n, member)| format!("m{n}=http://{}", member.peer)).collect();
+        let cluster: Vec<String> = self
+            .members
+            .iter()
+            .enumerate()
+            .map(|(n, member)| format!("m{n}=http://{}", member.peer))
+            .collect();
         let Member { client, peer, .. } = &self.members[member];
         let mut command = self.command()?;
         command.args([
@@ -133,7 +139,9 @@ impl<'a> Etcd<'a> {
                 match host {
                     Some(host) => {
                         let (address, port) = client.rsplit_once(':').context("an endpoint has a port")?;
-                        host.namespace().shell(&format!("bash -c 'exec 3<>/dev/tcp/{address}/{port}'")).map(drop)
+                        host.namespace()
+                            .shell(&format!("bash -c 'exec 3<>/dev/tcp/{address}/{port}'"))
+                            .map(drop)
                     }
                     None => Ok(std::net::TcpStream::connect(&client).map(drop)?),
                 }

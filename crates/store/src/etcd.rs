@@ -16,7 +16,7 @@
 mod follow;
 mod keys;
 mod link;
-mod message;
+pub mod message;
 pub mod record;
 mod upkeep;
 pub mod wire;
@@ -108,7 +108,8 @@ impl EtcdStore {
             endpoints: names.clone(),
             reason: failure.to_string(),
         };
-        let status = link.read("/etcdserverpb.Maintenance/Status", bytes::Bytes::new(), options.patience).await;
+        let status =
+            link.read("/etcdserverpb.Maintenance/Status", bytes::Bytes::new(), options.patience).await;
         let status = status.map_err(failed)?;
         let version = message::text(status, 2).map_err(|e| failed(Failure::Lost(e.to_string())))?;
         if !is_new_enough(&version) {
@@ -123,7 +124,13 @@ impl EtcdStore {
                 Err(failure) => return Err(failed(failure)),
             }
         };
-        tracing::debug!(endpoints = names, version, entries = start.entries.len(), revision = start.start, "etcd opened");
+        tracing::debug!(
+            endpoints = names,
+            version,
+            entries = start.entries.len(),
+            revision = start.start,
+            "etcd opened"
+        );
         let revision = start.start;
         let state = State::new(start, &options.limits);
         let (reached_to, reached) = watch::channel(revision);
@@ -233,6 +240,10 @@ impl Store for EtcdStore {
         self.newest().boxed()
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn is_healthy(&self) -> bool {
         self.healthy.load(Ordering::Acquire)
     }
@@ -244,7 +255,9 @@ mod tests {
 
     #[test]
     fn versions_are_compared_as_numbers() {
-        for (version, good) in [("3.6.5", true), ("3.5.0", true), ("3.10.1", true), ("3.4.27", false), ("", false)] {
+        for (version, good) in
+            [("3.6.5", true), ("3.5.0", true), ("3.10.1", true), ("3.4.27", false), ("", false)]
+        {
             assert_eq!(is_new_enough(version), good, "{version}");
         }
     }

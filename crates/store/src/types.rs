@@ -215,6 +215,11 @@ pub trait Store: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    /// Whether other servers write to the same place.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Whether the backend has answered lately.
     fn is_healthy(&self) -> bool {
         true

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use dunlin_store::{Change, Class, Entry, Error, Expect, Write};
 use serde_json::Value;
 
+use crate::admission::claims;
 use crate::failure::{Failure, Result};
 use crate::handlers::convert;
 use crate::object;
@@ -28,6 +29,13 @@ pub fn failed(resource: &Resource, name: &str, error: Error) -> Failure {
             "The provided continue parameter is too old or the requested \
             resource version is no longer kept. Restart the list without it to get a consistent list.",
         ),
+        // As Kubernetes says it of a store that does not answer in time.
+        late @ Error::Unavailable { .. } => Failure::new(
+            504,
+            "Timeout",
+            format!("Timeout: request did not complete within the allotted timeout: {late}"),
+        ),
+        large @ Error::TooLarge { .. } => Failure::new(413, "RequestEntityTooLarge", large.to_string()),
         full @ Error::Full { .. } => Failure::insufficient_storage(full),
         other => Failure::internal(dunlin_base::error::chain(&other)),
     }
@@ -79,8 +87,9 @@ impl Inner {
 
     /// Removes an object; `last` is its last state in the stored form, and is given back.
     pub async fn remove(&self, resource: &Resource, entry: &Entry, last: Value) -> Result<Entry, Error> {
-        if resource.stored == "services" {
-            self.addresses.release(&last);
+        let service = (resource.stored == "services").then(|| last.clone());
+        if let Some(service) = &service {
+            self.addresses.release(service);
         }
         let class = resource.class(&entry.key.namespace);
         let write = Write {
@@ -90,7 +99,11 @@ impl Inner {
             tag: entry.tag.clone(),
             change: Change::Delete(Box::new(move |revision| encode(last, revision))),
         };
-        self.write(write, class).await
+        let removed = self.write(write, class).await?;
+        if let Some(service) = &service {
+            claims::release(self, service, None).await;
+        }
+        Ok(removed)
     }
 
     async fn write(&self, write: Write, class: Class) -> Result<Entry, Error> {

@@ -7,6 +7,7 @@ mod corpus;
 mod etcd;
 mod helm;
 mod python;
+mod servers;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -24,6 +25,8 @@ const ALONE: &[(&str, fn() -> Result<()>)] = &[
     ("etcd/limits", etcd::access::limits),
     ("etcd/tls", etcd::access::tls),
     ("etcd/password", etcd::access::password),
+    ("servers/killed", servers::killed),
+    ("servers/apart", servers::apart),
     ("helm", helm::run),
     ("python", python::run),
 ];

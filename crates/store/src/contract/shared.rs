@@ -38,7 +38,10 @@ pub async fn everybody_is_told_the_same(one: &impl Store, two: &impl Store) {
     let mut here = watch(one, Scope::resource("jobs"), start);
     for watch in [&mut there, &mut here] {
         let event = next(watch).await;
-        assert_eq!((event.revision, &event.value[..], event.old.clone()), (first.revision, &b"one"[..], None));
+        assert_eq!(
+            (event.revision, &event.value[..], event.old.clone()),
+            (first.revision, &b"one"[..], None)
+        );
         let event = next(watch).await;
         assert_eq!((event.revision, event.old_tag.as_deref()), (second.revision, Some("t1")));
         let event = next(watch).await;

@@ -58,7 +58,10 @@ impl Follower {
             }
             match end {
                 End::Compacted => {
-                    tracing::warn!(revision = from, "etcd has compacted what this server has not seen, listing anew");
+                    tracing::warn!(
+                        revision = from,
+                        "etcd has compacted what this server has not seen, listing anew"
+                    );
                     match load(&self.link, &self.keys).await {
                         Ok(start) => {
                             self.state.reset(start.entries, start.start);
@@ -69,7 +72,9 @@ impl Follower {
                         Err(failure) => tracing::warn!(error = chain(&failure), "listing etcd anew failed"),
                     }
                 }
-                End::Failed(failure) => tracing::warn!(error = chain(&failure), "the watch of etcd ended, trying again"),
+                End::Failed(failure) => {
+                    tracing::warn!(error = chain(&failure), "the watch of etcd ended, trying again")
+                }
             }
             tokio::time::sleep(backoff.next_delay()).await;
         }
@@ -152,7 +157,8 @@ impl Follower {
                 Name::Deleted | Name::Other => continue,
             };
             if change.deleted {
-                let state = last.take().filter(|(at, _)| *at == revision).map(|(_, record)| record.value(revision));
+                let state =
+                    last.take().filter(|(at, _)| *at == revision).map(|(_, record)| record.value(revision));
                 events.extend(now.follow_delete(revision, key, state));
                 continue;
             }

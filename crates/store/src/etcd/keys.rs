@@ -63,7 +63,9 @@ impl Keys {
         let object = std::str::from_utf8(rest).ok().and_then(|rest| rest.strip_prefix(OBJECTS));
         let mut parts = object.unwrap_or_default().splitn(3, '/');
         match (parts.next(), parts.next(), parts.next()) {
-            (Some(resource), Some(namespace), Some(name)) => Name::Object(Key::new(resource, namespace, name)),
+            (Some(resource), Some(namespace), Some(name)) => {
+                Name::Object(Key::new(resource, namespace, name))
+            }
             _ => Name::Other,
         }
     }
@@ -76,7 +78,9 @@ mod tests {
     #[test]
     fn keys_are_read_as_they_were_made() {
         let keys = Keys::new("/dunlin");
-        for key in [Key::new("pods", "n", "a"), Key::new("nodes", "", "n1"), Key::new("roles.rbac", "n", "a/b:c")] {
+        for key in
+            [Key::new("pods", "n", "a"), Key::new("nodes", "", "n1"), Key::new("roles.rbac", "n", "a/b:c")]
+        {
             assert_eq!(keys.read(&keys.object(&key)), Name::Object(key));
         }
         assert_eq!(keys.read(&keys.deleted()), Name::Deleted);

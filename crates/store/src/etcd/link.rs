@@ -71,7 +71,9 @@ impl Failure {
     fn is_unauthenticated(&self) -> bool {
         match self {
             Self::Refused { code: code::UNAUTHENTICATED, .. } => true,
-            Self::Refused { message, .. } => message.contains("invalid auth token") || message.contains("auth revision"),
+            Self::Refused { message, .. } => {
+                message.contains("invalid auth token") || message.contains("auth revision")
+            }
             _ => false,
         }
     }
@@ -137,7 +139,12 @@ impl Link {
     }
 
     /// Calls something that only reads, at another member, too, until `patience` is over.
-    pub async fn read(&self, path: &'static str, message: Bytes, patience: Duration) -> Result<Bytes, Failure> {
+    pub async fn read(
+        &self,
+        path: &'static str,
+        message: Bytes,
+        patience: Duration,
+    ) -> Result<Bytes, Failure> {
         let begun = tokio::time::Instant::now();
         loop {
             let failure = match self.call(path, message.clone()).await {
@@ -236,15 +243,19 @@ impl Link {
             .initial_connection_window_size(WINDOW);
         let (sender, task) = match &self.options.tls {
             Some(tls) => {
-                let host = endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host).trim_matches(['[', ']']);
-                let name = rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(|e| told(endpoint, e))?;
+                let host =
+                    endpoint.rsplit_once(':').map_or(endpoint, |(host, _)| host).trim_matches(['[', ']']);
+                let name = rustls::pki_types::ServerName::try_from(host.to_owned())
+                    .map_err(|e| told(endpoint, e))?;
                 let connector = tokio_rustls::TlsConnector::from(tls.clone());
                 let stream = connector.connect(name, tcp).await.map_err(|e| told(endpoint, e))?;
-                let (sender, driver) = builder.handshake(TokioIo::new(stream)).await.map_err(|e| told(endpoint, e))?;
+                let (sender, driver) =
+                    builder.handshake(TokioIo::new(stream)).await.map_err(|e| told(endpoint, e))?;
                 (sender, Task::spawn("etcd connection", async { ended(driver.await) }))
             }
             None => {
-                let (sender, driver) = builder.handshake(TokioIo::new(tcp)).await.map_err(|e| told(endpoint, e))?;
+                let (sender, driver) =
+                    builder.handshake(TokioIo::new(tcp)).await.map_err(|e| told(endpoint, e))?;
                 (sender, Task::spawn("etcd connection", async { ended(driver.await) }))
             }
         };
@@ -252,7 +263,8 @@ impl Link {
         let mut connection =
             Connection { id, authority: endpoint.into(), secure, token: None, sender, _task: Arc::new(task) };
         if let Some((name, password)) = &self.options.user {
-            let answer = call(&connection, "/etcdserverpb.Auth/Authenticate", message::authenticate(name, password));
+            let answer =
+                call(&connection, "/etcdserverpb.Auth/Authenticate", message::authenticate(name, password));
             let answer = answer.await.map_err(|e| format!("{endpoint}: signing in as {name:?}: {e}"))?;
             let token = message::text(answer, 2).map_err(|e| told(endpoint, e))?;
             connection.token = Some(token.into());
@@ -329,7 +341,8 @@ fn refused(headers: &HeaderMap, status: http::StatusCode) -> Option<Failure> {
 fn unescaped(text: &str) -> String {
     let (mut out, mut rest) = (Vec::new(), text.as_bytes());
     while let [first, tail @ ..] = rest {
-        let escaped = tail.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        let escaped =
+            tail.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
         match (first, escaped) {
             (b'%', Some(byte)) => {
                 out.push(byte);
@@ -418,7 +431,9 @@ mod tests {
         assert!(headers("0", "").is_none());
         let large = headers("3", "etcdserver: request is too large").unwrap();
         assert!(large.is_too_large(), "{large:?}");
-        assert!(matches!(headers("14", "etcdserver: request timed out"), Some(Failure::Lost(m)) if m.ends_with("out")));
+        assert!(
+            matches!(headers("14", "etcdserver: request timed out"), Some(Failure::Lost(m)) if m.ends_with("out"))
+        );
         assert!(headers("16", "etcdserver: invalid auth token").unwrap().is_unauthenticated());
         assert!(refused(&HeaderMap::new(), http::StatusCode::OK).is_none());
         assert!(matches!(refused(&HeaderMap::new(), http::StatusCode::NOT_FOUND), Some(Failure::Lost(_))));

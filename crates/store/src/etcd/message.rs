@@ -108,7 +108,9 @@ pub fn transaction(key: &Bytes, compare: Option<&Compare>, then: &[Step], otherw
                 Step::Put(key, value) => {
                     Message::default().message(2, Message::default().bytes(1, key).bytes(2, value))
                 }
-                Step::Delete(key) => Message::default().message(3, Message::default().bytes(1, key).int(3, 1)),
+                Step::Delete(key) => {
+                    Message::default().message(3, Message::default().bytes(1, key).int(3, 1))
+                }
             };
             message = message.message(field, step);
         }

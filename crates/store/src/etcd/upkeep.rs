@@ -23,7 +23,13 @@ pub type Asks = oneshot::Sender<Result<Revision, Failure>>;
 
 /// Asks etcd for its newest revision, once for all who wait: their reads began before the question was asked. A member
 /// answers only after it has asked the others, so what anybody was told is done is below that revision.
-pub async fn index(link: Arc<Link>, keys: Keys, patience: Duration, healthy: Arc<AtomicBool>, mut asks: mpsc::Receiver<Asks>) {
+pub async fn index(
+    link: Arc<Link>,
+    keys: Keys,
+    patience: Duration,
+    healthy: Arc<AtomicBool>,
+    mut asks: mpsc::Receiver<Asks>,
+) {
     let range = Range { key: keys.deleted(), count_only: true, ..Range::default() }.encode();
     loop {
         let mut waiting = Vec::new();

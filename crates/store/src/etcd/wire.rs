@@ -91,7 +91,10 @@ impl Value {
 pub struct Malformed;
 
 /// Calls `each` with the number and the value of every field, in order. Fixed-size numbers are skipped: etcd has none.
-pub fn fields(mut message: Bytes, mut each: impl FnMut(u32, Value) -> Result<(), Malformed>) -> Result<(), Malformed> {
+pub fn fields(
+    mut message: Bytes,
+    mut each: impl FnMut(u32, Value) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
     while message.has_remaining() {
         let tag = varint(&mut message)?;
         let field = u32::try_from(tag >> 3).map_err(|_| Malformed)?;
@@ -145,7 +148,8 @@ mod tests {
     #[test]
     fn what_was_written_is_read() {
         let inner = Message::default().int(1, -1).bytes(2, b"key");
-        let bytes = Message::default().int(3, 300).message(4, inner).message(5, Message::default()).int(6, 0).done();
+        let bytes =
+            Message::default().int(3, 300).message(4, inner).message(5, Message::default()).int(6, 0).done();
         let mut seen = Vec::new();
         fields(bytes, |field, value| {
             seen.push((field, value));
@@ -171,6 +175,10 @@ mod tests {
         assert_eq!(read(&[0x0a, 5, 1]), Err(Malformed), "a length beyond the end");
         assert_eq!(read(&[0x0b]), Err(Malformed), "groups do not exist any more");
         assert_eq!(read(&[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), Err(Malformed));
-        assert_eq!(read(&[0x09, 1, 2, 3, 4, 5, 6, 7, 8, 0x0d, 1, 2, 3, 4]), Ok(()), "fixed sizes are skipped");
+        assert_eq!(
+            read(&[0x09, 1, 2, 3, 4, 5, 6, 7, 8, 0x0d, 1, 2, 3, 4]),
+            Ok(()),
+            "fixed sizes are skipped"
+        );
     }
 }

@@ -83,7 +83,11 @@ impl EtcdStore {
                 Failure::Unreached(_) => {}
                 Failure::Refused { .. } if failure.is_too_large() => {
                     let size = ready.value.len();
-                    return Err(Error::TooLarge { key: ready.key.clone(), size, reason: failure.to_string() });
+                    return Err(Error::TooLarge {
+                        key: ready.key.clone(),
+                        size,
+                        reason: failure.to_string(),
+                    });
                 }
                 Failure::Refused { .. } => return Err(self.unavailable("writing to", failure)),
             }

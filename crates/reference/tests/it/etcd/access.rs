@@ -26,7 +26,10 @@ pub fn limits() -> Result<()> {
             match store.write(put("larger", Expect::Absent, "x".repeat(size))).await {
                 Err(error @ Error::TooLarge { .. }) => {
                     let told = error.to_string();
-                    ensure!(told.contains("configmaps/load/larger") && told.contains("--max-request-bytes"), "{told}");
+                    ensure!(
+                        told.contains("configmaps/load/larger") && told.contains("--max-request-bytes"),
+                        "{told}"
+                    );
                 }
                 other => bail!("{size} bytes: {other:?}"),
             }

@@ -78,7 +78,9 @@ pub fn majority() -> Result<()> {
         etcd.kill(1);
         let begun = Instant::now();
         let refused = store.write(put("b", Expect::Absent, "1".to_owned())).await;
-        let Err(Error::Unavailable { endpoints, .. }) = &refused else { bail!("written without a majority: {refused:?}") };
+        let Err(Error::Unavailable { endpoints, .. }) = &refused else {
+            bail!("written without a majority: {refused:?}")
+        };
         ensure!(endpoints.contains(&etcd.endpoints()[0]), "the error names etcd: {endpoints}");
         ensure!(begun.elapsed() < Duration::from_secs(15), "it took {:?}", begun.elapsed());
         ensure!(store.get(&before.key).await.is_err(), "a read that may be stale was answered");
@@ -259,7 +261,8 @@ impl Drop for Way {
 fn carry(mut from: TcpStream, mut to: TcpStream, state: &AtomicU8) {
     let mut buffer = [0; 16 * 1024];
     while let Ok(length @ 1..) = io::Read::read(&mut from, &mut buffer) {
-        if state.load(Ordering::Relaxed) == OPEN && io::Write::write_all(&mut to, &buffer[..length]).is_err() {
+        if state.load(Ordering::Relaxed) == OPEN && io::Write::write_all(&mut to, &buffer[..length]).is_err()
+        {
             break;
         }
     }

@@ -79,15 +79,22 @@ impl Writers {
         }
         for (name, (last, revisions)) in told {
             let found = store.get(&Key::new(RESOURCE, "load", name.as_str())).await?;
-            let value: u64 = std::str::from_utf8(&found.as_ref().map(|e| e.value.clone()).unwrap_or_default())?.parse()?;
+            let value: u64 =
+                std::str::from_utf8(&found.as_ref().map(|e| e.value.clone()).unwrap_or_default())?.parse()?;
             // What was not acknowledged may be there, too: one at most, since each builds on the one before.
             ensure!(value == last || value == last + 1, "{name} was raised to {last} and is {value}");
             let seen = &seen[&name];
             for (n, (value, _)) in seen.iter().enumerate() {
-                ensure!(*value == n as u64 + 1, "{name}: change {n} says {value}: one is missing, or there twice");
+                ensure!(
+                    *value == n as u64 + 1,
+                    "{name}: change {n} says {value}: one is missing, or there twice"
+                );
             }
             for revision in revisions {
-                ensure!(seen.iter().any(|(_, at)| *at == revision), "{name}: nothing was changed at {revision}");
+                ensure!(
+                    seen.iter().any(|(_, at)| *at == revision),
+                    "{name}: nothing was changed at {revision}"
+                );
             }
         }
         Ok(())
