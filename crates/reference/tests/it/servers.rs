@@ -105,7 +105,7 @@ pub fn apart() -> Result<()> {
                 scope.spawn(move || {
                     let all: Vec<String> =
                         (0..20).map(|m| service(&format!("s-{n}-{m}"), None).to_string()).collect();
-                    kubectl.apply(&all.join("\n---\n")).map(drop)
+                    kubectl.apply(&all.join("\n")).map(drop)
                 })
             })
             .collect();
