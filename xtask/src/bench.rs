@@ -20,12 +20,15 @@ use dunlin_testkit::{program, wait};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const API: &str = "127.0.0.1:17443";
+/// Of the server that is started with many objects.
+const FULL: &str = "127.0.0.1:17444";
 const PROXY: &str = "127.0.0.1:17001";
 const RUNS: usize = 20;
 
 /// Measures everything and prints one table.
 pub fn run() -> Result<()> {
     crate::cargo::cargo(&["build", "--profile", "dist", "--bin", "dunlin"])?;
+    crate::cargo::cargo(&["build", "--release", "-p", "dunlin-client", "--example", "load"])?;
     let dunlin = match std::env::var_os("DUNLIN_BIN") {
         Some(path) => PathBuf::from(path),
         None => program::target().join("dist/dunlin"),
@@ -131,7 +134,64 @@ impl Bench {
         kubectl.run(&["delete", "pods", "--all", "--grace-period=0", "--force", "--timeout=120s"])?;
         self.no_pods(&kubectl)?;
         self.writes(server)?;
+        self.pods(server)?;
+        self.api()?;
+        self.start_full()?;
         self.traffic()
+    }
+
+    /// What the server holds for pods that run elsewhere.
+    fn pods(&mut self, server: u32) -> Result<()> {
+        const PODS: u64 = 2_000;
+        let before = pss(server)?;
+        self.load("server", &["pods", &PODS.to_string()])?;
+        std::thread::sleep(Duration::from_secs(10));
+        let each = pss(server)?.saturating_sub(before) * 1_000 / PODS;
+        self.row("server, per further 1,000 pods (PSS)", &mib(each), "15 MiB");
+        Ok(())
+    }
+
+    /// What the API takes, and how it tells a thousand watchers.
+    fn api(&mut self) -> Result<()> {
+        for line in self.load("server", &[])?.lines() {
+            let (what, measured) = line.split_once('\t').unwrap_or((line, ""));
+            self.row(what, measured, "-");
+        }
+        Ok(())
+    }
+
+    /// How long a server with much to read takes to start, and what it then holds.
+    fn start_full(&mut self) -> Result<()> {
+        const OBJECTS: &str = "50000";
+        let args = ["server", "--no-agent", "--listen", FULL];
+        let mut first = self.spawn("full", &args)?;
+        let kubeconfig = self.folder("full").join("kubeconfig.yaml");
+        wait::until("the kubeconfig", PATIENCE, || Ok(kubeconfig.metadata()?))?;
+        self.load("full", &["ready"])?;
+        self.load("full", &["fill", OBJECTS])?;
+        ensure!(first.stop(Duration::from_secs(30))?.success(), "the full server did not end well");
+        let begun = Instant::now();
+        let mut second = self.spawn("full", &args)?;
+        self.load("full", &["ready"])?;
+        let took = begun.elapsed().as_secs_f64();
+        std::thread::sleep(Duration::from_secs(10));
+        let memory = mib(pss(second.pid())?);
+        second.stop(Duration::from_secs(30))?;
+        self.row(
+            "start to ready with 50,000 objects of 1 KiB (PSS then)",
+            &format!("{took:.1} s ({memory})"),
+            "-",
+        );
+        Ok(())
+    }
+
+    /// Runs the load generator on a server; what it printed.
+    fn load(&self, role: &str, args: &[&str]) -> Result<String> {
+        let kubeconfig = self.folder(role).join("kubeconfig.yaml");
+        let program = program::target().join("release/examples/load");
+        let output = Command::new(program).arg(kubeconfig).args(args).stderr(Stdio::inherit()).output()?;
+        ensure!(output.status.success(), "load {} failed", args.join(" "));
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// What an idle node and its server say to each other, both directions with all headers.
@@ -272,10 +332,15 @@ impl Bench {
     }
 
     fn start(&mut self, role: &str, args: &[&str]) -> Result<()> {
+        let process = self.spawn(role, args)?;
+        self.processes.push(process);
+        Ok(())
+    }
+
+    fn spawn(&self, role: &str, args: &[&str]) -> Result<Process> {
         let mut command = Command::new(&self.dunlin);
         command.args(args).arg("--data-dir").arg(self.folder(role));
-        self.processes.push(Process::start(command, &self.data.join(format!("{role}.log")))?);
-        Ok(())
+        Process::start(command, &self.data.join(format!("{role}.log")))
     }
 
     fn dunlin(&self, role: &str, args: &[&str]) -> Result<()> {
