@@ -8,6 +8,7 @@
 
 pub mod attributes;
 pub mod certificate;
+pub mod claims;
 pub mod daemon_set;
 pub mod definition;
 pub mod device;
@@ -76,7 +77,7 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
     match (&*call.resource.group, &*call.resource.plural) {
         ("", "namespaces") => namespace::dress(value),
         ("", "pods") => pod::create(value),
-        ("", "services") => admitted.taken = service::create(call, value)?,
+        ("", "services") => admitted.taken = claims::create(call, value).await?,
         ("", "persistentvolumes" | "persistentvolumeclaims") => storage::create(call, value),
         ("batch", "jobs") => job::create(value),
         ("apps", "daemonsets") => daemon_set::create(value),
@@ -102,7 +103,7 @@ pub async fn update(call: &Call, old: &Value, new: &mut Value, sub: &str) -> Res
         ("apps", "daemonsets", "") => daemon_set::update(old, new),
         // A list of tolerations that a client replaces keeps the two that every pod has.
         ("", "pods", "") => tolerations::create(new, call.server.config.eviction_toleration.as_secs()),
-        ("", "services", "") => admitted.taken = service::update(call, old, new)?,
+        ("", "services", "") => admitted.taken = claims::update(call, old, new).await?,
         ("", "namespaces", "") => crate::object::carry_top("spec", old, new),
         ("", "nodes", _) | ("", "pods", "status") | ("", "persistentvolumes", _) => {
             node::update(call, old, new)?
@@ -158,6 +159,7 @@ pub async fn changed(call: &Call, old: &Value, new: &Value) -> Result<()> {
     if call.resource.is("", "services") {
         call.server.addresses.settle(old, new);
         ip_address::follow(&call.server, Some(old), Some(new)).await?;
+        claims::settle(&call.server, old, new);
     }
     Ok(())
 }
@@ -165,4 +167,5 @@ pub async fn changed(call: &Call, old: &Value, new: &Value) -> Result<()> {
 /// Gives back what [`create`] or [`update`] took.
 pub fn undo(call: &Call, admitted: &Admitted) {
     call.server.addresses.give_back(&admitted.taken);
+    claims::undo(&call.server, &admitted.taken);
 }

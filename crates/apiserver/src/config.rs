@@ -209,6 +209,8 @@ pub struct Config {
     pub home: Option<TunnelHook>,
     /// Signs the certificate by which extension servers know this server.
     pub front_proxy: Option<Arc<dunlin_pki::Authority>>,
+    /// Takes connections of other servers of this cluster.
+    pub peer: Option<TunnelHook>,
     /// Judges client certificates.
     pub peers: Arc<dyn Peers>,
     /// The first 16 bits of service addresses: `a.b.0.0/16`.
@@ -244,6 +246,7 @@ impl Config {
             tunnel: None,
             home: None,
             front_proxy: None,
+            peer: None,
             peers: Arc::new(Unexpired),
             service_network: Ipv4Addr::new(10, 43, 0, 0),
             api_port: 6443,

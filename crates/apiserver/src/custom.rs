@@ -32,7 +32,9 @@ use crate::server::Inner;
 use crate::time;
 use columns::Column;
 
-/// Under which definitions are stored.
+/// The group of definitions.
+pub const GROUP: &str = "apiextensions.k8s.io";
+/// How definitions are stored.
 pub const STORED: &str = "customresourcedefinitions.apiextensions.k8s.io";
 
 /// What one served version of a definition says, beside its names.
@@ -135,7 +137,7 @@ impl Registry {
 /// Settles what follows from all definitions: conditions, names, and what is served.
 pub async fn settle(server: &Inner) -> Result<()> {
     let _turn = server.custom.settling.lock().await;
-    let resource = known("apiextensions.k8s.io", "customresourcedefinitions");
+    let resource = known(GROUP, "customresourcedefinitions");
     for _ in 0..8 {
         let page = server.config.store.list(&resource.scope(None), None, 0, None).await;
         let page = page.map_err(|e| storage::failed(resource, "", e))?;

@@ -25,7 +25,7 @@ pub fn public(server: &Arc<Inner>, method: &Method, path: &str, query: &Query) -
         "/cacerts" => {
             reply::with_type(200, "application/x-pem-file", reply::full(server.config.ca_pem.clone()))
         }
-        path => return health::answer(path, query),
+        path => return health::answer(path, query, server.config.store.is_healthy()),
     };
     Some(reply)
 }

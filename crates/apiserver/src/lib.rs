@@ -23,6 +23,7 @@ mod model;
 mod negotiate;
 mod object;
 mod options;
+mod others;
 mod outgoing;
 mod reply;
 mod request;
@@ -40,5 +41,5 @@ pub use config::{
     Admitted, BoxBody, BoxError, Config, DialError, Limits, NoNodes, NodeDialer, Peers, StaticToken,
     TunnelHook, TunnelStream, Unexpired, User,
 };
-pub use listen::{HOME_ALPN, Listener, ServeError, TUNNEL_ALPN, serve};
+pub use listen::{HOME_ALPN, Listener, PEER_ALPN, ServeError, TUNNEL_ALPN, serve};
 pub use server::ApiServer;

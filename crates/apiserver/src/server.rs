@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -29,7 +29,9 @@ use crate::negotiate::{self, Form};
 use crate::reply::{self, Reply};
 use crate::request::{self, Asked};
 use crate::resources::{self, Resource};
-use crate::{aggregate, bootstrap, components, custom, discovery, flow, handlers, subresource, sweep, usage};
+use crate::{
+    aggregate, bootstrap, components, custom, discovery, flow, handlers, others, subresource, sweep, usage,
+};
 use dunlin_api::query::Query;
 
 /// The Kubernetes API as a service. Cloning is cheap; clones share everything.
@@ -60,6 +62,7 @@ pub struct Inner {
     pub oidc: OnceLock<Vec<Provider>>,
     sessions: Mutex<JoinSet<()>>,
     sweeper: OnceLock<Task>,
+    follower: OnceLock<Task>,
     cleaner: OnceLock<Task>,
     extensions: OnceLock<Task>,
 }
@@ -131,6 +134,7 @@ impl ApiServer {
             oidc: OnceLock::new(),
             sessions: Mutex::new(JoinSet::new()),
             sweeper: OnceLock::new(),
+            follower: OnceLock::new(),
             cleaner: OnceLock::new(),
             extensions: OnceLock::new(),
             aggregate: aggregate::Registry::default(),
@@ -167,6 +171,9 @@ impl ApiServer {
             .cleaner
             .get_or_init(|| Task::spawn("definition cleanup", custom::cleanup::run(weak.clone())));
         self.inner.extensions.get_or_init(|| aggregate::watch(&self.inner));
+        if self.inner.config.store.is_shared() {
+            self.inner.follower.get_or_init(|| Task::spawn("other servers", others::run(weak.clone())));
+        }
         self.inner.sweeper.get_or_init(|| Task::spawn("event sweep", sweep::run(weak)));
         Ok(())
     }
@@ -238,6 +245,13 @@ impl Inner {
     /// The resource at `/apis/{group}/{version}/{plural}`.
     pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
         resources::find(group, version, plural).cloned().or_else(|| self.custom.find(group, version, plural))
+    }
+
+    /// The newest revision that has to be told to those who want to go on after a restart.
+    pub fn durable(&self) -> u64 {
+        // What others write outlives this process as well, and everything in a shared store does.
+        let store = &self.config.store;
+        if store.is_shared() { store.revision() } else { self.durable.load(Ordering::Acquire) }
     }
 
     /// Runs a session that outlives its request (an upgraded stream) until it ends or the server is dropped.

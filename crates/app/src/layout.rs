@@ -61,6 +61,11 @@ impl Layout {
         self.root.join(format!("server/issuer-{name}.json"))
     }
 
+    /// The key that the keys of all servers on one store are sealed with.
+    pub fn cluster_key(&self) -> PathBuf {
+        self.root.join("server/cluster.key")
+    }
+
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.root.join("kubeconfig.yaml")

@@ -45,6 +45,20 @@ pub struct Choices {
     pub scheduler: Option<String>,
     /// Where this machine is.
     pub area: Option<String>,
+    /// Where objects live: `sqlite`, or `etcd://HOST:PORT,...`.
+    pub store: Option<String>,
+    /// CA of etcd.
+    pub store_ca: Option<PathBuf>,
+    /// Our certificate for etcd.
+    pub store_cert: Option<PathBuf>,
+    /// Its key.
+    pub store_key: Option<PathBuf>,
+    /// Our user in etcd.
+    pub store_user: Option<String>,
+    /// File with its password.
+    pub store_password_file: Option<PathBuf>,
+    /// What all keys in etcd begin with.
+    pub store_prefix: Option<String>,
     /// URL of the server above this one.
     pub parent: Option<String>,
     /// What the parent sees of this cluster.
@@ -106,6 +120,13 @@ impl Choices {
             node_name: self.node_name.or(below.node_name),
             scheduler: self.scheduler.or(below.scheduler),
             area: self.area.or(below.area),
+            store: self.store.or(below.store),
+            store_ca: self.store_ca.or(below.store_ca),
+            store_cert: self.store_cert.or(below.store_cert),
+            store_key: self.store_key.or(below.store_key),
+            store_user: self.store_user.or(below.store_user),
+            store_password_file: self.store_password_file.or(below.store_password_file),
+            store_prefix: self.store_prefix.or(below.store_prefix),
             parent: self.parent.or(below.parent),
             expose: self.expose.or(below.expose),
             server: self.server.or(below.server),
@@ -125,6 +146,17 @@ impl Choices {
     pub fn data_dir(&self) -> PathBuf {
         self.data_dir.clone().unwrap_or_else(|| PathBuf::from(DATA_DIR))
     }
+}
+
+/// The files for TLS with etcd.
+#[derive(Debug, Clone, Default)]
+pub struct StoreTls {
+    /// The CA that signed etcd's certificate.
+    pub ca: Option<PathBuf>,
+    /// The certificate that is shown to etcd.
+    pub cert: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
 }
 
 /// What a server is told.
@@ -150,6 +182,16 @@ pub struct ServerOptions {
     pub area: Option<String>,
     /// Labels of the own node.
     pub label: Vec<String>,
+    /// Where objects live: `sqlite`, or `etcd://HOST:PORT,...`.
+    pub store: Option<String>,
+    /// How connections to etcd are secured.
+    pub store_tls: StoreTls,
+    /// User in etcd, and the file with its password.
+    pub store_user: Option<String>,
+    /// See above.
+    pub store_password_file: Option<PathBuf>,
+    /// What all keys in etcd begin with.
+    pub store_prefix: Option<String>,
     /// URL of the server above this one.
     pub parent: Option<String>,
     /// What the parent sees of this cluster: `cluster` or `nodes`.
@@ -175,6 +217,11 @@ impl From<Choices> for ServerOptions {
             scheduler: choices.scheduler,
             area: choices.area,
             label: choices.label,
+            store: choices.store,
+            store_tls: StoreTls { ca: choices.store_ca, cert: choices.store_cert, key: choices.store_key },
+            store_user: choices.store_user,
+            store_password_file: choices.store_password_file,
+            store_prefix: choices.store_prefix,
             parent: choices.parent,
             expose: choices.expose,
             token: choices.token,

@@ -306,6 +306,27 @@ pub struct Server {
     /// Scheduling policy: balanced, first-fit, bin-pack, nearest, auction, group or external=URL
     #[arg(long, value_name = "POLICY")]
     pub scheduler: Option<String>,
+    /// Where objects live: sqlite, or an etcd that several servers share (etcds:// for TLS) [default: sqlite]
+    #[arg(long, value_name = "sqlite|etcd://H:P,...")]
+    pub store: Option<String>,
+    /// The CA that signed etcd's certificate
+    #[arg(long, value_name = "FILE")]
+    pub store_ca: Option<PathBuf>,
+    /// The certificate that is shown to etcd
+    #[arg(long, value_name = "FILE", requires = "store_key")]
+    pub store_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "store_cert")]
+    pub store_key: Option<PathBuf>,
+    /// User in etcd, where it asks for one
+    #[arg(long, value_name = "NAME", requires = "store_password_file")]
+    pub store_user: Option<String>,
+    /// File with that user's password
+    #[arg(long, value_name = "FILE")]
+    pub store_password_file: Option<PathBuf>,
+    /// What all keys in etcd begin with [default: /dunlin/]
+    #[arg(long, value_name = "/PREFIX/")]
+    pub store_prefix: Option<String>,
     /// URL of the server above this one: this cluster becomes a node there
     #[arg(long, value_name = "URL")]
     pub parent: Option<String>,
@@ -323,8 +344,8 @@ pub struct Server {
 
 #[derive(Debug, Args)]
 pub struct Agent {
-    /// URL of the server
-    #[arg(long, value_name = "URL")]
+    /// URL of the server, or of several that share a store
+    #[arg(long, value_name = "URL[,URL]")]
     pub server: Option<String>,
     /// Join token; needed once
     #[arg(long, value_name = "T")]

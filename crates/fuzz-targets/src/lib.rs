@@ -10,6 +10,7 @@ mod identity;
 mod image;
 mod node;
 mod request;
+mod store;
 mod wire;
 mod world;
 
@@ -34,6 +35,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("tokens", identity::tokens),
     ("key_sets", identity::key_sets),
     ("certificates", identity::certificates),
+    ("store_etcd", store::etcd),
     ("image_layer", image::layer),
     ("image_archive", image::archive),
     ("simulate_world", world::file),

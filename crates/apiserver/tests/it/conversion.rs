@@ -87,7 +87,6 @@ async fn a_webhook_that_is_not_trusted_or_not_there_is_named() {
     let message = status["message"].as_str().unwrap();
     assert!(message.ends_with("service \"converter\" not found"), "{message}");
 }
-}
 
 #[tokio::test]
 async fn a_webhook_behind_a_service_is_reached_through_its_node() {
