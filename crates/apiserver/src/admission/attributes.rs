@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use dunlin_api::gvk::GroupVersionKind;
+use dunlin_api::query::Query;
 use serde_json::{Value, json};
 
 use crate::config::User;
 use crate::handlers::delete;
 use crate::object;
-use crate::query::Query;
 use crate::resources::Resource;
 use crate::server::Call;
 

@@ -6,7 +6,7 @@
 
 mod call;
 pub mod mutating;
-mod review;
+pub mod review;
 pub mod validating;
 
 use std::sync::Arc;

@@ -115,10 +115,10 @@ impl Resources {
 
 #[cfg(test)]
 mod tests {
+    use dunlin_api::query::Query;
     use http::Method;
 
     use super::*;
-    use crate::query::Query;
     use crate::request;
 
     fn rule(change: impl FnOnce(&mut Rule)) -> Rule {

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
+use dunlin_api::query::{Query, decode};
 use http::Uri;
 use serde_json::{Value, json};
 
 use crate::admission::attributes::{Attributes, Operation};
 use crate::admission::dynamic;
 use crate::failure::Result;
-use crate::query::{Query, decode};
 use crate::server::Call;
 
 /// Asks what is configured whether the connection may be made.

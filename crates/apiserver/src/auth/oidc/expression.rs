@@ -23,6 +23,7 @@ static USER: LazyLock<Type> = LazyLock::new(|| {
             field("groups", Type::list(text())),
             field("extra", Type::map(Type::list(text()))),
         ]),
+        open: false,
     }))
 });
 
