@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use dunlin_api::gvk::GroupVersionKind;
+use dunlin_api::query::Query;
 use serde_json::{Value, json};
 
 use crate::config::User;

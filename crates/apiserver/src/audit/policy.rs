@@ -115,6 +115,7 @@ impl Resources {
 
 #[cfg(test)]
 mod tests {
+    use dunlin_api::query::Query;
     use http::Method;
 
     use super::*;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use dunlin_api::query::{Query, decode};
 use http::Uri;
 use serde_json::{Value, json};
 
