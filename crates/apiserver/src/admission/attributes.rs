@@ -12,7 +12,6 @@ use crate::handlers::delete;
 use crate::object;
 use crate::resources::Resource;
 use crate::server::Call;
-use dunlin_api::query::Query;
 
 /// What a request does to its object, as rules name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -120,7 +120,6 @@ mod tests {
 
     use super::*;
     use crate::request;
-    use dunlin_api::query::Query;
 
     fn rule(change: impl FnOnce(&mut Rule)) -> Rule {
         let verdict = Verdict { level: Level::Metadata, omit_stages: Vec::new(), omit_managed_fields: false };

@@ -10,7 +10,6 @@ use crate::admission::attributes::{Attributes, Operation};
 use crate::admission::dynamic;
 use crate::failure::Result;
 use crate::server::Call;
-use dunlin_api::query::{Query, decode};
 
 /// Asks what is configured whether the connection may be made.
 pub async fn review(call: &mut Call, uri: &Uri) -> Result<()> {
