@@ -153,6 +153,7 @@ mod tests {
         let (first, second) = (folder.path().join("first"), folder.path().join("second"));
         let authority = crate::Authority::open_or_create(&first, "c").unwrap();
         crate::jwt::Issuer::open_or_create(&first, "https://issuer").unwrap();
+        crate::Authority::open_or_create(&first.join("front-proxy"), "f").unwrap();
         let file = folder.path().join("cluster.key");
         assert!(ClusterKey::open(&file).unwrap().is_none());
         let made = ClusterKey::create(&file).unwrap();

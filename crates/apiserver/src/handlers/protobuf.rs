@@ -46,6 +46,7 @@ const SPREAD: &[&str] = &[
     "deviceConfiguration",
     "ingressRuleValue",
     "rule",
+    "ruleWithOperations",
 ];
 
 /// Numbers that Kubernetes' encoder writes although they are unset; JSON leaves them out, and zero is not valid there.
