@@ -52,7 +52,7 @@ impl Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a server: API, store, controllers and scheduler, with an agent for this machine
-    Server(Server),
+    Server(Box<Server>),
     /// Run an agent: make this machine a node of a server, or with --kubeconfig of a Kubernetes cluster
     Agent(Agent),
     /// Make, list and revoke the tokens by which machines join

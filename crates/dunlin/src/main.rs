@@ -42,7 +42,7 @@ fn run(flags: Flags) -> Result<u8, Error> {
     // Several of our libraries use rustls; all of them use this provider. A second call changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match flags.command {
-        Command::Server(server) => roles::server(server, flags.global).map(|()| 0),
+        Command::Server(server) => roles::server(*server, flags.global).map(|()| 0),
         Command::Agent(agent) => roles::agent(agent, flags.global).map(|()| 0),
         Command::Reset { yes, all } => roles::reset(yes, all, &flags.global).map(|()| 0),
         Command::Image(image) => roles::on_one_thread(images::run(image, &flags.global)).map(|()| 0),

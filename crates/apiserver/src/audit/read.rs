@@ -197,7 +197,8 @@ fn faults(rule: &RawRule) -> Vec<(String, String)> {
         let why = format!("Invalid value: {stage:?}: allowed stages are {STAGES}");
         wrong(format!("omitStages[{i}]"), why);
     }
-    if !rule.non_resource_urls.is_empty() && !(rule.resources.is_empty() && rule.namespaces.is_empty()) {
+    let regular = !rule.resources.is_empty() || !rule.namespaces.is_empty();
+    if !rule.non_resource_urls.is_empty() && regular {
         let urls = serde_json::json!(rule.non_resource_urls);
         let why = "rules cannot apply to both regular resources and non-resource URLs";
         wrong("nonResourceURLs".into(), format!("Invalid value: {urls}: {why}"));

@@ -1,3 +1,5 @@
+//! Seats and queues: shares, waiting, and what is refused.
+
 use dunlin_api::flowcontrol;
 use futures_util::FutureExt;
 

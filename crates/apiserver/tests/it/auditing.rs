@@ -115,7 +115,7 @@ async fn refusals_say_by_whom_and_why() {
     let reply = a.cluster.send(request).await;
     assert_eq!((reply.status().as_u16(), reply.headers()["audit-id"].to_str().unwrap()), (401, "mine"));
     let all = read(&a.log);
-    let of = |name: &str| all.iter().filter(|e| e["user"]["username"] == name).next_back().unwrap();
+    let of = |name: &str| all.iter().rfind(|e| e["user"]["username"] == name).unwrap();
     assert_eq!(of("joe")["responseStatus"]["reason"], "Forbidden");
     assert_eq!(of("joe")["annotations"]["authorization.k8s.io/decision"], "forbid");
     assert_eq!(of("jane")["responseStatus"]["reason"], "NotFound");
