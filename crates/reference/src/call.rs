@@ -102,7 +102,8 @@ async fn make(side: &Side, call: &Call, variables: &mut BTreeMap<String, String>
     let (path, body) = (fill(&call.path), fill(&call.body));
     let answer = loop {
         let answer = side.send(&call.method, &path, &call.headers, body.clone()).await?;
-        let missing = call.until.iter().find(|(path, value)| at(&answer, path) != Some(value.clone()));
+        let found = |path: &str| at(&answer, path).unwrap_or_else(|| "nothing".to_owned());
+        let missing = call.until.iter().find(|(path, value)| found(path) != *value);
         match missing {
             None => break answer,
             Some((path, value)) if Instant::now() > end => {
@@ -122,6 +123,9 @@ async fn make(side: &Side, call: &Call, variables: &mut BTreeMap<String, String>
 fn at(answer: &Answer, path: &str) -> Option<String> {
     if path == "code" {
         return Some(answer.code.to_string());
+    }
+    if path == "warnings" {
+        return Some(answer.warnings.len().to_string());
     }
     let pointer = path.strip_prefix("body")?.replace('.', "/");
     match answer.body.pointer(&pointer)? {

@@ -4,7 +4,8 @@
 //! ### title of the call
 //! # differs PATH: why Dunlin's answer is another there, and stays so
 //! # perhaps PATH: why it is another only sometimes
-//! # until PATH VALUE          (a GET is repeated on each side until its answer has the value there)
+//! # until PATH VALUE          (a GET is repeated on each side until its answer has the value there; `nothing` is none, and of
+//!                              warnings it is how many there are)
 //! # keep NAME PATH            (later calls may say {NAME})
 //! POST /api/v1/namespaces/{ns}/configmaps?dryRun=All
 //! Content-Type: application/yaml
