@@ -20,6 +20,7 @@ use dunlin_runtime::{
     ContainerId, ExecSpec, Runtime, SandboxId, SandboxStatus, SessionInput, SessionOutput, TerminalSize,
 };
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -91,7 +92,8 @@ impl Shared {
             return (std::net::Ipv4Addr::LOCALHOST.to_string(), port);
         }
         if spec(pod).host_network != Some(true) && self.config.network {
-            return (dunlin_net::network::API_ADDRESS.to_string(), dunlin_net::network::API_PORT);
+            let api = self.config.api();
+            return (api.ip().to_string(), api.port());
         }
         let endpoint = self.endpoint.borrow().clone();
         let (host, port) = endpoint.rsplit_once(':').unwrap_or((&endpoint, "443"));
@@ -218,7 +220,11 @@ impl Agent {
             .map(|a| a.to_string())
             .unwrap_or_default();
         let names: Vec<&str> = runtimes.iter().map(|r| r.name()).collect();
-        let info = crate::machine::info(&config, &address, &names);
+        let mut info = crate::machine::info(&config, &address, &names);
+        if let Some(foreign) = &config.foreign {
+            info.kubelet_port = foreign.kubelet_port;
+            info.not_ready = Some("container runtime network not ready: it is being made".to_owned());
+        }
         let allocatable =
             info.allocatable.iter().map(|(k, v)| (k.clone(), milli(&Quantity(v.clone())))).collect();
         let (info_tx, info_rx) = watch::channel(info);
@@ -275,7 +281,10 @@ impl Agent {
             unknown: None,
         };
         tasks.push(Task::spawn("fence", fence::run(fencing, pods.clone())));
-        tasks.push(dunlin_node::volumes::start(client.clone(), &shared.config.node_name, pods.clone()));
+        if shared.config.foreign.is_none() {
+            // A real Kubernetes has no volumes of the class local-path, and lets no node list any.
+            tasks.push(dunlin_node::volumes::start(client.clone(), &shared.config.node_name, pods.clone()));
+        }
         tasks.push(Task::spawn("pressure", watch_disk(shared.clone(), info_tx.clone())));
         if shared.config.network {
             tasks.push(Task::spawn(
@@ -304,6 +313,10 @@ impl Agent {
     }
 }
 
+/// What a node says that waits for its pod range.
+const NO_RANGE: &str = "container runtime network not ready: the cluster has given this node no range of addresses for \
+                        pods (kube-controller-manager --allocate-node-cidrs does), and --pod-cidr names none";
+
 /// Makes the pod network as soon as the range is known: from disk, from the API, or from the configuration.
 async fn bring_up(
     pods: Arc<Pods>,
@@ -317,7 +330,9 @@ async fn bring_up(
     let mut known: Option<(String, String)> = crate::disk::read(&file);
     let mut backoff = dunlin_base::backoff::Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
     let _relay = loop {
-        if known.is_none() {
+        if known.is_none() && shared.config.pod_cidr.is_some() {
+            known = shared.config.pod_cidr.clone().map(|c| (shared.config.node_name.clone(), c));
+        } else if known.is_none() {
             let got = tokio::time::timeout(
                 Duration::from_secs(5),
                 assigned.wait_for(|a| a.as_ref().is_some_and(|a| !a.pod_cidrs.is_empty())),
@@ -328,9 +343,16 @@ async fn bring_up(
                     Some((a.uid.clone(), a.pod_cidrs.iter().find(|c| c.contains('.'))?.clone()))
                 }),
                 Ok(Err(_)) => return,
-                Err(_) => shared.config.pod_cidr.clone().map(|c| (shared.config.node_name.clone(), c)),
+                Err(_) => None,
             };
-            let Some(found) = &known else { continue };
+            let Some(found) = &known else {
+                if shared.config.foreign.is_some() {
+                    info.send_if_modified(|i| {
+                        i.not_ready.replace(NO_RANGE.to_owned()).is_none_or(|before| before != NO_RANGE)
+                    });
+                }
+                continue;
+            };
             let bytes = serde_json::to_vec(found).unwrap_or_default();
             if let Err(error) = crate::disk::write(&file, &bytes, 0o600, true) {
                 tracing::warn!(%error, "the node's range cannot be kept on disk");
@@ -346,9 +368,11 @@ async fn bring_up(
                 },
                 range: cidr.parse()?,
                 state_dir: shared.config.data_dir.join("network"),
+                api: shared.config.api(),
             };
             let made = Network::start(config).await?;
-            let relay = Relay::on_bridge(&made.bridge(), endpoint.clone(), detour(&pods))?;
+            let relay =
+                Relay::on_bridge(&made.bridge(), shared.config.api(), endpoint.clone(), detour(&pods))?;
             Ok::<_, dunlin_net::Error>((made, relay))
         }
         .await;
@@ -575,6 +599,18 @@ impl dunlin_node::volumes::Backing for Pods {
 }
 
 impl PodBackend for Pods {
+    fn pods(&self) -> Vec<Pod> {
+        let views: Vec<View> = lock(&self.workers).values().map(|w| w.view.borrow().clone()).collect();
+        let (host, delays, now) = (self.shared.node_ip(), self.shared.delays(), Timestamp::now());
+        views
+            .into_iter()
+            .map(|View { pod, mut record }| {
+                let status = crate::podstatus::status(&pod, &mut record, &host, &delays, now);
+                Pod { status: Some(status), ..(*pod).clone() }
+            })
+            .collect()
+    }
+
     fn pod_event(&self, event: PodEvent) {
         match event {
             PodEvent::Applied(pod) => self.applied(pod),

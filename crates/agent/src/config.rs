@@ -1,7 +1,7 @@
 //! What an agent is told at its start. Every interval and bound that tests need in seconds is here.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,15 @@ use dunlin_node::{PodRef, RegistrationOptions};
 
 /// Makes a connection to the home API of the pod.
 pub type HomeDial = Arc<dyn Fn(PodRef) -> dunlin_net::relay::Connecting + Send + Sync>;
+
+/// What is different towards a real Kubernetes, where nothing of ours is above the node.
+#[derive(Debug, Clone)]
+pub struct Foreign {
+    /// Where pods find the API: the cluster's Service `default/kubernetes`, which the API server's certificate names.
+    pub api: SocketAddrV4,
+    /// The port on which the kubelet's API is served; `None` if it is not.
+    pub kubelet_port: Option<u16>,
+}
 
 /// The agent's configuration.
 #[derive(Clone)]
@@ -30,7 +39,7 @@ pub struct AgentConfig {
     pub area: Option<String>,
     /// The node's address; found by itself when none.
     pub node_ip: Option<IpAddr>,
-    /// Pod range until the API assigns one (or instead, if it never does).
+    /// Pod range instead of what the API assigns.
     pub pod_cidr: Option<String>,
     /// Make the pod network. Without it all pods use the host's.
     pub network: bool,
@@ -44,6 +53,8 @@ pub struct AgentConfig {
     pub capacity: BTreeMap<String, String>,
     /// The way to the API of pods that were made above this node's server.
     pub home: Option<HomeDial>,
+    /// Set towards a real Kubernetes.
+    pub foreign: Option<Foreign>,
     /// Lease and status intervals.
     pub registration: RegistrationOptions,
     /// First delay of a crash loop.
@@ -69,6 +80,11 @@ pub struct AgentConfig {
 }
 
 impl AgentConfig {
+    /// Where pods find the API.
+    pub fn api(&self) -> SocketAddrV4 {
+        self.foreign.as_ref().map_or(dunlin_net::network::API, |foreign| foreign.api)
+    }
+
     /// Defaults for a node of this name.
     pub fn new(
         node_name: impl Into<String>,
@@ -91,6 +107,7 @@ impl AgentConfig {
             max_pods: 110,
             capacity: BTreeMap::new(),
             home: None,
+            foreign: None,
             registration: RegistrationOptions::default(),
             crash_backoff_first: Duration::from_secs(10),
             crash_backoff_most: Duration::from_secs(300),

@@ -24,6 +24,6 @@ mod volumes;
 mod worker;
 
 pub use agent::{Agent, AgentHandle, Error};
-pub use config::{AgentConfig, HomeDial};
+pub use config::{AgentConfig, Foreign, HomeDial};
 pub use dunlin_node::{NodeService, RegistrationOptions};
 pub use plan::Delays;

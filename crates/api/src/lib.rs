@@ -21,6 +21,7 @@ mod path;
 pub mod pattern;
 pub mod pod_security;
 pub mod quantity;
+pub mod query;
 pub mod quota;
 pub mod schema;
 pub mod selector;

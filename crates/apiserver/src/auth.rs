@@ -103,7 +103,7 @@ fn impersonated(headers: &HeaderMap) -> Result<Option<User>> {
     };
     for name in headers.keys() {
         if let Some(key) = name.as_str().strip_prefix("impersonate-extra-") {
-            user.extra.insert(crate::query::decode(key, false).to_lowercase(), values(name.as_str()));
+            user.extra.insert(dunlin_api::query::decode(key, false).to_lowercase(), values(name.as_str()));
         }
     }
     if user.name.is_empty() {

@@ -8,16 +8,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use dunlin_api::names::user::CREDENTIAL_ID;
 use dunlin_pki::{Peer, Subject};
 use futures_util::future::BoxFuture;
-use http_body_util::combinators::UnsyncBoxBody;
 
-/// Any error a body can end with.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-/// The body of every answer, and of every request to a node.
-pub type BoxBody = UnsyncBoxBody<Bytes, BoxError>;
+/// The body of every answer, and of every request to a node, and any error that it can end with.
+pub use dunlin_streams::{BoxBody, BoxError};
+
 /// A TLS connection that asked for the tunnel protocol.
 pub type TunnelStream = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
 /// Takes over a connection that asked for the tunnel protocol, with the verified subject of its certificate.

@@ -11,9 +11,9 @@ use serde_json::json;
 
 use crate::failure::{Failure, Result};
 use crate::negotiate::{self, Media};
-use crate::query::Query;
 use crate::reply::{self, Reply};
 use crate::server::Inner;
+use dunlin_api::query::Query;
 
 /// Paths that anybody may read: a machine that joins needs them before it has an identity.
 pub fn public(server: &Arc<Inner>, method: &Method, path: &str, query: &Query) -> Option<Reply> {

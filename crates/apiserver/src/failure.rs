@@ -19,6 +19,18 @@ pub struct Failure {
     pub details: Option<Box<Value>>,
 }
 
+impl From<dunlin_streams::Refusal> for Failure {
+    fn from(refusal: dunlin_streams::Refusal) -> Self {
+        Self::new(refusal.code, refusal.reason, refusal.message)
+    }
+}
+
+impl From<Failure> for dunlin_streams::Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::new(failure.code, failure.reason, failure.message)
+    }
+}
+
 /// What handlers give back.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 

@@ -2,6 +2,8 @@
 
 use http::HeaderMap;
 
+pub use dunlin_streams::upgrade::words;
+
 use crate::failure::{Failure, Result};
 
 /// What is written.
@@ -54,18 +56,6 @@ impl<'a> Media<'a> {
     pub fn get(&self, name: &str) -> Option<&'a str> {
         self.parameters.iter().find(|(n, _)| *n == name).map(|(_, v)| *v)
     }
-}
-
-/// Every word of a header that is a list, in the client's order.
-pub fn words(headers: &HeaderMap, name: impl http::header::AsHeaderName) -> Vec<&str> {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(','))
-        .map(str::trim)
-        .filter(|v| !v.is_empty())
-        .collect()
 }
 
 /// The values of `Accept`, in the client's order.

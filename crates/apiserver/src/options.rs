@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use crate::failure::{Cause, Failure, Result};
-use crate::query::Query;
+use dunlin_api::query::Query;
 
 /// The longest name of a manager of fields, in bytes.
 const LONGEST_MANAGER: usize = 128;

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use crate::query::{Query, decode};
+use dunlin_api::query::{Query, decode};
 
 /// What a request asks for, before it is known whether that exists.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -23,11 +23,11 @@ use crate::failure::{Failure, Result};
 use crate::handlers::protobuf::encode;
 use crate::metrics::Metrics;
 use crate::negotiate::{self, Form};
-use crate::query::Query;
 use crate::reply::{self, Reply};
 use crate::request::{self, Asked};
 use crate::resources::{self, Resource};
 use crate::{bootstrap, custom, discovery, handlers, subresource, sweep, usage};
+use dunlin_api::query::Query;
 
 /// The Kubernetes API as a service. Cloning is cheap; clones share everything.
 #[derive(Clone)]

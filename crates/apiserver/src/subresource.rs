@@ -9,20 +9,18 @@ pub mod log;
 pub mod portforward;
 pub mod proxy;
 pub mod scale;
-pub mod spdy;
-pub mod streams;
 pub mod target;
 pub mod token;
-pub mod upgrade;
-pub mod websocket;
 
 use bytes::Bytes;
+use dunlin_streams::Started;
 use http::Request;
 
 use crate::config::BoxBody;
 use crate::failure::{Failure, Result};
 use crate::handlers;
-use crate::reply::Reply;
+use crate::negotiate::Syntax;
+use crate::reply::{self, Reply};
 use crate::server::Call;
 
 /// Answers a request whose body has been read.
@@ -55,11 +53,23 @@ pub async fn stream(call: Call, request: Request<BoxBody>) -> Result<Reply> {
     if call.sub.as_deref() == Some("proxy") {
         return proxy::start(call, request).await;
     }
-    if !spdy::wanted(request.headers()) && !websocket::wanted(request.headers()) {
+    if !dunlin_streams::wanted(request.headers()) {
         return Err(Failure::bad_request("Upgrade request required"));
     }
-    match call.sub.as_deref() {
-        Some("portforward") => portforward::start(call, request).await,
-        _ => exec::start(call, request).await,
+    let server = call.server.clone();
+    let started = match call.sub.as_deref() {
+        Some("portforward") => portforward::start(call, request).await?,
+        _ => exec::start(call, request).await?,
+    };
+    match started {
+        Ok(Started { answer, session }) => {
+            server.run(session);
+            Ok(answer)
+        }
+        Err(refusal) => {
+            let mut reply = reply::failure(&Failure::from(refusal.clone()), Syntax::Json);
+            refusal.mark(reply.headers_mut());
+            Ok(reply)
+        }
     }
 }

@@ -17,9 +17,9 @@ use crate::custom::columns;
 use crate::failure::{Failure, Result};
 use crate::handlers::emit;
 use crate::object::{self, text};
-use crate::query::Query;
 use crate::resources::Resource;
 use crate::time;
+use dunlin_api::query::Query;
 
 /// A column: name, type, format, priority.
 pub type Column = (&'static str, &'static str, &'static str, i32);

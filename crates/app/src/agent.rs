@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub area: Option<String>,
     /// The way to the API of pods that were made above.
     pub home: Option<dunlin_agent::HomeDial>,
+    /// Towards a real Kubernetes: what is different there, and the range of pods if the cluster assigns none.
+    pub foreign: Option<(dunlin_agent::Foreign, Option<String>)>,
     pub times: Times,
 }
 
@@ -34,11 +36,13 @@ pub(crate) struct Settings {
 /// When it cannot start or join.
 pub async fn run(options: AgentOptions) -> Result<(), Error> {
     options.times.check()?;
+    options.check()?;
+    if let Some(kubeconfig) = options.kubeconfig.clone() {
+        return crate::cluster::run(options, &kubeconfig).await;
+    }
     let layout = Layout::open(&options.data_dir)?;
     let node_name = options.node_name.clone().unwrap_or_else(hostname);
-    let server = options.server.clone().ok_or_else(|| {
-        Error::Input("an agent needs its server: --server https://host:6443 --token TOKEN".to_owned())
-    })?;
+    let server = options.server.clone().unwrap_or_default();
     let server = server.trim_end_matches('/').to_owned();
     let (host, port) = join::endpoint(&server)?;
 
@@ -58,6 +62,7 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
         labels: options.label.clone(),
         area: options.area.clone(),
         home: Some(home),
+        foreign: None,
         times: options.times.clone(),
     };
     let (_handle, service) = start(&layout, settings, client, format!("{host}:{port}")).await?;
@@ -92,24 +97,26 @@ pub(crate) async fn start(
     layout::private_folder(&run_dir)?;
     let runtime = OciRuntime::open(oci_config(layout, &id)?).await.doing("starting the container runtime")?;
     let images = ImageStore::open(layout.images()).doing("opening the image store")?;
-    let labels = settings
-        .labels
-        .iter()
-        .map(|label| {
-            label
-                .split_once('=')
-                .map(|(k, v)| (k.to_owned(), v.to_owned()))
-                .ok_or_else(|| Error::Input(format!("--label {label:?} is wrong: write NAME=VALUE")))
-        })
-        .collect::<Result<_, _>>()?;
+    let labels = labels(&settings.labels)?;
     let mut config = AgentConfig::new(settings.node_name, layout.agent(), run_dir);
     config.node_id = id;
     config.labels = labels;
     config.area = settings.area;
     config.home = settings.home;
-    // The server renews the Lease while it hears from the node (`server::heartbeat`), so an idle node writes nothing.
-    config.registration =
-        RegistrationOptions { renew_lease: false, status_interval: None, ..Default::default() };
+    config.registration = match settings.foreign {
+        // The server renews the Lease while it hears from the node (`server::heartbeat`), so an idle node writes nothing.
+        None => RegistrationOptions { renew_lease: false, status_interval: None, ..Default::default() },
+        // Nobody else renews it there.
+        Some(_) => RegistrationOptions {
+            renew_interval: settings.times.heartbeat(),
+            lease_duration: settings.times.node_grace(),
+            ..Default::default()
+        },
+    };
+    if let Some((foreign, pod_cidr)) = settings.foreign {
+        config.foreign = Some(foreign);
+        config.pod_cidr = pod_cidr;
+    }
     config.crash_backoff_first = settings.times.crash_backoff_first();
     config.crash_backoff_most = settings.times.crash_backoff_most();
     config.crash_backoff_reset = settings.times.crash_backoff_reset();
@@ -118,6 +125,17 @@ pub(crate) async fn start(
     config.contact = settings.times.contact();
     let runtimes: Vec<Arc<dyn Runtime>> = vec![Arc::new(runtime)];
     Agent::start(config, client, runtimes, images, api_endpoint).await.doing("starting the agent")
+}
+
+/// Labels as flags say them.
+pub(crate) fn labels(flags: &[String]) -> Result<std::collections::BTreeMap<String, String>, Error> {
+    let one = |label: &String| {
+        label
+            .split_once('=')
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .ok_or_else(|| Error::Input(format!("--label {label:?} is wrong: write NAME=VALUE")))
+    };
+    flags.iter().map(one).collect()
 }
 
 /// The container runtime's configuration, derived from the node's identity.

@@ -6,7 +6,6 @@
 pub mod member;
 
 use std::path::Path;
-use std::time::Duration;
 
 use dunlin_api::names::user::{GROUP_CLUSTERS, GROUP_NODES, node};
 use dunlin_api::token::JoinToken;
@@ -16,14 +15,6 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Doing, Error};
 use crate::layout::{private_folder, write_atomically};
 use crate::server::signer;
-
-/// How long a connection to the API may take to be made.
-const CONNECT: Duration = Duration::from_secs(20);
-/// How long nothing may be heard on a connection to the API before the kernel asks whether the other side still lives,
-/// and how often it asks. Whoever waits for events on it would otherwise wait forever when a link is cut.
-const QUIET: (Duration, Duration) = (Duration::from_secs(120), Duration::from_secs(15));
-/// How long what was sent may stay unacknowledged.
-const UNHEARD: Duration = Duration::from_secs(60);
 
 /// What the joining side keeps of its server: the CA, and the certificate that makes it a node there.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -161,37 +152,15 @@ pub async fn renew(file: &Path, membership: &Membership) -> Result<Membership, k
 }
 
 /// A client of the API at `server` by this TLS configuration, whose certificate may change while it is used.
+///
+/// # Errors
+/// When the URL or the token cannot be used.
 pub fn client(
     server: &str,
     tls: rustls::ClientConfig,
     bearer: Option<String>,
 ) -> Result<kube::Client, Error> {
-    use hyper_util::client::legacy;
-    use kube::client::ConfigExt;
-    let url =
-        server.parse().map_err(|e| Error::Input(format!("the server's URL {server:?} is wrong: {e}")))?;
-    let mut config = kube::Config::new(url);
-    config.auth_info.token = bearer.map(Into::into);
-    let mut http = legacy::connect::HttpConnector::new();
-    http.enforce_http(false);
-    http.set_nodelay(true);
-    http.set_connect_timeout(Some(CONNECT));
-    http.set_keepalive(Some(QUIET.0));
-    http.set_keepalive_interval(Some(QUIET.1));
-    http.set_keepalive_retries(Some(3));
-    http.set_tcp_user_timeout(Some(UNHEARD));
-    let https = hyper_rustls::HttpsConnector::from((http, tls));
-    let hyper = legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
-        .timer(hyper_util::rt::TokioTimer::new())
-        // A connection that carries watches only would count as idle, and every watch would begin with a handshake.
-        .pool_idle_timeout(None)
-        .build(https);
-    let auth = config.auth_layer().doing(format!("setting up the client of {server}"))?;
-    let service = tower::ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .option_layer(auth)
-        .service(tower::util::MapErr::new(hyper, |e: legacy::Error| Box::new(e) as tower::BoxError));
-    Ok(kube::client::ClientBuilder::new(service, "default").build())
+    dunlin_node::connect::client(server, tls, bearer).doing("setting up the client of the API")
 }
 
 /// Fetches the CA over a connection that is trusted only if its chain ends in the CA that the token pins.

@@ -80,6 +80,11 @@ impl Layout {
         self.agent().join("membership.json")
     }
 
+    /// Who this machine's node is in a real Kubernetes.
+    pub fn cluster(&self) -> PathBuf {
+        self.agent().join("cluster")
+    }
+
     /// The image store.
     pub fn images(&self) -> PathBuf {
         self.root.join("images")

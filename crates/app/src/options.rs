@@ -47,6 +47,14 @@ pub struct Choices {
     pub server: Option<String>,
     /// Join token.
     pub token: Option<String>,
+    /// Kubeconfig of the Kubernetes cluster to be a node of.
+    pub kubeconfig: Option<PathBuf>,
+    /// Port of the kubelet's API there; 0 is none.
+    pub kubelet_port: Option<u16>,
+    /// CA of the client certificates of its callers.
+    pub client_ca_file: Option<PathBuf>,
+    /// Range of pods' addresses, if the cluster assigns none.
+    pub pod_cidr: Option<String>,
     /// Labels of this machine's node, `NAME=VALUE`.
     pub label: Vec<String>,
     /// Log filter.
@@ -92,6 +100,10 @@ impl Choices {
             expose: self.expose.or(below.expose),
             server: self.server.or(below.server),
             token: self.token.or(below.token),
+            kubeconfig: self.kubeconfig.or(below.kubeconfig),
+            kubelet_port: self.kubelet_port.or(below.kubelet_port),
+            client_ca_file: self.client_ca_file.or(below.client_ca_file),
+            pod_cidr: self.pod_cidr.or(below.pod_cidr),
             label: list(self.label, below.label),
             log: self.log.or(below.log),
             times: self.times.over(below.times),
@@ -162,6 +174,14 @@ pub struct AgentOptions {
     pub server: Option<String>,
     /// Join token; needed once.
     pub token: Option<String>,
+    /// Kubeconfig of the Kubernetes cluster to be a node of, instead of a server.
+    pub kubeconfig: Option<PathBuf>,
+    /// Port of the kubelet's API there; 0 is none.
+    pub kubelet_port: Option<u16>,
+    /// CA of the client certificates of its callers.
+    pub client_ca_file: Option<PathBuf>,
+    /// Range of pods' addresses, if the cluster assigns none.
+    pub pod_cidr: Option<String>,
     /// Data directory.
     pub data_dir: PathBuf,
     /// Name of the node; the host's name if absent.
@@ -180,6 +200,10 @@ impl From<Choices> for AgentOptions {
             data_dir: choices.data_dir(),
             server: choices.server,
             token: choices.token,
+            kubeconfig: choices.kubeconfig,
+            kubelet_port: choices.kubelet_port,
+            client_ca_file: choices.client_ca_file,
+            pod_cidr: choices.pod_cidr,
             node_name: choices.node_name,
             label: choices.label,
             area: choices.area,
@@ -188,9 +212,65 @@ impl From<Choices> for AgentOptions {
     }
 }
 
+impl AgentOptions {
+    /// Refuses what contradicts itself.
+    ///
+    /// # Errors
+    /// When there is nobody to join, or two; or a choice means nothing beside the others. The text says what to do.
+    pub fn check(&self) -> Result<(), Error> {
+        let wrong = |text: &str| Err(Error::Input(text.to_owned()));
+        let only = [
+            ("kubelet-port", self.kubelet_port.is_some()),
+            ("client-ca-file", self.client_ca_file.is_some()),
+            ("pod-cidr", self.pod_cidr.is_some()),
+        ];
+        if self.kubeconfig.is_none() {
+            if let Some((name, _)) = only.iter().find(|(_, given)| *given) {
+                return Err(Error::Input(format!(
+                    "{name} is for a node of a Kubernetes cluster: it needs --kubeconfig FILE"
+                )));
+            }
+            return match self.server {
+                Some(_) => Ok(()),
+                None => wrong(
+                    "an agent needs its server: --server https://host:6443 --token TOKEN, or the Kubernetes cluster that \
+                     it is to be a node of: --kubeconfig FILE",
+                ),
+            };
+        }
+        if self.server.is_some() || self.token.is_some() {
+            return wrong(
+                "an agent joins either a Dunlin server (--server, --token) or a Kubernetes cluster (--kubeconfig), not \
+                 both: leave one out (the configuration file counts as well)",
+            );
+        }
+        match self.pod_cidr.as_ref().map(|range| range.parse::<dunlin_net::Cidr>()) {
+            Some(Err(why)) => {
+                Err(Error::Input(format!("pod-cidr is wrong: {}", dunlin_base::error::chain(&why))))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_agent_joins_one_of_two_kinds() {
+        let check = |choices: Choices| AgentOptions::from(choices).check().map_err(|e| e.to_string());
+        let (server, kubeconfig) = (Some("https://a".to_owned()), Some(PathBuf::from("k")));
+        assert!(check(Choices { server: server.clone(), ..Choices::default() }).is_ok());
+        assert!(check(Choices { kubeconfig: kubeconfig.clone(), ..Choices::default() }).is_ok());
+        assert!(check(Choices::default()).unwrap_err().contains("--kubeconfig"));
+        let both = Choices { server: server.clone(), kubeconfig: kubeconfig.clone(), ..Choices::default() };
+        assert!(check(both).unwrap_err().contains("not both"));
+        let stray = Choices { server, kubelet_port: Some(1), ..Choices::default() };
+        assert!(check(stray).unwrap_err().contains("kubelet-port"));
+        let range = Choices { kubeconfig, pod_cidr: Some("10.0.0.0/99".to_owned()), ..Choices::default() };
+        assert!(check(range).unwrap_err().contains("pod-cidr"));
+    }
 
     #[test]
     fn flags_lie_over_the_file_and_unknown_fields_are_refused() {

@@ -201,6 +201,7 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
             labels: options.label.clone(),
             area: options.area.clone(),
             home: Some(home.local(&name)),
+            foreign: None,
             times: options.times.clone(),
         };
         let (handle, service) = agent::start(&layout, settings, client, relay_target(address)).await?;

@@ -30,7 +30,8 @@ pub struct Global {
     /// What to log: error, warn, info, debug, trace, or target=level pairs [default: info]
     #[arg(long, global = true, value_name = "FILTER")]
     pub log: Option<String>,
-    /// Which API to talk to [default: $KUBECONFIG, else the data directory's]
+    /// Which API to talk to [default: $KUBECONFIG, else the data directory's]; for an agent: of which Kubernetes cluster
+    /// it is to be a node
     #[arg(long, global = true, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
 }
@@ -48,7 +49,7 @@ impl Global {
 pub enum Command {
     /// Run a server: API, store, controllers and scheduler, with an agent for this machine
     Server(Server),
-    /// Run an agent: make this machine a node of a server
+    /// Run an agent: make this machine a node of a server, or with --kubeconfig of a Kubernetes cluster
     Agent(Agent),
     /// Make, list and revoke the tokens by which machines join
     #[command(subcommand)]
@@ -319,6 +320,15 @@ pub struct Agent {
     /// Join token; needed once
     #[arg(long, value_name = "T")]
     pub token: Option<String>,
+    /// Port of the kubelet's API, with --kubeconfig; 0 is none [default: 10250]
+    #[arg(long, value_name = "PORT")]
+    pub kubelet_port: Option<u16>,
+    /// CA of the certificates of the kubelet API's callers, with --kubeconfig
+    #[arg(long, value_name = "FILE")]
+    pub client_ca_file: Option<PathBuf>,
+    /// Range of this node's pods, with --kubeconfig, if the cluster assigns none
+    #[arg(long, value_name = "CIDR")]
+    pub pod_cidr: Option<String>,
     #[command(flatten)]
     pub node: Node,
 }

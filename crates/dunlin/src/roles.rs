@@ -2,12 +2,13 @@
 
 use std::future::Future;
 
+use clap::CommandFactory;
 use dunlin_app::Error as AppError;
 use dunlin_app::options::Choices;
 use dunlin_app::options::times::Times;
 
 use crate::Error;
-use crate::flags::{Agent, Global, Server};
+use crate::flags::{Agent, Flags, Global, Server};
 
 /// Runs a future on the current thread: all that an agent and a client need.
 pub fn on_one_thread<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
@@ -40,9 +41,18 @@ pub fn server(server: Server, global: Global) -> Result<(), Error> {
 }
 
 pub fn agent(agent: Agent, global: Global) -> Result<(), Error> {
+    if global.kubeconfig.is_some() && (agent.server.is_some() || agent.token.is_some()) {
+        let text = "--kubeconfig makes this machine a node of a Kubernetes cluster, --server and --token of a Dunlin \
+                    server: give one or the other\n";
+        Flags::command().error(clap::error::ErrorKind::ArgumentConflict, text).exit();
+    }
     let choices = Choices {
         server: agent.server,
         token: agent.token,
+        kubeconfig: global.kubeconfig.clone(),
+        kubelet_port: agent.kubelet_port,
+        client_ca_file: agent.client_ca_file,
+        pod_cidr: agent.pod_cidr,
         node_name: agent.node.node_name,
         label: agent.node.label,
         area: agent.node.area,

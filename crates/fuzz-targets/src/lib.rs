@@ -28,6 +28,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("node_request", request::node),
     ("node_log", node::log),
     ("stream_frames", wire::stream),
+    ("spdy_frames", wire::spdy),
     ("shim_wire", wire::shim),
     ("tokens", identity::tokens),
     ("certificates", identity::certificates),

@@ -36,6 +36,31 @@ pub fn stream(data: &[u8]) {
     }
 }
 
+/// SPDY/3.1 from a client of exec or port-forward. How the bytes are cut into pieces makes no difference to what frames
+/// without data say, and no piece of data is longer than promised.
+pub fn spdy(data: &[u8]) {
+    use dunlin_streams::spdy::{Decoder, Frame, MAX_DATA};
+    let read = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let mut decoder = Decoder::new();
+        let (mut frames, mut bytes) = (Vec::new(), 0);
+        for piece in pieces {
+            decoder.push(piece);
+            while let Ok(Some(frame)) = decoder.next_frame() {
+                match frame {
+                    Frame::Data { payload, .. } => {
+                        assert!(payload.len() <= MAX_DATA);
+                        bytes += payload.len();
+                    }
+                    other => frames.push(other),
+                }
+            }
+        }
+        (frames, bytes)
+    };
+    let whole = data.get(1..).unwrap_or_default();
+    assert_eq!(read(&mut pieces(data)), read(&mut std::iter::once(whole)));
+}
+
 /// The shim's and the creator's messages. What was read is written as it was, and read again.
 pub fn shim(data: &[u8]) {
     let mut decoder = Decoder::default();

@@ -4,7 +4,7 @@
 //! still run keep their wires.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
@@ -18,10 +18,9 @@ use crate::netlink::{Netlink, configure, open_namespace};
 use crate::plan::ipam::{Cidr, Ipam};
 use crate::plan::rules::{HostPort, removal, script};
 
-/// Where the API appears in every pod; the same everywhere, so that it can be in every server's certificate.
-pub const API_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 72, 1);
-/// Its port.
-pub const API_PORT: u16 = 443;
+/// Where the API appears in every pod; the same everywhere, so that it can be in every server's certificate. Only a
+/// real Kubernetes, whose certificates name something else, has it elsewhere.
+pub const API: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(169, 254, 72, 1), 443);
 
 /// How the network is made.
 #[derive(Debug, Clone)]
@@ -32,6 +31,8 @@ pub struct NetConfig {
     pub range: Cidr,
     /// Where reservations are kept.
     pub state_dir: PathBuf,
+    /// Where pods find the API, mostly [`API`]: the bridge has that address, too.
+    pub api: SocketAddrV4,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -71,7 +72,7 @@ impl Network {
         let state = read_state(&config.state_dir.join("network.json"))?;
         let netlink = Netlink::open()?;
         let name = bridge_name(&config.id);
-        let addresses = [(config.range.gateway(), config.range.prefix), (API_ADDRESS, 32)];
+        let addresses = [(config.range.gateway(), config.range.prefix), (*config.api.ip(), 32)];
         let bridge = netlink.bridge(&name, &addresses).await?;
         host::sysctl("net/ipv4/ip_forward", "1")?;
         // Lets a connection to a host port on 127.0.0.1 be led into a pod.

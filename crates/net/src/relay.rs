@@ -4,7 +4,7 @@
 //! machine each have their own, and nothing outside the pods reaches it.
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,17 +83,17 @@ impl Relay {
         self.port
     }
 
-    /// The relay at its fixed address on `bridge`.
+    /// The relay at `api`, which is an address of `bridge`.
     ///
     /// # Errors
     /// When the address cannot be bound.
     pub fn on_bridge(
         bridge: &str,
+        api: SocketAddrV4,
         target: watch::Receiver<String>,
         detour: Option<Detour>,
     ) -> Result<Self, Error> {
-        let address: Ipv4Addr = crate::network::API_ADDRESS;
-        Self::start(Some(bridge), SocketAddr::from((address, crate::network::API_PORT)), target, detour)
+        Self::start(Some(bridge), api.into(), target, detour)
     }
 }
 

@@ -55,6 +55,15 @@ pub enum PodEvent {
     Listed(BTreeSet<String>),
 }
 
+/// Where a container has written a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WrittenTo {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
 /// Which part of a log is wanted.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LogOptions {
@@ -68,6 +77,8 @@ pub struct LogOptions {
     pub timestamps: bool,
     /// Of the container's run before the current one.
     pub previous: bool,
+    /// Only what was written to this one.
+    pub written_to: Option<WrittenTo>,
     /// End after so many bytes.
     pub limit_bytes: Option<u64>,
 }
@@ -174,6 +185,10 @@ pub struct Readings {
 
 /// What runs this node's pods.
 pub trait PodBackend: Send + Sync + 'static {
+    /// The pods that are here, with their statuses as they are here.
+    fn pods(&self) -> Vec<Pod> {
+        Vec::new()
+    }
     /// Takes note of what the API says; must return at once.
     fn pod_event(&self, event: PodEvent);
     /// Opens a container's log; the receiver ends with the log.

@@ -5,7 +5,7 @@
 
 pub mod admit;
 pub mod backend;
-pub mod body;
+pub mod connect;
 pub mod events;
 pub mod fence;
 pub mod follow;
@@ -20,9 +20,9 @@ pub mod volumes;
 
 pub use backend::{
     Connection, ContainerRef, ExecOptions, Input, LogOptions, Output, PodBackend, PodEvent, PodRef, Readings,
-    ServeError, Session, Usage,
+    ServeError, Session, Usage, WrittenTo,
 };
-pub use body::{BoxBody, BoxError};
+pub use dunlin_streams::body::{self, BoxBody, BoxError};
 pub use events::Recorder;
 pub use registration::{Assigned, NodeInfo, Registration, RegistrationOptions};
 pub use service::NodeService;

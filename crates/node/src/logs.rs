@@ -14,7 +14,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
-use crate::backend::LogOptions;
+use crate::backend::{LogOptions, WrittenTo};
 
 /// How often a followed file is looked at.
 const POLL: Duration = Duration::from_millis(150);
@@ -157,6 +157,7 @@ async fn copy(reader: &mut BufReader<File>, filter: &mut Filter, out: &mpsc::Sen
 /// One line of a CRI log.
 struct Line<'a> {
     time: &'a [u8],
+    written_to: &'a [u8],
     partial: bool,
     text: &'a [u8],
 }
@@ -165,14 +166,15 @@ fn parse(line: &[u8]) -> Option<Line<'_>> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let mut parts = line.splitn(4, |b| *b == b' ');
     let time = parts.next()?;
-    let _stream = parts.next()?;
+    let written_to = parts.next()?;
     let partial = parts.next()?.starts_with(b"P");
-    Some(Line { time, partial, text: parts.next().unwrap_or_default() })
+    Some(Line { time, written_to, partial, text: parts.next().unwrap_or_default() })
 }
 
 /// What of each line is passed on.
 struct Filter {
     since: Option<Timestamp>,
+    written_to: Option<&'static [u8]>,
     timestamps: bool,
     left: Option<u64>,
     middle: bool,
@@ -182,6 +184,10 @@ impl Filter {
     fn new(options: &LogOptions) -> Self {
         Self {
             since: options.since,
+            written_to: options.written_to.map(|of| match of {
+                WrittenTo::Stdout => &b"stdout"[..],
+                WrittenTo::Stderr => &b"stderr"[..],
+            }),
             timestamps: options.timestamps,
             left: options.limit_bytes,
             middle: false,
@@ -191,6 +197,9 @@ impl Filter {
     /// Appends what is wanted of `line` to `out`; false when the limit is reached.
     fn line(&mut self, line: &[u8], out: &mut Vec<u8>) -> bool {
         let Some(parsed) = parse(line) else { return true };
+        if self.written_to.is_some_and(|wanted| wanted != parsed.written_to) {
+            return true;
+        }
         if let Some(since) = self.since {
             let time = std::str::from_utf8(parsed.time).ok().and_then(|t| t.parse::<Timestamp>().ok());
             if time.is_some_and(|t| t < since) {

@@ -7,12 +7,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use dunlin_api::query::{Query, decode};
 use futures_util::future::BoxFuture;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::backend::{ContainerRef, ExecOptions, LogOptions, PodBackend, PodRef, ServeError};
+use crate::backend::{ContainerRef, ExecOptions, LogOptions, PodBackend, PodRef, ServeError, WrittenTo};
 use crate::body::{self, BoxBody, BoxError};
 use crate::meter::Meter;
 use crate::streams;
@@ -30,6 +31,19 @@ impl NodeService {
         Self { backend, meter: Arc::default() }
     }
 
+    /// What runs the pods.
+    pub fn backend(&self) -> &Arc<dyn PodBackend> {
+        &self.backend
+    }
+
+    /// What the node and its pods use, as `/stats/summary` has it.
+    ///
+    /// # Errors
+    /// When the backend cannot measure.
+    pub async fn summary(&self) -> Result<serde_json::Value, ServeError> {
+        self.meter.summary(&*self.backend).await
+    }
+
     /// Answers one request.
     pub async fn handle(&self, request: Request<BoxBody>) -> Response<BoxBody> {
         match self.route(request).await {
@@ -40,13 +54,13 @@ impl NodeService {
 
     async fn route(&self, request: Request<BoxBody>) -> Result<Response<BoxBody>, ServeError> {
         let (head, body) = request.into_parts();
-        let path: Vec<String> = head.uri.path().split('/').skip(1).map(percent_decode).collect();
-        let query = parse_query(head.uri.query().unwrap_or(""));
+        let path: Vec<String> = head.uri.path().split('/').skip(1).map(|part| decode(part, false)).collect();
+        let query = Query::parse(head.uri.query().unwrap_or(""));
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         match (&head.method, path.as_slice()) {
             (&Method::GET, ["healthz"]) => Ok(Response::new(body::full("ok"))),
             (&Method::GET, ["stats", "summary"]) => {
-                let summary = self.meter.summary(&*self.backend).await?;
+                let summary = self.summary().await?;
                 let mut response = Response::new(body::full(summary.to_string()));
                 let json = http::HeaderValue::from_static("application/json");
                 response.headers_mut().insert("content-type", json);
@@ -124,50 +138,9 @@ fn container_ref(namespace: &str, pod: &str, uid: &str, container: &str) -> Cont
     ContainerRef { pod: pod_ref(namespace, pod, uid), container: container.to_owned() }
 }
 
-type Query = Vec<(String, String)>;
-
-fn parse_query(query: &str) -> Query {
-    query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (percent_decode(&name.replace('+', " ")), percent_decode(&value.replace('+', " ")))
-        })
-        .collect()
-}
-
-fn percent_decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        let hex = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
-        if bytes[i] == b'%'
-            && let (Some(high), Some(low)) =
-                (bytes.get(i + 1).copied().and_then(hex), bytes.get(i + 2).copied().and_then(hex))
-        {
-            out.push(high * 16 + low);
-            i += 3;
-        } else {
-            out.push(bytes[i]);
-            i += 1;
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-fn get<'a>(query: &'a Query, name: &str) -> Option<&'a str> {
-    query.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
-}
-
-fn flag(query: &Query, name: &str) -> bool {
-    get(query, name).is_some_and(|v| matches!(v, "" | "true" | "1"))
-}
-
 fn number(query: &Query, name: &str) -> Result<Option<u64>, ServeError> {
-    match get(query, name) {
-        None | Some("") => Ok(None),
+    match query.get(name) {
+        None => Ok(None),
         Some(text) => text.parse().map(Some).map_err(|_| {
             ServeError::bad_request(format!("{name}={text:?} is no whole number of zero or more"))
         }),
@@ -175,8 +148,8 @@ fn number(query: &Query, name: &str) -> Result<Option<u64>, ServeError> {
 }
 
 fn log_options(query: &Query) -> Result<LogOptions, ServeError> {
-    let mut since = match get(query, "sinceTime") {
-        None | Some("") => None,
+    let mut since = match query.get("sinceTime") {
+        None => None,
         Some(text) => Some(
             text.parse::<Timestamp>()
                 .map_err(|_| ServeError::bad_request(format!("sinceTime={text:?} is no RFC 3339 time")))?,
@@ -186,23 +159,32 @@ fn log_options(query: &Query) -> Result<LogOptions, ServeError> {
         let ago = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX / 2));
         since = Timestamp::now().checked_sub(ago).ok();
     }
+    let written_to = match query.get("stream") {
+        None | Some("All") => None,
+        Some("Stdout") => Some(WrittenTo::Stdout),
+        Some("Stderr") => Some(WrittenTo::Stderr),
+        Some(other) => {
+            return Err(ServeError::bad_request(format!("stream={other:?} is none of All, Stdout, Stderr")));
+        }
+    };
     Ok(LogOptions {
-        follow: flag(query, "follow"),
+        written_to,
+        follow: query.flag("follow"),
         tail_lines: number(query, "tailLines")?,
         since,
-        timestamps: flag(query, "timestamps"),
-        previous: flag(query, "previous"),
+        timestamps: query.flag("timestamps"),
+        previous: query.flag("previous"),
         limit_bytes: number(query, "limitBytes")?,
     })
 }
 
 fn exec_options(query: &Query) -> ExecOptions {
-    let tty = flag(query, "tty");
+    let tty = query.flag("tty");
     ExecOptions {
-        command: query.iter().filter(|(n, _)| n == "command").map(|(_, v)| v.clone()).collect(),
-        stdin: flag(query, "stdin"),
-        stdout: flag(query, "stdout"),
-        stderr: flag(query, "stderr") && !tty,
+        command: query.all("command").map(str::to_owned).collect(),
+        stdin: query.flag("stdin"),
+        stdout: query.flag("stdout"),
+        stderr: query.flag("stderr") && !tty,
         tty,
     }
 }
@@ -213,12 +195,12 @@ mod tests {
 
     #[test]
     fn reads_queries() {
-        let query = parse_query("command=sh&command=-c&command=echo%20a%26b&stdin=true&tty=false&stdout=1");
+        let query = Query::parse("command=sh&command=-c&command=echo%20a%26b&stdin=true&tty=false&stdout=1");
         let options = exec_options(&query);
         assert_eq!(options.command, ["sh", "-c", "echo a&b"]);
         assert!(options.stdin && options.stdout && !options.tty && !options.stderr);
-        assert!(log_options(&parse_query("tailLines=-1")).is_err());
-        let log = log_options(&parse_query("follow=true&tailLines=5&sinceTime=2026-01-01T00:00:00Z"))
+        assert!(log_options(&Query::parse("tailLines=-1")).is_err());
+        let log = log_options(&Query::parse("follow=true&tailLines=5&sinceTime=2026-01-01T00:00:00Z"))
             .expect("options");
         assert!(log.follow && log.tail_lines == Some(5) && log.since.is_some());
     }

@@ -3,18 +3,17 @@
 //! Every certificate is valid from a little before its issue, because the clocks of small machines differ, and until the
 //! CA's own end at most.
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+    Issuer, KeyPair, KeyUsagePurpose, SerialNumber,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use x509_parser::prelude::{FromDer, X509Certificate, X509CertificationRequest};
 
-use crate::identity::distinguished_name;
+use crate::identity::{alternative_names, distinguished_name};
 use crate::{Error, Identity, Subject, clock, files};
 
 /// How long the CA is valid.
@@ -102,12 +101,7 @@ impl Authority {
     pub fn issue_server(&self, names: &[String], life: Duration) -> Result<Identity, Error> {
         let mut params = valid_for(life, Some(self.end))?;
         distinguished_name(&mut params, "dunlin", &[])?;
-        for name in names {
-            params.subject_alt_names.push(match name.parse::<IpAddr>() {
-                Ok(address) => SanType::IpAddress(address),
-                Err(_) => SanType::DnsName(name.as_str().try_into()?),
-            });
-        }
+        params.subject_alt_names = alternative_names(names)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let mut identity = self.issue(params)?;
         identity.cert_pem.push_str(&self.ca_pem);
@@ -178,7 +172,7 @@ impl Authority {
     }
 }
 
-fn valid_for(life: Duration, end: Option<SystemTime>) -> Result<CertificateParams, Error> {
+pub(crate) fn valid_for(life: Duration, end: Option<SystemTime>) -> Result<CertificateParams, Error> {
     let now = clock::now();
     let mut params = CertificateParams::default();
     params.not_before = (now - BACKDATED.min(life / 10)).into();

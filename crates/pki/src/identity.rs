@@ -1,9 +1,10 @@
 //! A certificate with its key, and the request by which one is asked for.
 
+use std::net::IpAddr;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rcgen::{CertificateParams, DnType, KeyPair};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, SanType};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{Error, Subject, clock, files, tls};
@@ -32,11 +33,34 @@ impl Identity {
     /// # Errors
     /// When the key cannot be made.
     pub fn new_csr(user: &str, groups: &[String]) -> Result<(String, String), Error> {
+        Self::new_csr_for(user, groups, &[])
+    }
+
+    /// The same for something that serves under `names`, which are host names and addresses.
+    ///
+    /// # Errors
+    /// When the key cannot be made, or a name cannot stand in a certificate.
+    pub fn new_csr_for(user: &str, groups: &[String], names: &[String]) -> Result<(String, String), Error> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
         distinguished_name(&mut params, user, groups)?;
+        params.subject_alt_names = alternative_names(names)?;
         let request = params.serialize_request(&key)?;
         Ok((key.serialize_pem(), request.pem()?))
+    }
+
+    /// A certificate that nobody has signed but its own key: for who serves before anybody has.
+    ///
+    /// # Errors
+    /// When the key cannot be made, or a name cannot stand in a certificate.
+    pub fn self_signed(user: &str, names: &[String], life: Duration) -> Result<Self, Error> {
+        let key = KeyPair::generate()?;
+        let mut params = crate::authority::valid_for(life, None)?;
+        distinguished_name(&mut params, user, &[])?;
+        params.subject_alt_names = alternative_names(names)?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let certificate = params.self_signed(&key)?;
+        Ok(Self { cert_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
 
     /// When the certificate ends.
@@ -79,6 +103,27 @@ impl Identity {
         Ok(to.duration_since(from).unwrap_or_default().mul_f64(RENEWED))
     }
 
+    /// How long there is until it should be renewed; zero is now. `issued` is when this process has seen it issued: what
+    /// counts where our clock cannot tell. A certificate that was just issued is not renewed before 70 % of what was left
+    /// of it then, since some authorities date back by more than a short life.
+    pub fn due_in(&self, issued: Option<Instant>) -> Duration {
+        let since = issued.map(|at| at.elapsed());
+        match self.renew_in() {
+            Ok(Some(wait)) => {
+                let left = self.not_after().ok().and_then(|end| end.duration_since(clock::now()).ok());
+                let fresh = since
+                    .zip(left)
+                    .map(|(since, left)| (since + left).mul_f64(RENEWED).saturating_sub(since));
+                wait.max(fresh.unwrap_or_default())
+            }
+            Ok(None) => {
+                let life = self.renew_after().unwrap_or_default();
+                since.map_or(Duration::ZERO, |since| life.saturating_sub(since))
+            }
+            Err(_) => Duration::ZERO,
+        }
+    }
+
     /// Whom the certificate names.
     ///
     /// # Errors
@@ -113,6 +158,15 @@ impl Identity {
     fn validity(&self) -> Result<(SystemTime, SystemTime), Error> {
         validity(&tls::certificates(&self.cert_pem)?[0])
     }
+}
+
+/// Host names and addresses as a certificate names them.
+pub(crate) fn alternative_names(names: &[String]) -> Result<Vec<SanType>, Error> {
+    let one = |name: &String| match name.parse::<IpAddr>() {
+        Ok(address) => Ok(SanType::IpAddress(address)),
+        Err(_) => Ok(SanType::DnsName(name.as_str().try_into()?)),
+    };
+    names.iter().map(one).collect()
 }
 
 /// From when and until when a DER certificate is valid.

@@ -13,6 +13,7 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 pub use swap::{ClientIdentity, ServerIdentity};
@@ -84,6 +85,51 @@ pub fn server_config_with(
         .with_cert_resolver(identity);
     config.alpn_protocols = protocols(alpn);
     Ok(config)
+}
+
+/// The same without client certificates: nobody's is asked for.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub fn server_config_without_clients(
+    identity: Arc<ServerIdentity>,
+    alpn: &[&[u8]],
+) -> Result<ServerConfig, Error> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(identity);
+    config.alpn_protocols = protocols(alpn);
+    Ok(config)
+}
+
+/// Whether a CA in `ca_pem` has signed the client certificate, which may have expired since.
+pub fn is_signed_by(ca_pem: &str, identity: &Identity) -> bool {
+    let judge = || -> Result<bool, Error> {
+        let chain = certificates(&identity.cert_pem)?;
+        let at = identity.not_after()?.min(crate::clock::now());
+        let at = at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let at = rustls::pki_types::UnixTime::since_unix_epoch(at);
+        let verifier = verify::Clients::new(roots(ca_pem)?, Duration::ZERO)?;
+        Ok(verifier.verify_client_cert(&chain[0], &chain[1..], at).is_ok())
+    };
+    judge().unwrap_or(false)
+}
+
+/// Certificates as PEM.
+pub fn pem(certificates: &[Vec<u8>]) -> String {
+    use base64::Engine;
+    let mut text = String::new();
+    for der in certificates {
+        let encoded = base64::engine::general_purpose::STANDARD.encode(der);
+        text.push_str("-----BEGIN CERTIFICATE-----\n");
+        for line in encoded.as_bytes().chunks(64) {
+            text.push_str(&String::from_utf8_lossy(line));
+            text.push('\n');
+        }
+        text.push_str("-----END CERTIFICATE-----\n");
+    }
+    text
 }
 
 /// A client's side: it trusts this CA only, and shows its certificate if it has one.

@@ -22,10 +22,25 @@ const LIFE: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug)]
 pub struct Kubernetes {
     // In the order in which they end: who asks before who answers.
-    programs: Vec<Process>,
+    programs: Vec<Program>,
     /// Its machine.
     pub host: Host,
     data: TempDir,
+}
+
+/// One of its programs.
+#[derive(Debug)]
+struct Program {
+    name: String,
+    flags: Vec<String>,
+    /// Nothing while it is stopped.
+    process: Option<Process>,
+}
+
+impl Program {
+    fn log(&self) -> String {
+        self.process.as_ref().map(|process| tail(&process.log())).unwrap_or_default()
+    }
 }
 
 impl Kubernetes {
@@ -34,6 +49,14 @@ impl Kubernetes {
     /// # Errors
     /// When a component is not built or does not come up; the message holds its log.
     pub fn start(network: &impl Network) -> Result<Self> {
+        Self::start_with(network, &[])
+    }
+
+    /// The same with more flags for its controller manager.
+    ///
+    /// # Errors
+    /// When a component is not built or does not come up; the message holds its log.
+    pub fn start_with(network: &impl Network, controllers: &[&str]) -> Result<Self> {
         let host = network.host()?;
         let mut made = Self { programs: Vec::new(), host, data: tempfile::tempdir()? };
         made.certificates()?;
@@ -42,19 +65,17 @@ impl Kubernetes {
         let kubeconfig = format!("--kubeconfig={}", made.kubeconfig().display());
         let ca = made.file("ca.crt");
         made.run("kube-scheduler", &[&kubeconfig, "--leader-elect=false"])?;
-        made.run(
-            "kube-controller-manager",
-            &[
-                &kubeconfig,
-                "--leader-elect=false",
-                "--use-service-account-credentials",
-                &format!("--service-account-private-key-file={}", made.file("admin.key")),
-                &format!("--root-ca-file={ca}"),
-                &format!("--cluster-signing-cert-file={ca}"),
-                &format!("--cluster-signing-key-file={}", made.file("ca.key")),
-                "--concurrent-namespace-syncs=4",
-            ],
-        )?;
+        let own = [
+            &kubeconfig,
+            "--leader-elect=false",
+            "--use-service-account-credentials",
+            &format!("--service-account-private-key-file={}", made.file("admin.key")),
+            &format!("--root-ca-file={ca}"),
+            &format!("--cluster-signing-cert-file={ca}"),
+            &format!("--cluster-signing-key-file={}", made.file("ca.key")),
+            "--concurrent-namespace-syncs=4",
+        ];
+        made.run("kube-controller-manager", &[&own[..], controllers].concat())?;
         Ok(made)
     }
 
@@ -75,17 +96,50 @@ impl Kubernetes {
 
     /// The last lines that each of its programs has logged.
     pub fn log(&self) -> String {
-        self.programs.iter().map(|program| tail(&program.log())).collect::<Vec<_>>().join("\n----\n")
+        self.programs.iter().map(Program::log).collect::<Vec<_>>().join("\n----\n")
     }
 
-    fn file(&self, name: &str) -> String {
+    /// Ends one of its programs at once. Asked to end, the API server would wait for watches for a minute.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn kill(&mut self, name: &str) -> Result<()> {
+        let program =
+            self.programs.iter_mut().find(|program| program.name == name).context("no such program")?;
+        if let Some(mut process) = program.process.take() {
+            process.kill();
+        }
+        Ok(())
+    }
+
+    /// Starts a program again that was stopped; whether it answers is for the caller to wait for.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn resume(&mut self, name: &str) -> Result<()> {
+        let at = self.programs.iter().position(|program| program.name == name).context("no such program")?;
+        let flags = self.programs[at].flags.clone();
+        self.programs[at].process = Some(self.launch(name, &flags)?);
+        Ok(())
+    }
+
+    /// Its CA.
+    ///
+    /// # Errors
+    /// When its files are not there any more.
+    pub fn authority(&self) -> Result<Authority> {
+        Ok(Authority::open_or_create(self.data.path(), "reference")?)
+    }
+
+    /// A file below its data folder, by its name.
+    pub fn file(&self, name: &str) -> String {
         self.data.path().join(name).display().to_string()
     }
 
     /// A CA, the API server's certificate, the administrator's, and a kubeconfig.
     fn certificates(&self) -> Result<()> {
         let folder = self.data.path();
-        let authority = Authority::open_or_create(folder, "reference")?;
+        let authority = self.authority()?;
         let names = [&self.host.address, "127.0.0.1", "10.43.0.1", "localhost", "kubernetes.default.svc"]
             .map(str::to_owned);
         write(folder, "server", &authority.issue_server(&names, LIFE)?)?;
@@ -137,8 +191,8 @@ current-context: reference
         self.run("kube-apiserver", &flags)?;
         let kubectl = self.kubectl();
         wait::until("the API server's start", PATIENCE, || {
-            for program in &mut self.programs {
-                ensure!(program.ended()?.is_none(), "a component ended:\n{}", tail(&program.log()));
+            for process in self.programs.iter_mut().filter_map(|program| program.process.as_mut()) {
+                ensure!(process.ended()?.is_none(), "a component ended:\n{}", tail(&process.log()));
             }
             kubectl.run(&["get", "--raw", "/readyz"]).map(drop)
         })
@@ -146,10 +200,16 @@ current-context: reference
     }
 
     fn run(&mut self, name: &str, flags: &[&str]) -> Result<()> {
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let process = Some(self.launch(name, &flags)?);
+        self.programs.insert(0, Program { name: name.to_owned(), flags, process });
+        Ok(())
+    }
+
+    fn launch(&self, name: &str, flags: &[String]) -> Result<Process> {
         let mut command = self.host.command(&component(name)?);
         command.args(flags);
-        self.programs.insert(0, Process::start(command, &self.data.path().join(format!("{name}.log")))?);
-        Ok(())
+        Process::start(command, &self.data.path().join(format!("{name}.log")))
     }
 }
 

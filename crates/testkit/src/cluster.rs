@@ -1,6 +1,6 @@
 //! A server and agents as processes, started as a user starts them, on a machine of the test's own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -103,6 +103,16 @@ impl Dunlin {
         more: &[&str],
     ) -> Result<Self> {
         let own = ["--server", &server.url(), "--token", token, "--node-name", name];
+        Self::launch(network, "agent", &own, more)
+    }
+
+    /// Starts an agent on a new machine of `network` as a node of the Kubernetes cluster of a kubeconfig, and does not
+    /// wait.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn node_of(network: &impl Network, kubeconfig: &Path, name: &str, more: &[&str]) -> Result<Self> {
+        let own = ["--kubeconfig", &kubeconfig.to_string_lossy(), "--node-name", name];
         Self::launch(network, "agent", &own, more)
     }
 

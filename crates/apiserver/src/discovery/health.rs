@@ -1,7 +1,7 @@
 //! `/livez`, `/readyz`, `/healthz`: a server that answers is alive; it is made only once its store is open.
 
-use crate::query::Query;
 use crate::reply::{self, Reply};
+use dunlin_api::query::Query;
 
 const CHECKS: [&str; 3] = ["ping", "log", "etcd"];
 

@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 use crate::failure::{Failure, Result};
 use crate::negotiate::{self, Media};
 use crate::object::{self, at, list, text};
-use crate::query::Query;
 use crate::reply::{self, Reply};
 use crate::resources::{self, BUILTIN, Resource, known};
 use crate::server::Inner;
+use dunlin_api::query::Query;
 
 fn row(resource: &Resource, definitions: &[Value]) -> Row {
     let own = |all: &[&str]| all.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>();

@@ -72,7 +72,7 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
             namespace: call.namespace.clone(),
             name: None,
             sub: None,
-            query: crate::query::Query::default(),
+            query: dunlin_api::query::Query::default(),
             headers: http::HeaderMap::new(),
             form: Form::JSON,
             warnings: Vec::new(),

@@ -11,10 +11,10 @@ use tokio_util::io::StreamReader;
 use super::{Connection, dial};
 use crate::config::BoxError;
 use crate::object::{self, at, list, text};
-use crate::query::encode;
 use crate::reply;
 use crate::resources::known;
 use crate::server::Inner;
+use dunlin_api::query::encode;
 
 /// Bytes on their way to the pod.
 const BUFFER: usize = 64 << 10;

@@ -3,10 +3,10 @@
 use http::Method;
 
 use crate::failure::Result;
-use crate::query::encode;
 use crate::reply::{self, Reply};
 use crate::server::Call;
 use crate::subresource::target::Target;
+use dunlin_api::query::encode;
 
 const PASSED: [&str; 7] =
     ["follow", "tailLines", "sinceSeconds", "sinceTime", "timestamps", "previous", "limitBytes"];

@@ -1,5 +1,8 @@
 //! Which pod or container on which node a log or a session is about.
 
+use dunlin_api::query::encode;
+use dunlin_streams::{Far, Refusal};
+use futures_util::future::BoxFuture;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -7,7 +10,6 @@ use serde_json::Value;
 use crate::config::{BoxBody, DialError};
 use crate::failure::{Failure, Result};
 use crate::object::{self, at, list, text};
-use crate::query::encode;
 use crate::server::Call;
 
 /// How much of a node's refusal is read, in bytes.
@@ -76,6 +78,24 @@ impl Target {
             return Ok(response);
         }
         Err(refused(response).await)
+    }
+}
+
+/// A target with the call that leads to it.
+pub struct Called {
+    pub call: Call,
+    pub target: Target,
+}
+
+impl Far for Called {
+    fn call(&self, tail: String, body: BoxBody) -> BoxFuture<'_, Result<Response<BoxBody>, Refusal>> {
+        Box::pin(async move {
+            self.target.call(&self.call, Method::POST, &tail, body).await.map_err(Refusal::from)
+        })
+    }
+
+    fn node(&self) -> &str {
+        &self.target.node
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dunlin_api::stream::{Channel, encode};
-use dunlin_apiserver::spdy::{Decoder, Encoder, Frame, Headers};
 use dunlin_apiserver::{BoxBody, DialError, NodeDialer, User};
+use dunlin_streams::spdy::{Decoder, Encoder, Frame, Headers};
 use futures_util::future::BoxFuture;
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Full};

@@ -132,18 +132,10 @@ impl Member {
         }
     }
 
-    /// How long until the certificate should be renewed. Where our clock cannot tell, what we have seen ourselves counts.
+    /// How long until the certificate should be renewed.
     fn due(&self) -> Duration {
-        let identity = self.membership().identity();
-        match identity.renew_in() {
-            Ok(Some(wait)) => wait,
-            Ok(None) => {
-                let issued = *self.issued.lock().unwrap_or_else(PoisonError::into_inner);
-                let life = identity.renew_after().unwrap_or_default();
-                issued.map_or(Duration::ZERO, |at| life.saturating_sub(at.elapsed()))
-            }
-            Err(_) => Duration::ZERO,
-        }
+        let issued = *self.issued.lock().unwrap_or_else(PoisonError::into_inner);
+        self.membership().identity().due_in(issued)
     }
 
     async fn renew(&self) -> Result<(), kube::Error> {

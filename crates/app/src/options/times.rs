@@ -60,7 +60,7 @@ times! {
     /// Server: how long after its end a node's last certificate still serves to ask for the next one. A machine that
     /// spent a winter in a shed comes back by itself.
     certificate_grace "certificate-grace" = s(365 * 86_400),
-    /// Server: how often the Leases of connected nodes are renewed.
+    /// Server: how often the Leases of connected nodes are renewed. A node of a Kubernetes cluster renews its own as often.
     heartbeat "heartbeat" = s(10),
     /// Server: how often an idle tunnel is pinged.
     ping "ping" = s(25),

@@ -56,6 +56,7 @@ async fn exercise(a: &str, b: &str) {
     assert!(run(&["ip", "link", "set", "lo", "up"]));
     let dir = tempfile::tempdir().expect("dir");
     let config = NetConfig {
+        api: dunlin_net::network::API,
         id: "0a1b2c3d".into(),
         range: "10.99.0.0/24".parse().expect("range"),
         state_dir: dir.path().into(),

@@ -177,3 +177,28 @@ fn certificates_are_replaced_while_they_are_used() {
     assert!(slot.replace(&mixed).is_err());
     assert_eq!(seen().1, leaf(&second), "what cannot be used changes nothing");
 }
+
+#[test]
+fn who_has_signed_a_certificate() {
+    let place = place();
+    let signed = place.ours.issue_client("jane", &[], HOUR).unwrap();
+    assert!(is_signed_by(place.ours.ca_pem(), &signed));
+    assert!(!is_signed_by(place.theirs.ca_pem(), &signed));
+    let both = format!("{}{}", place.theirs.ca_pem(), place.ours.ca_pem());
+    assert!(is_signed_by(&both, &signed));
+    let serving = place.ours.issue_server(&["localhost".to_owned()], HOUR).unwrap();
+    assert!(!is_signed_by(place.ours.ca_pem(), &serving), "a server's certificate says nothing of clients");
+    let der = certificates(&both).unwrap().iter().map(|c| c.to_vec()).collect::<Vec<_>>();
+    assert_eq!(certificates(&pem(&der)).unwrap().len(), 2);
+}
+
+#[test]
+fn our_own_certificate_names_us_and_convinces_nobody() {
+    let place = place();
+    let own = Identity::self_signed("system:node:one", &["localhost".to_owned()], HOUR).unwrap();
+    let shown = server_config_without_clients(ServerIdentity::new(&own).unwrap(), &[]).unwrap();
+    assert!(shake(shown.clone(), place.client("jane", HOUR)).is_err());
+    let trusting = client_config(&own.cert_pem, None, &[]).unwrap();
+    let (client, _) = shake(shown, trusting).unwrap();
+    assert_eq!(client, None);
+}

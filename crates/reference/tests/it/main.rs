@@ -3,6 +3,7 @@
 //! `cargo xtask kubernetes-test [WORD...]` runs those whose names contain a word. A program of its own, because the files of
 //! the corpus are its tests, and because one real Kubernetes serves them all.
 
+mod agent;
 mod corpus;
 mod helm;
 mod python;
@@ -13,7 +14,12 @@ use std::time::Instant;
 use anyhow::Result;
 
 /// The tests that bring a world of their own.
-const ALONE: &[(&str, fn() -> Result<()>)] = &[("helm", helm::run), ("python", python::run)];
+const ALONE: &[(&str, fn() -> Result<()>)] = &[
+    ("agent-life", agent::run),
+    ("agent-bootstrap", agent::bootstrap::run),
+    ("helm", helm::run),
+    ("python", python::run),
+];
 
 fn main() -> ExitCode {
     rustls::crypto::ring::default_provider().install_default().expect("it is installed once");

@@ -15,11 +15,10 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::failure::{Failure, Result};
-use crate::negotiate;
-use crate::reply::{self, Reply};
-use crate::subresource::streams::{self, Piece, Sent, UNSENT};
-use crate::subresource::upgrade;
+use crate::body::{self, BoxBody};
+use crate::refusal::{Refusal, Result};
+use crate::stream::{self, Piece, Sent, UNSENT};
+use crate::upgrade;
 
 /// The largest message that a client may send, in bytes.
 const MESSAGE: usize = 1 << 20;
@@ -38,24 +37,24 @@ pub fn wanted(headers: &HeaderMap) -> bool {
 }
 
 /// Chooses the first of `ours` that the client offers; gives back our answer and the protocol.
-pub fn accept(headers: &HeaderMap, ours: &[&'static str]) -> Result<(Reply, &'static str)> {
-    let offered = negotiate::words(headers, header::SEC_WEBSOCKET_PROTOCOL);
+pub fn accept(headers: &HeaderMap, ours: &[&'static str]) -> Result<(Response<BoxBody>, &'static str)> {
+    let offered = upgrade::words(headers, header::SEC_WEBSOCKET_PROTOCOL);
     let chosen = ours.iter().find(|p| offered.contains(p)).ok_or_else(|| {
-        Failure::bad_request(format!(
+        Refusal::bad_request(format!(
             "unable to negotiate protocol: client supports {offered:?}, server supports {ours:?}"
         ))
     })?;
     let key = headers
         .get(header::SEC_WEBSOCKET_KEY)
-        .ok_or_else(|| Failure::bad_request("Sec-WebSocket-Key is missing"))?;
+        .ok_or_else(|| Refusal::bad_request("Sec-WebSocket-Key is missing"))?;
     let accept = derive_accept_key(key.as_bytes());
-    let mut response = Response::new(reply::full(""));
+    let mut response = Response::new(body::full(""));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let out = response.headers_mut();
     out.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     out.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     out.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(chosen));
-    out.insert(header::SEC_WEBSOCKET_ACCEPT, HeaderValue::from_str(&accept).map_err(Failure::internal)?);
+    out.insert(header::SEC_WEBSOCKET_ACCEPT, HeaderValue::from_str(&accept).map_err(Refusal::internal)?);
     Ok((response, chosen))
 }
 
@@ -133,5 +132,5 @@ where
         let end = CloseFrame { code: CloseCode::Normal, reason: "".into() };
         let _ = sink.send(Message::Close(Some(end))).await;
     };
-    streams::run(reading, writing, handler(out)).await;
+    stream::run(reading, writing, handler(out)).await;
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::subresource::exec::pump::Ends;
-use crate::subresource::streams::{Receiving, Sending, Stream};
+use crate::exec::pump::Ends;
+use crate::stream::{Receiving, Sending, Stream};
 
 /// How long a client may take to open them all.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,7 +1,7 @@
 //! The SPDY/3.1 codec: bytes into frames and frames into bytes, nothing else.
 //!
 //! Kubernetes' clients stream over it: `exec` and `attach` before WebSockets, and `port-forward` to this day (inside a
-//! WebSocket or by itself). What speaks it here is in `subresource`; this must not read or write anything.
+//! WebSocket or by itself). What speaks it here is in `over_spdy`; this must not read or write anything.
 //!
 //! Three things are bounded, because the bytes are a client's: a control frame, what a header block unfolds to
 //! (`block`), and the piece in which data is handed out. A data frame needs no limit, as it is never held whole.

@@ -3,24 +3,23 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, Response};
+use http::Response;
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
-use crate::config::{BoxBody, BoxError};
-use crate::failure::Failure;
-use crate::reply;
-use crate::server::Call;
-use crate::subresource::streams::{Gone, Piece, Receiving, Sending};
-use crate::subresource::target::Target;
+use crate::Far;
+use crate::body::{self, BoxBody};
+use crate::refusal::Refusal;
+use crate::stream::{Gone, Piece, Receiving, Sending};
 
 /// Pieces on their way to the node; a pod that does not read slows the client down.
 const PIECES: usize = 4;
 
 /// The pod to which ports are forwarded.
 pub struct Pod {
-    pub call: Call,
-    pub target: Target,
+    pub name: String,
+    pub uid: String,
+    pub far: Arc<dyn Far>,
     /// Whether the client can end its own direction; if not, the end of the pod's is the end of a connection.
     pub half_close: bool,
 }
@@ -29,15 +28,11 @@ pub struct Pod {
 pub async fn run(pod: Arc<Pod>, port: u16, input: Receiving, data: Sending, error: Sending) {
     let ended = match connect(&pod, port).await {
         Ok((to_pod, response)) => pump(&pod, input, &data, &error, to_pod, response).await,
-        Err(failure) => Err(Ended::Failed(failure.message)),
+        Err(refusal) => Err(Ended::Failed(refusal.message)),
     };
     if let Err(Ended::Failed(message)) = ended {
-        let text = format!(
-            "error forwarding port {port} to pod {}, uid {}: {message}",
-            pod.call.name(),
-            pod.target.uid
-        );
-        tracing::debug!(port, pod = pod.call.name(), error = %message, "a forwarded connection failed");
+        let text = format!("error forwarding port {port} to pod {}, uid {}: {message}", pod.name, pod.uid);
+        tracing::debug!(port, pod = pod.name, error = %message, "a forwarded connection failed");
         // Whether the client still hears it is its own affair.
         let _ = error.data(Bytes::from(text)).await;
         data.finish().await;
@@ -45,12 +40,9 @@ pub async fn run(pod: Arc<Pod>, port: u16, input: Receiving, data: Sending, erro
     }
 }
 
-async fn connect(pod: &Pod, port: u16) -> Result<(mpsc::Sender<Bytes>, Response<BoxBody>), Failure> {
+async fn connect(pod: &Pod, port: u16) -> Result<(mpsc::Sender<Bytes>, Response<BoxBody>), Refusal> {
     let (to_pod, from_client) = mpsc::channel::<Bytes>(PIECES);
-    let body = reply::stream(futures_util::stream::unfold(from_client, |mut receiver| async move {
-        receiver.recv().await.map(|piece| (Ok::<_, BoxError>(piece), receiver))
-    }));
-    let response = pod.target.call(&pod.call, Method::POST, &format!("portforward/{port}"), body).await?;
+    let response = pod.far.call(format!("portforward/{port}"), body::channel(from_client)).await?;
     Ok((to_pod, response))
 }
 

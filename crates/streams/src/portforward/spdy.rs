@@ -7,9 +7,9 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::subresource::portforward::connection::{self, Pod};
-use crate::subresource::portforward::pair::{Kind, Label, Pairs};
-use crate::subresource::streams::Stream;
+use crate::portforward::connection::{self, Pod};
+use crate::portforward::pair::{Kind, Label, Pairs};
+use crate::stream::Stream;
 
 /// Serves the streams that a client opens, until it is gone.
 pub async fn forward(pod: Arc<Pod>, mut opened: mpsc::Receiver<Stream>) {

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::spdy::{Decoder, Error, Frame, Headers};
-use crate::subresource::streams::{Piece, Sent, Stream, WAITING};
+use crate::stream::{Piece, Sent, Stream, WAITING};
 
 /// Streams that one connection may have at once: 128 connections of a port-forward. With what waits in each, this
 /// bounds the memory of a session.

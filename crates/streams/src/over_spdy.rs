@@ -9,13 +9,11 @@ use futures_util::{Sink, SinkExt};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use tokio::sync::mpsc;
 
-use crate::failure::{Failure, Result};
-use crate::negotiate;
-use crate::negotiate::Syntax;
-use crate::reply::{self, Reply};
+use crate::body::{self, BoxBody};
+use crate::refusal::{Refusal, Result};
 use crate::spdy::{Encoder, Frame, GoAwayStatus, Headers, RstStatus};
-use crate::subresource::streams::{self, Sent, Stream, UNSENT};
-use crate::subresource::upgrade;
+use crate::stream::{self, Sent, Stream, UNSENT};
+use crate::upgrade;
 
 /// Streams that may wait for the handler to take them.
 const UNTAKEN: usize = 8;
@@ -23,7 +21,6 @@ const UNTAKEN: usize = 8;
 const BATCH: usize = 64 << 10;
 
 const VERSION: &str = "X-Stream-Protocol-Version";
-const ACCEPTED: &str = "X-Accepted-Stream-Protocol-Versions";
 
 /// Whether the client asks for it.
 pub fn wanted(headers: &HeaderMap) -> bool {
@@ -31,21 +28,20 @@ pub fn wanted(headers: &HeaderMap) -> bool {
 }
 
 /// Chooses the first of the client's protocols that is among ours; gives back our answer and the protocol.
-pub fn accept(headers: &HeaderMap, ours: &'static [&'static str]) -> Result<(Reply, &'static str)> {
-    let offered: Vec<&str> = negotiate::words(headers, VERSION);
+pub fn accept(
+    headers: &HeaderMap,
+    ours: &'static [&'static str],
+) -> Result<(Response<BoxBody>, &'static str)> {
+    let offered: Vec<&str> = upgrade::words(headers, VERSION);
     if offered.is_empty() {
-        return Err(Failure::bad_request(format!("unable to upgrade: {VERSION} is required")));
+        return Err(Refusal::bad_request(format!("unable to upgrade: {VERSION} is required")));
     }
-    let mut response = Response::new(reply::full(""));
+    let mut response = Response::new(body::full(""));
     let Some(chosen) = offered.iter().find_map(|o| ours.iter().find(|p| *p == o)) else {
         let text = format!(
             "unable to upgrade: unable to negotiate protocol: client supports {offered:?}, server accepts {ours:?}"
         );
-        let mut refusal = reply::failure(&Failure::new(403, "Forbidden", text), Syntax::Json);
-        ours.iter().for_each(|p| {
-            refusal.headers_mut().append(ACCEPTED, HeaderValue::from_static(p));
-        });
-        return Ok((refusal, ""));
+        return Err(Refusal { accepted: ours, ..Refusal::new(403, "Forbidden", text) });
     };
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let out = response.headers_mut();
@@ -72,7 +68,7 @@ where
         handler.await;
         let _ = last_words.send(Sent::Close { broken: false }).await;
     };
-    streams::run(incoming::read(input, opened, out), write(output, unsent), handler).await;
+    stream::run(incoming::read(input, opened, out), write(output, unsent), handler).await;
 }
 
 async fn write<O: Sink<Bytes>>(output: O, mut unsent: mpsc::Receiver<Sent>) {

@@ -6,9 +6,9 @@ use dunlin_api::stream::{Channel, Decoder, Frame, encode, encode_close};
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
 
-use crate::config::BoxBody;
-use crate::subresource::exec::resize::Sizes;
-use crate::subresource::streams::{Gone, Piece, Receiving, Sending};
+use crate::body::BoxBody;
+use crate::exec::resize::Sizes;
+use crate::stream::{Gone, Piece, Receiving, Sending};
 
 /// The client's ends; those that it did not ask for are not there.
 #[derive(Debug)]

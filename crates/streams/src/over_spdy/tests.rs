@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use super::incoming::STREAMS;
 use super::*;
 use crate::spdy::{Decoder, Error};
-use crate::subresource::streams::Piece;
+use crate::stream::Piece;
 
 /// The other side of a connection.
 struct Client {

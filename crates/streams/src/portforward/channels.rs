@@ -9,30 +9,29 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::failure::{Failure, Result};
-use crate::query::Query;
-use crate::subresource::portforward::connection::{self, Pod};
-use crate::subresource::streams::{Sending, WAITING};
-use crate::subresource::websocket::{self, Socket};
+use crate::portforward::connection::{self, Pod};
+use crate::refusal::{Refusal, Result};
+use crate::stream::{Sending, WAITING};
+use crate::websocket::{self, Socket};
 
 /// Ports that one request may name: two channels each, of the 256 there are, and one of those has a meaning of its own.
 const PORTS: usize = 127;
 
-/// The ports of the query: `ports=80&ports=81` or `ports=80,81`.
-pub fn ports(query: &Query) -> Result<Vec<u16>> {
+/// The ports that the values of the query's parameter name: `80` and `81`, or `80,81`.
+pub fn ports<'a>(values: impl Iterator<Item = &'a str>) -> Result<Vec<u16>> {
     let mut ports = Vec::new();
-    for text in query.all("ports").flat_map(|value| value.split(',')).filter(|text| !text.is_empty()) {
+    for text in values.flat_map(|value| value.split(',')).filter(|text| !text.is_empty()) {
         match text.parse() {
             Ok(port) if port > 0 => ports.push(port),
             _ => {
-                return Err(Failure::bad_request(format!("ports={text:?} is no number between 1 and 65535")));
+                return Err(Refusal::bad_request(format!("ports={text:?} is no number between 1 and 65535")));
             }
         }
     }
     match ports.len() {
-        0 => Err(Failure::bad_request("query parameter \"ports\" is required: the ports to forward")),
+        0 => Err(Refusal::bad_request("query parameter \"ports\" is required: the ports to forward")),
         1..=PORTS => Ok(ports),
-        _ => Err(Failure::bad_request(format!("at most {PORTS} ports can be forwarded at once"))),
+        _ => Err(Refusal::bad_request(format!("at most {PORTS} ports can be forwarded at once"))),
     }
 }
 
@@ -59,11 +58,13 @@ pub async fn forward(pod: Arc<Pod>, socket: Socket, ports: Vec<u16>) {
 
 #[cfg(test)]
 mod tests {
+    use dunlin_api::query::Query;
+
     use super::*;
 
     #[test]
     fn ports_of_the_query() {
-        let check = |query: &str| ports(&Query::parse(query)).map_err(|f| f.message);
+        let check = |query: &str| ports(Query::parse(query).all("ports")).map_err(|f| f.message);
         assert_eq!(check("ports=80&ports=81,82"), Ok(vec![80, 81, 82]));
         assert_eq!(check("ports=0").unwrap_err(), "ports=\"0\" is no number between 1 and 65535");
         assert!(check("ports=http").is_err() && check("ports=70000").is_err() && check("").is_err());
