@@ -12,6 +12,7 @@ mod check;
 mod conflict;
 mod entries;
 mod migrate;
+mod overlay;
 mod set;
 mod update;
 mod walk;
@@ -19,6 +20,7 @@ mod walk;
 use serde_json::Value;
 
 pub use conflict::{Conflict, Conflicts, Error};
+pub use overlay::overlay;
 pub use set::{Element, FieldSet};
 pub use walk::field_set;
 

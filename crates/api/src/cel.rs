@@ -1,4 +1,4 @@
-//! The Common Expression Language as Kubernetes speaks it: rules of custom resources, and soon admission policies.
+//! The Common Expression Language as Kubernetes speaks it: rules of custom resources, and admission policies.
 //!
 //! An expression is compiled against the types of its variables: what does not fit is refused with the words and the
 //! place that clients of Kubernetes know, and what it can cost at most is estimated. A [`Program`] is then evaluated on
@@ -16,12 +16,15 @@ mod functions;
 mod lexer;
 mod libraries;
 mod parser;
+pub mod rights;
 pub mod types;
 mod value;
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use types::Type;
+use types::{Object, Type};
 pub use value::{List, Map, Val};
 
 /// Words that are no names, for the language may want them one day.
@@ -49,20 +52,35 @@ pub(crate) const RESERVED: [&str; 17] = [
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     variables: Vec<(Box<str>, Type)>,
-    structures: Vec<Box<str>>,
+    structures: Vec<Arc<Object>>,
 }
 
 impl Environment {
-    /// With one more variable.
+    /// With one more variable. A name with a dot (`a.b`) goes before the field of that name of a variable `a`.
     pub fn with(mut self, name: &str, ty: Type) -> Self {
         self.variables.push((name.into(), ty));
         self
     }
 
-    /// With objects that can be written as `Name{field: value}` and `Name.below{...}`.
-    pub fn with_structure(mut self, name: &str) -> Self {
-        self.structures.push(name.into());
+    /// With objects that can be written as `Name{field: value}`; those that are open as `Name.below{...}`, too.
+    pub fn with_structure(mut self, object: Object) -> Self {
+        self.structures.push(Arc::new(object));
         self
+    }
+
+    /// The type of what is written as `name{...}`.
+    fn structure(&self, name: &str) -> Option<Arc<Object>> {
+        let below = |object: &Object| {
+            object.open && name.strip_prefix(&*object.name).is_some_and(|rest| rest.starts_with('.'))
+        };
+        match self.structures.iter().find(|s| s.name == name) {
+            Some(object) => Some(object.clone()),
+            None => self
+                .structures
+                .iter()
+                .any(|s| below(s))
+                .then(|| Arc::new(Object { name: name.to_owned(), fields: BTreeMap::new(), open: true })),
+        }
     }
 }
 
@@ -101,6 +119,10 @@ pub enum Failed {
     /// The budget was spent before the end.
     #[error("operation cancelled: actual cost limit exceeded")]
     Exhausted,
+    /// It asked about rights that are not known yet: whoever evaluates looks them up and evaluates again
+    /// ([`rights::Answers`]).
+    #[error("somebody's rights were not looked up")]
+    Unanswered,
 }
 
 /// What evaluations may cost; about a microsecond is a hundred.
@@ -145,6 +167,9 @@ type Lazy<'a> = Box<dyn Fn() -> Result<Val<'a>, Failed> + 'a>;
 pub struct Bindings<'a> {
     values: BTreeMap<Box<str>, Val<'a>>,
     lazy: BTreeMap<Box<str>, Lazy<'a>>,
+    programs: BTreeMap<Box<str>, &'a Program>,
+    made: RefCell<BTreeMap<Box<str>, Result<Val<'a>, Failed>>>,
+    spent: Cell<u64>,
 }
 
 impl<'a> Bindings<'a> {
@@ -160,11 +185,42 @@ impl<'a> Bindings<'a> {
         self
     }
 
+    /// With a variable whose value is that of another expression, over the same variables. It is evaluated once, when
+    /// it is asked for, on a budget of its own; what that cost is told by [`Bindings::take_spent`].
+    pub fn with_program(mut self, name: &str, program: &'a Program) -> Self {
+        self.programs.insert(name.into(), program);
+        self
+    }
+
+    /// What expressions behind variables have cost since the last time that this was asked.
+    pub fn take_spent(&self) -> u64 {
+        self.spent.take()
+    }
+
     fn get(&self, name: &str) -> Option<Result<Val<'a>, Failed>> {
-        match self.values.get(name) {
-            Some(value) => Some(Ok(value.clone())),
-            None => self.lazy.get(name).map(|make| make()),
+        if let Some(value) = self.values.get(name) {
+            return Some(Ok(value.clone()));
         }
+        if let Some(make) = self.lazy.get(name) {
+            return Some(make());
+        }
+        let program = self.programs.get(name)?;
+        let known = self.made.borrow().get(name).cloned();
+        Some(known.unwrap_or_else(|| self.make(name, program)))
+    }
+
+    fn make(&self, name: &str, program: &Program) -> Result<Val<'a>, Failed> {
+        let mut budget = Budget::new(Budget::CALL);
+        let made = program.eval(self, &mut budget);
+        self.spent.set(self.spent.get().saturating_add(budget.spent()));
+        if let Err(Failed::Unanswered) = made {
+            return made;
+        }
+        let short = name.rsplit('.').next().unwrap_or(name);
+        let made = made
+            .map_err(|why| Failed::Error(format!("composited variable {short:?} fails to evaluate: {why}")));
+        self.made.borrow_mut().insert(name.into(), made.clone());
+        made
     }
 }
 
@@ -206,7 +262,9 @@ impl Program {
 /// # Errors
 /// What is wrong with it, the first thing only.
 pub fn compile(expression: &str, env: &Environment) -> Result<Program, Issue> {
-    let expr = parser::parse(expression)?;
+    let dotted: Vec<&str> =
+        env.variables.iter().map(|(name, _)| &**name).filter(|n| n.contains('.')).collect();
+    let expr = parser::parse(expression, &dotted)?;
     let found = check::check(&expr, env)?;
     Ok(Program { expr, ty: found.ty, cost: found.cost })
 }

@@ -65,6 +65,10 @@ pub enum Error {
     TooLarge(usize),
 }
 
+/// How Go names what it reads version and kind into.
+pub const VERSION_AND_KIND: &str =
+    r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+
 /// Fits a value to its kind: wrong types are errors, unknown fields and nulls are dropped.
 pub fn decode(gvk: &GroupVersionKind, value: &Value) -> Result<Decoded, Error> {
     decode_owned(gvk, value.clone())

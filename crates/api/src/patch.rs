@@ -26,6 +26,9 @@ pub enum Error {
     /// Kubernetes does not tell which.
     #[error("the server rejected our request due to an error in our request")]
     Inapplicable(String),
+    /// A `test` of a JSON patch failed; told in the same words.
+    #[error("the server rejected our request due to an error in our request")]
+    TestFailed,
     /// A JSON patch has more than [`MAX_JSON_PATCH_OPERATIONS`] operations.
     #[error("The allowed maximum operations in a JSON patch is {MAX_JSON_PATCH_OPERATIONS}, got {0}")]
     TooMany(usize),
@@ -49,7 +52,7 @@ impl Error {
         match self {
             Error::Malformed(_) | Error::NoObject(_) | Error::Directive(_) => (400, "BadRequest"),
             Error::Strategic(_) => (500, ""),
-            Error::Inapplicable(_) => (422, "Invalid"),
+            Error::Inapplicable(_) | Error::TestFailed => (422, "Invalid"),
             Error::TooMany(_) => (413, "RequestEntityTooLarge"),
             Error::Unsupported => (415, "UnsupportedMediaType"),
         }
@@ -72,11 +75,29 @@ pub fn json_patch(object: &Value, patch: &Value) -> Result<Value, Error> {
         if operation["op"] == "replace" && adds(&patched, &operation) {
             operation["op"] = "add".into();
         }
-        let operation: json_patch::Patch = serde_json::from_value(Value::Array(vec![operation]))
+        let parsed: json_patch::Patch = serde_json::from_value(Value::Array(vec![operation.clone()]))
             .map_err(|e| Error::Inapplicable(e.to_string()))?;
-        json_patch::patch(&mut patched, &operation).map_err(|e| Error::Inapplicable(e.to_string()))?;
+        if let Err(error) = json_patch::patch(&mut patched, &parsed) {
+            return Err(match error.kind {
+                json_patch::PatchErrorKind::TestFailed => Error::TestFailed,
+                _ => Error::Inapplicable(missing(&patched, &operation)),
+            });
+        }
     }
     Ok(patched)
+}
+
+/// What Kubernetes' library says of an operation whose path leads nowhere.
+fn missing(object: &Value, operation: &Value) -> String {
+    let text = |field: &str| operation[field].as_str().unwrap_or_default();
+    let (op, path) = (text("op"), text("path"));
+    let (parent, key) = path.rsplit_once('/').unwrap_or_default();
+    if op == "remove" && object.pointer(parent).is_some_and(Value::is_object) {
+        return format!(
+            "error in remove for path: '{path}': Unable to remove nonexistent key: {key}: missing value"
+        );
+    }
+    format!("{op} operation does not apply: doc is missing path: {path:?}: missing value")
 }
 
 /// Whether an operation names a field of an object that is there, which the object does not have.
@@ -87,7 +108,7 @@ fn adds(object: &Value, operation: &Value) -> bool {
 }
 
 /// What Go says of a value that is not of a type.
-fn not_an(value: &Value, go: &str) -> String {
+pub fn not_an(value: &Value, go: &str) -> String {
     let what = match value {
         Value::Bool(_) => "bool",
         Value::Number(_) => "number",

@@ -91,6 +91,8 @@ pub enum Mode {
     Enforce,
     /// Its author is told.
     Warn,
+    /// The audit log is told.
+    Audit,
 }
 
 /// The standard that a namespace with these labels asks for. A level that cannot be read is enforced as `restricted`, so that a
@@ -103,8 +105,15 @@ pub fn wanted(labels: &Value, mode: Mode) -> Standard {
         level: enforced.map_or(Level::Privileged, |level| level.unwrap_or(Level::Restricted)),
         version: version("enforce-version").unwrap_or(Version(None)),
     };
-    if mode == Mode::Enforce {
-        return enforce;
+    match mode {
+        Mode::Enforce => return enforce,
+        Mode::Audit => {
+            return Standard {
+                level: label("audit").and_then(Level::parse).unwrap_or(Level::Privileged),
+                version: version("audit-version").unwrap_or(Version(None)),
+            };
+        }
+        Mode::Warn => {}
     }
     let own = version("warn-version");
     match label("warn") {
@@ -156,6 +165,9 @@ mod tests {
         assert_eq!(wanted(&labels, Mode::Warn).to_string(), "baseline:v1.30");
         let wrong = json!({"pod-security.kubernetes.io/enforce": "strict"});
         assert_eq!(wanted(&wrong, Mode::Enforce).to_string(), "restricted:latest");
+        let audited = json!({"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/audit": "restricted"});
+        assert_eq!(wanted(&audited, Mode::Audit).to_string(), "restricted:latest");
+        assert_eq!(wanted(&labels, Mode::Audit).to_string(), "privileged:latest");
         assert_eq!(wanted(&json!(null), Mode::Enforce).to_string(), "privileged:latest");
         for (text, fits) in [
             ("latest", true),

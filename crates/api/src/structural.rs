@@ -24,6 +24,11 @@ pub(crate) use formats::fits;
 pub use prune::prune;
 pub use rules::Rules;
 
+/// What expressions see of a custom resource.
+pub(crate) fn declared(schema: &Schema) -> crate::cel::types::Type {
+    types::declare(schema, true).ty
+}
+
 /// What JSON type a value has to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {

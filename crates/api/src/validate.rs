@@ -5,17 +5,20 @@
 //! are not known here get the checks of metadata alone. Whether names exist, quotas, and ranges that are configured are
 //! not decided here.
 
+mod admission;
 mod apps;
 mod autoscaling;
 mod batch;
 mod container;
 mod core;
 mod definition;
+mod devices;
 mod dunlin;
 pub mod error;
 mod events;
 mod extension;
 mod field;
+mod flow;
 mod handler;
 mod job_policies;
 mod limits;
@@ -24,7 +27,9 @@ mod network;
 mod pod;
 mod pod_annotations;
 mod pod_update;
+mod policies;
 mod rbac;
+mod registration;
 mod resources;
 mod scheduling;
 mod security;
@@ -33,6 +38,7 @@ mod service;
 mod storage;
 pub mod syntax;
 mod volumes;
+mod webhook;
 mod windows;
 
 use serde_json::Value;
@@ -73,6 +79,8 @@ pub fn validate_update(gvk: &GroupVersionKind, new: &Value, old: &Value) -> Vec<
         "batch" => batch::changed_kind(&gvk.kind, &new, &old, &mut errors),
         // The addresses of a slice whose type may not change are not worth looking at.
         "discovery.k8s.io" if !same_text(&new, &old, "addressType") => {}
+        "networking.k8s.io" if network::is_frozen(&gvk.kind) => {}
+        "resource.k8s.io" if devices::is_frozen(&gvk.kind) => {}
         _ => kind(gvk, &new, &mut errors),
     }
     change(gvk, &new, &old, &mut errors);
@@ -104,6 +112,12 @@ pub fn validate_subresource(
             ("", "Service") => service::status(&new, &mut errors),
             ("apps", kind) => apps::status(kind, &new, &mut errors),
             ("batch", kind) => batch::status(kind, &new, &old, &mut errors),
+            ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => {
+                policies::status(&new.get("status"), &mut errors);
+            }
+            ("apiregistration.k8s.io", _) => registration::status(&new, &mut errors),
+            ("flowcontrol.apiserver.k8s.io", _) => flow::status(&new, &mut errors),
+            ("resource.k8s.io", "ResourceClaim") => devices::status(&new, &old, &mut errors),
             ("networking.k8s.io", "Ingress") => {
                 network::load_balancer(&new.path(&["status", "loadBalancer"]), false, &mut errors);
             }
@@ -141,6 +155,10 @@ fn kind(gvk: &GroupVersionKind, object: &At, errors: &mut Errors) {
         "networking.k8s.io" | "discovery.k8s.io" => network::kind(&gvk.kind, object, errors),
         "rbac.authorization.k8s.io" => rbac::kind(&gvk.kind, object, errors),
         "storage.k8s.io" => storage::kind(&gvk.kind, object, errors),
+        "admissionregistration.k8s.io" => admission::kind(&gvk.kind, object, errors),
+        "resource.k8s.io" => devices::kind(&gvk.kind, object, errors),
+        "flowcontrol.apiserver.k8s.io" => flow::kind(&gvk.kind, object, errors),
+        "apiregistration.k8s.io" => registration::kind(&gvk.kind, object, errors),
         "apiextensions.k8s.io"
         | "certificates.k8s.io"
         | "coordination.k8s.io"
@@ -157,10 +175,11 @@ fn change(gvk: &GroupVersionKind, new: &At, old: &At, errors: &mut Errors) {
         "apps" => apps::change(&gvk.kind, new, old, errors),
         "batch" => batch::change(&gvk.kind, new, old, errors),
         "dunlin.io" => dunlin::change(&gvk.kind, new, old, errors),
-        "discovery.k8s.io" => network::change(&gvk.kind, new, old, errors),
+        "discovery.k8s.io" | "networking.k8s.io" => network::change(&gvk.kind, new, old, errors),
         "events.k8s.io" => events::change(new, old, errors),
         "rbac.authorization.k8s.io" => rbac::change(&gvk.kind, new, old, errors),
         "storage.k8s.io" => storage::change(&gvk.kind, new, old, errors),
+        "resource.k8s.io" => devices::change(&gvk.kind, new, old, errors),
         "apiextensions.k8s.io" | "certificates.k8s.io" | "node.k8s.io" | "scheduling.k8s.io" => {
             extension::change(&gvk.kind, new, old, errors);
         }

@@ -2,16 +2,27 @@
 //!
 //! The order is fixed. A rule sees what the rules before it have done, and runs again on every attempt, so it must not
 //! have effects outside the object; the one exception (addresses of services) is undone by [`undo`].
+//!
+//! A new object passes [`admit`], what administrators have configured ([`dynamic::mutate`]), [`create`], validation,
+//! [`judge`], [`dynamic::validate`], and last [`quota`]. A changed one passes the same with [`update`], without quota.
 
+pub mod attributes;
 pub mod certificate;
+pub mod claims;
 pub mod daemon_set;
 pub mod definition;
+pub mod device;
+pub mod dynamic;
+pub mod expressions;
+pub mod ip_address;
 pub mod job;
 pub mod limits;
+pub mod matching;
 pub mod namespace;
 pub mod node;
 pub mod pod;
 pub mod pod_security;
+pub mod policy;
 pub mod priority;
 pub mod quota;
 pub mod runtime_class;
@@ -20,9 +31,11 @@ pub mod service;
 pub mod service_account;
 pub mod storage;
 pub mod tolerations;
+pub mod webhook;
 
 use serde_json::Value;
 
+use crate::aggregate;
 use crate::auth::escalation;
 use crate::failure::Result;
 use crate::server::Call;
@@ -33,11 +46,11 @@ pub struct Admitted {
     taken: service::Taken,
 }
 
-/// Rules for new objects.
-pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
-    namespace::create(call, value).await?;
+/// What may be made, and what new objects get before anybody else has a say in them. Runs again when a webhook or a
+/// policy has changed the object.
+pub async fn admit(call: &Call, value: &mut Value) -> Result<()> {
+    namespace::admit(call, value).await?;
     node::create(call, value)?;
-    let mut admitted = Admitted::default();
     match (&*call.resource.group, &*call.resource.plural) {
         ("", "pods") => {
             service_account::create(call, value).await?;
@@ -45,25 +58,35 @@ pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
             runtime_class::create(call, value).await?;
             priority::create(call, value).await?;
             limits::create(call, value).await?;
-            pod::create(value);
         }
         ("", "secrets") => secret::encode(value),
-        ("", "services") => admitted.taken = service::create(call, value)?,
-        ("", "persistentvolumes" | "persistentvolumeclaims") => storage::create(call, value).await?,
+        ("", "persistentvolumes") => storage::admit(call, value).await?,
+        ("", "persistentvolumeclaims") => {
+            storage::admit(call, value).await?;
+            limits::create(call, value).await?;
+        }
+        ("", "nodes") => node::taint(value),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Rules for new objects that have their identity.
+pub async fn create(call: &Call, value: &mut Value) -> Result<Admitted> {
+    let mut admitted = Admitted::default();
+    match (&*call.resource.group, &*call.resource.plural) {
+        ("", "namespaces") => namespace::dress(value),
+        ("", "pods") => pod::create(value),
+        ("", "services") => admitted.taken = claims::create(call, value).await?,
+        ("", "persistentvolumes" | "persistentvolumeclaims") => storage::create(call, value),
         ("batch", "jobs") => job::create(value),
         ("apps", "daemonsets") => daemon_set::create(value),
-        ("", "nodes") => node::taint(value),
         ("apiextensions.k8s.io", "customresourcedefinitions") => definition::create(value),
+        ("apiregistration.k8s.io", _) => aggregate::local::available(value),
+        ("resource.k8s.io", "resourceslices") => device::taints(value),
         ("certificates.k8s.io", "certificatesigningrequests") => certificate::create(call, value),
         ("rbac.authorization.k8s.io", _) => escalation::check(call, value).await?,
         _ => {}
-    }
-    if call.resource.is("", "persistentvolumeclaims") {
-        limits::create(call, value).await?;
-    }
-    if let Err(refused) = quota::create(call, value).await {
-        undo(call, &admitted);
-        return Err(refused);
     }
     Ok(admitted)
 }
@@ -80,12 +103,13 @@ pub async fn update(call: &Call, old: &Value, new: &mut Value, sub: &str) -> Res
         ("apps", "daemonsets", "") => daemon_set::update(old, new),
         // A list of tolerations that a client replaces keeps the two that every pod has.
         ("", "pods", "") => tolerations::create(new, call.server.config.eviction_toleration.as_secs()),
-        ("", "services", "") => admitted.taken = service::update(call, old, new)?,
+        ("", "services", "") => admitted.taken = claims::update(call, old, new).await?,
         ("", "namespaces", "") => crate::object::carry_top("spec", old, new),
         ("", "nodes", _) | ("", "pods", "status") | ("", "persistentvolumes", _) => {
             node::update(call, old, new)?
         }
         ("apiextensions.k8s.io", "customresourcedefinitions", _) => definition::update(new),
+        ("resource.k8s.io", "resourceslices", "") => device::taints(new),
         ("certificates.k8s.io", "certificatesigningrequests", "") => {
             crate::object::carry_top("spec", old, new)
         }
@@ -124,17 +148,24 @@ pub async fn created(call: &Call, value: &Value) -> Result<()> {
     if call.resource.is("", "namespaces") {
         namespace::furnish(&call.server, crate::object::name(value)).await?;
     }
+    if call.resource.is("", "services") {
+        ip_address::follow(&call.server, None, Some(value)).await?;
+    }
     Ok(())
 }
 
 /// What follows once a change is stored.
-pub fn changed(call: &Call, old: &Value, new: &Value) {
+pub async fn changed(call: &Call, old: &Value, new: &Value) -> Result<()> {
     if call.resource.is("", "services") {
         call.server.addresses.settle(old, new);
+        ip_address::follow(&call.server, Some(old), Some(new)).await?;
+        claims::settle(&call.server, old, new);
     }
+    Ok(())
 }
 
 /// Gives back what [`create`] or [`update`] took.
 pub fn undo(call: &Call, admitted: &Admitted) {
     call.server.addresses.give_back(&admitted.taken);
+    claims::undo(&call.server, &admitted.taken);
 }

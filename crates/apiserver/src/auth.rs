@@ -6,6 +6,7 @@
 pub mod bootstrap_token;
 pub mod escalation;
 pub mod node;
+pub mod oidc;
 pub mod rbac;
 pub mod reviews;
 pub mod service_account;
@@ -17,6 +18,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, header};
 use serde_json::json;
 
+use crate::audit::Trail;
 use crate::config::User;
 use crate::failure::{Failure, Result};
 use crate::request::Asked;
@@ -49,7 +51,7 @@ impl Authorizer for Bootstrappers {
     }
 }
 
-/// Finds out who makes the request.
+/// Finds out who makes the request, by himself: as whom he acts, [`impersonate`] says.
 pub async fn authenticate(server: &Arc<Inner>, known: Option<User>, headers: &HeaderMap) -> Result<User> {
     let mut user = match known {
         Some(user) => user,
@@ -63,7 +65,12 @@ pub async fn authenticate(server: &Arc<Inner>, known: Option<User>, headers: &He
         }
     };
     authenticated(&mut user);
-    impersonate(server, user, headers).await
+    Ok(user)
+}
+
+/// Who nobody knows, as Kubernetes names him.
+pub fn anonymous() -> User {
+    User::new("system:anonymous", &["system:unauthenticated"])
 }
 
 fn authenticated(user: &mut User) {
@@ -81,6 +88,14 @@ pub async fn token(server: &Inner, token: &str, audiences: &[String]) -> Result<
     }
     if let Some((id, secret)) = bootstrap_token::split(token) {
         return bootstrap_token::user(server, id, secret).await;
+    }
+    // Issuers of others know nothing of audiences but the API.
+    if audiences.is_empty() || audiences.contains(&server.config.issuer_url) {
+        let providers = server.oidc.get().map_or(&[][..], Vec::as_slice);
+        if let Some(mut user) = oidc::user(providers, token).await {
+            authenticated(&mut user);
+            return Ok(Some(user));
+        }
     }
     service_account::user(server, token, audiences).await
 }
@@ -123,7 +138,12 @@ fn impersonated(headers: &HeaderMap) -> Result<Option<User>> {
 }
 
 /// `kubectl --as`: the user acts as another, if it has the right to each part of that.
-async fn impersonate(server: &Arc<Inner>, user: User, headers: &HeaderMap) -> Result<User> {
+pub async fn impersonate(
+    server: &Arc<Inner>,
+    user: User,
+    headers: &HeaderMap,
+    trail: &Trail,
+) -> Result<User> {
     const IDENTITY: &str = "authentication.k8s.io";
     let Some(mut other) = impersonated(headers)? else { return Ok(user) };
     let asked = |group: &str, resource: &str, name: &str| Asked {
@@ -159,6 +179,7 @@ async fn impersonate(server: &Arc<Inner>, user: User, headers: &HeaderMap) -> Re
         other.groups = service_account::groups(namespace);
     }
     authenticated(&mut other);
+    trail.impersonated(&other);
     Ok(other)
 }
 
@@ -177,6 +198,38 @@ pub async fn allowed(server: &Inner, user: &User, asked: &Asked, path: &str) -> 
 /// Refuses with Kubernetes' words if the user may not.
 pub async fn authorize(server: &Inner, user: &User, asked: &Asked, path: &str) -> Result<()> {
     if allowed(server, user, asked, path).await? { Ok(()) } else { Err(forbidden(user, asked, path)) }
+}
+
+/// Refuses or lets through, and leaves in the trail what was decided, and why.
+pub async fn decide(server: &Inner, user: &User, asked: &Asked, path: &str, trail: &Trail) -> Result<()> {
+    let decided = authorize(server, user, asked, path).await;
+    if trail.is_on() {
+        note(server, user, asked, path, trail, decided.is_ok()).await?;
+    }
+    decided
+}
+
+/// Leaves in the trail what was decided, and why.
+pub async fn note(
+    server: &Inner,
+    user: &User,
+    asked: &Asked,
+    path: &str,
+    trail: &Trail,
+    allowed: bool,
+) -> Result<()> {
+    let why = if allowed { reason(server, user, asked, path).await? } else { None };
+    trail.annotate("authorization.k8s.io/decision", if allowed { "allow" } else { "forbid" });
+    trail.annotate("authorization.k8s.io/reason", why.unwrap_or_default());
+    Ok(())
+}
+
+/// Why a user may do what is asked, if it is a binding that says so.
+pub async fn reason(server: &Inner, user: &User, asked: &Asked, path: &str) -> Result<Option<String>> {
+    if user.in_group("system:masters") {
+        return Ok(None);
+    }
+    Ok(server.rbac.policy().await?.why(user, asked, path))
 }
 
 fn forbidden(user: &User, asked: &Asked, path: &str) -> Failure {

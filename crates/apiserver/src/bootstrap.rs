@@ -2,17 +2,21 @@
 
 mod roles;
 
+use dunlin_api::flowcontrol;
 use dunlin_api::names::{annotation, storage as storage_names};
 use dunlin_store::{Error, Expect};
 use serde_json::{Value, json};
 
-use crate::admission::namespace;
+use crate::admission::{ip_address, namespace};
+use crate::aggregate;
 use crate::failure::Result;
+use crate::flow;
 use crate::handlers::{decode, prepare, storage};
 use crate::model;
 use crate::object;
 use crate::resources::{Resource, known};
 use crate::server::Inner;
+use crate::time;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -52,6 +56,24 @@ pub async fn run(server: &Inner) -> Result<()> {
         "provisioner": storage_names::LOCAL_PATH, "reclaimPolicy": "Delete", "volumeBindingMode": "WaitForFirstConsumer",
     });
     make(server, known("storage.k8s.io", "storageclasses"), class).await?;
+    for level in flowcontrol::levels() {
+        flow::make(server, "prioritylevelconfigurations", level).await?;
+    }
+    for schema in flowcontrol::schemas() {
+        flow::make(server, "flowschemas", schema).await?;
+    }
+    let mut range = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
+        "metadata": {"name": "kubernetes", "finalizers": ["networking.k8s.io/service-cidr-finalizer"]},
+        "spec": {"cidrs": [server.addresses.range()]},
+    });
+    let ranges = known("networking.k8s.io", "servicecidrs");
+    prepare::new_object(ranges, &mut range);
+    range["status"] = json!({"conditions": [{"type": "Ready", "status": "True", "reason": "",
+        "lastTransitionTime": time::now(), "message": "Kubernetes Service CIDR is ready"}]});
+    put(server, ranges, range).await?;
+    aggregate::local::built_in(server).await?;
+    aggregate::publish(server).await?;
     let ip = server.addresses.api().to_string();
     let service = json!({
         "apiVersion": "v1", "kind": "Service",
@@ -69,7 +91,8 @@ pub async fn run(server: &Inner) -> Result<()> {
     prepare::new_object(known("", "services"), &mut service_value);
     service_value["status"] = status;
     put(server, known("", "services"), service_value).await?;
-    server.addresses.rebuild(server).await
+    server.addresses.rebuild(server).await?;
+    ip_address::settle(server).await
 }
 
 async fn make(server: &Inner, resource: &Resource, mut value: Value) -> Result<()> {

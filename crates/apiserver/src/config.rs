@@ -12,6 +12,9 @@ use dunlin_api::names::user::CREDENTIAL_ID;
 use dunlin_pki::{Peer, Subject};
 use futures_util::future::BoxFuture;
 
+use crate::audit::Audit;
+use crate::auth::oidc::OidcIssuer;
+
 /// The body of every answer, and of every request to a node, and any error that it can end with.
 pub use dunlin_streams::{BoxBody, BoxError};
 
@@ -163,6 +166,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// How long one request may take that is neither a watch nor a stream.
     pub request: Duration,
+    /// Requests that run at once, in all priority levels but the exempt one together.
+    pub concurrency: usize,
     /// How many Events are kept.
     pub events: usize,
     /// How long an Event is kept.
@@ -176,6 +181,7 @@ impl Default for Limits {
             connections: 8192,
             handshake: Duration::from_secs(10),
             request: Duration::from_secs(60),
+            concurrency: 200,
             events: 2000,
             event_ttl: Duration::from_secs(3600),
         }
@@ -201,6 +207,10 @@ pub struct Config {
     pub tunnel: Option<TunnelHook>,
     /// Takes connections of pods to an API above.
     pub home: Option<TunnelHook>,
+    /// Signs the certificate by which extension servers know this server.
+    pub front_proxy: Option<Arc<dunlin_pki::Authority>>,
+    /// Takes connections of other servers of this cluster.
+    pub peer: Option<TunnelHook>,
     /// Judges client certificates.
     pub peers: Arc<dyn Peers>,
     /// The first 16 bits of service addresses: `a.b.0.0/16`.
@@ -209,6 +219,10 @@ pub struct Config {
     pub api_port: u16,
     /// How long pods that say nothing about it stay on a node that is out of reach.
     pub eviction_toleration: Duration,
+    /// Issuers of others whose tokens are accepted.
+    pub oidc: Vec<OidcIssuer>,
+    /// Who is told what requests do; nobody if there is none.
+    pub audit: Option<Arc<Audit>>,
     /// Bounds.
     pub limits: Limits,
 }
@@ -231,10 +245,14 @@ impl Config {
             tokens: Vec::new(),
             tunnel: None,
             home: None,
+            front_proxy: None,
+            peer: None,
             peers: Arc::new(Unexpired),
             service_network: Ipv4Addr::new(10, 43, 0, 0),
             api_port: 6443,
             eviction_toleration: Duration::from_secs(300),
+            oidc: Vec::new(),
+            audit: None,
             limits: Limits::default(),
         }
     }

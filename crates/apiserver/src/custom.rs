@@ -22,6 +22,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::aggregate;
 use crate::failure::Result;
 use crate::handlers::storage;
 use crate::model;
@@ -31,7 +32,9 @@ use crate::server::Inner;
 use crate::time;
 use columns::Column;
 
-/// Under which definitions are stored.
+/// The group of definitions.
+pub const GROUP: &str = "apiextensions.k8s.io";
+/// How definitions are stored.
 pub const STORED: &str = "customresourcedefinitions.apiextensions.k8s.io";
 
 /// What one served version of a definition says, beside its names.
@@ -134,7 +137,7 @@ impl Registry {
 /// Settles what follows from all definitions: conditions, names, and what is served.
 pub async fn settle(server: &Inner) -> Result<()> {
     let _turn = server.custom.settling.lock().await;
-    let resource = known("apiextensions.k8s.io", "customresourcedefinitions");
+    let resource = known(GROUP, "customresourcedefinitions");
     for _ in 0..8 {
         let page = server.config.store.list(&resource.scope(None), None, 0, None).await;
         let page = page.map_err(|e| storage::failed(resource, "", e))?;
@@ -161,7 +164,9 @@ pub async fn settle(server: &Inner) -> Result<()> {
         if definitions.iter().any(is_going) {
             server.custom.wake.notify_one();
         }
-        return Ok(());
+        // The groups are registered, and take their place among the others.
+        aggregate::local::custom(server).await?;
+        return aggregate::settle(server).await;
     }
     Err(crate::failure::Failure::modified(resource, ""))
 }

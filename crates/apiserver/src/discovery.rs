@@ -17,7 +17,7 @@ use dunlin_api::query::Query;
 
 /// Paths that anybody may read: a machine that joins needs them before it has an identity.
 pub fn public(server: &Arc<Inner>, method: &Method, path: &str, query: &Query) -> Option<Reply> {
-    if !matches!(*method, Method::GET | Method::HEAD) {
+    if !is_public(method, path) {
         return None;
     }
     let reply = match path.trim_end_matches('/') {
@@ -25,9 +25,16 @@ pub fn public(server: &Arc<Inner>, method: &Method, path: &str, query: &Query) -
         "/cacerts" => {
             reply::with_type(200, "application/x-pem-file", reply::full(server.config.ca_pem.clone()))
         }
-        path => return health::answer(path, query),
+        path => return health::answer(path, query, server.config.store.is_healthy()),
     };
     Some(reply)
+}
+
+/// Whether a request is for one of them, or for a page beside them.
+pub fn is_public(method: &Method, path: &str) -> bool {
+    let first = path.split('/').nth(1).unwrap_or("");
+    matches!(*method, Method::GET | Method::HEAD)
+        && matches!(first, "version" | "cacerts" | "livez" | "readyz" | "healthz")
 }
 
 /// Paths that a right is needed for; the caller has checked it.
@@ -44,32 +51,40 @@ pub async fn answer(
     let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
     let aggregated = aggregated(headers);
     let all = server.custom.all();
+    let order = server.aggregate.order(&all);
     let found = match (parts.as_slice(), aggregated) {
-        ([], _) => documents::paths(&all),
+        ([], _) => documents::paths(&order),
         (["api"], Some(version)) => {
-            return Ok(documents::reply(&documents::aggregated(&all, true, version), version));
+            return Ok(documents::reply(
+                &documents::aggregated(server, &all, &order, true, version),
+                version,
+            ));
         }
         (["apis"], Some(version)) => {
-            return Ok(documents::reply(&documents::aggregated(&all, false, version), version));
+            return Ok(documents::reply(
+                &documents::aggregated(server, &all, &order, false, version),
+                version,
+            ));
         }
         (["api"], None) => json!({
             "kind": "APIVersions",
             "versions": ["v1"],
             "serverAddressByClientCIDRs": [],
         }),
-        (["apis"], None) => documents::groups(&all),
+        (["apis"], None) => documents::groups(&order),
         (["api", version], _) => documents::resources(&all, "", version).ok_or_else(Failure::no_path)?,
-        (["apis", group], _) => documents::group(&all, group).ok_or_else(Failure::no_page)?,
+        (["apis", group], _) => documents::group(&order, group).ok_or_else(Failure::no_page)?,
         (["apis", group, version], _) => {
             documents::resources(&all, group, version).ok_or_else(Failure::no_path)?
         }
         (["openapi", "v2"], _) => return openapi::v2(server, headers).await,
-        (["openapi", "v3"], _) => openapi::index(server, &all).await?,
+        (["openapi", "v3"], _) => openapi::index(server, &all, &order).await?,
         (["openapi", "v3", rest @ ..], _) => {
             return openapi::group(server, &all, &rest.join("/"), query).await;
         }
         (["metrics"], _) => {
-            let body = reply::full(server.metrics.page());
+            let page = server.metrics.page(server.config.audit.as_deref());
+            let body = reply::full(page + &server.flow.page());
             return Ok(reply::with_type(200, "text/plain; version=0.0.4; charset=utf-8", body));
         }
         ([".well-known", "openid-configuration"], _) => json!({

@@ -2,6 +2,8 @@
 //!
 //! A [`Failure`] is an answer, not a bug report: clients decide by `code` and `reason`, people read `message`.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use crate::resources::Resource;
@@ -12,7 +14,7 @@ pub struct Failure {
     /// HTTP status code.
     pub code: u16,
     /// `metav1.StatusReason`.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// For people.
     pub message: String,
     /// `metav1.StatusDetails`.
@@ -21,7 +23,7 @@ pub struct Failure {
 
 impl From<dunlin_streams::Refusal> for Failure {
     fn from(refusal: dunlin_streams::Refusal) -> Self {
-        Self::new(refusal.code, refusal.reason, refusal.message)
+        Self { code: refusal.code, reason: refusal.reason, message: refusal.message, details: None }
     }
 }
 
@@ -36,8 +38,8 @@ pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
     /// Any failure.
-    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+    pub fn new(code: u16, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { code, reason: reason.into(), message: message.into(), details: None }
     }
 
     fn of(mut self, resource: &Resource, name: &str) -> Self {
@@ -95,6 +97,13 @@ impl Failure {
 
     pub fn not_found(resource: &Resource, name: &str) -> Self {
         Self::new(404, "NotFound", format!("{} {name:?} not found", resource.qualified())).of(resource, name)
+    }
+
+    /// As [`Failure::not_found`], for what has another name in messages than in paths.
+    pub fn not_found_as(what: &str, name: &str) -> Self {
+        let mut failure = Self::new(404, "NotFound", format!("{what} {name:?} not found"));
+        failure.details = Some(Box::new(json!({"name": name, "kind": what})));
+        failure
     }
 
     pub fn already_exists(resource: &Resource, name: &str) -> Self {
@@ -228,6 +237,13 @@ impl Cause {
     pub fn value(field: &str, value: &Value, why: &str) -> Self {
         Self::new("FieldValueInvalid", field, format!("Invalid value: {value}: {why}"))
     }
+}
+
+/// A success of something that was made: it says its code.
+pub fn created() -> Value {
+    let mut status = success(None);
+    status["code"] = json!(201);
+    status
 }
 
 /// A success without an object, as a plain `metav1.Status`.

@@ -5,12 +5,16 @@
 //! and reaches nodes only through a [`NodeDialer`].
 
 mod admission;
+mod aggregate;
+mod audit;
 mod auth;
 mod bootstrap;
+mod components;
 mod config;
 mod custom;
 mod discovery;
 mod failure;
+mod flow;
 mod handlers;
 mod handshake;
 mod listen;
@@ -19,6 +23,7 @@ mod model;
 mod negotiate;
 mod object;
 mod options;
+mod others;
 mod outgoing;
 mod reply;
 mod request;
@@ -30,9 +35,11 @@ mod table;
 mod time;
 mod usage;
 
+pub use audit::{Audit, AuditError, AuditSettings, PolicyError};
+pub use auth::oidc::{Expression, Gives, Mapping, OidcIssuer, Rule, Source};
 pub use config::{
     Admitted, BoxBody, BoxError, Config, DialError, Limits, NoNodes, NodeDialer, Peers, StaticToken,
     TunnelHook, TunnelStream, Unexpired, User,
 };
-pub use listen::{HOME_ALPN, Listener, ServeError, TUNNEL_ALPN, serve};
+pub use listen::{HOME_ALPN, Listener, PEER_ALPN, ServeError, TUNNEL_ALPN, serve};
 pub use server::ApiServer;

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::audit;
 use crate::config::Admitted;
 use crate::handshake;
 use crate::server::ApiServer;
@@ -29,6 +30,8 @@ use crate::server::ApiServer;
 pub const TUNNEL_ALPN: &[u8] = b"dunlin-tunnel/1";
 /// The ALPN name of connections that pods make to their home API through this server.
 pub const HOME_ALPN: &[u8] = b"dunlin-home/1";
+/// The ALPN name of what servers of one cluster ask each other.
+pub const PEER_ALPN: &[u8] = b"dunlin-peer/1";
 /// Headers that are larger are refused.
 const HEADERS: usize = 64 << 10;
 /// How long a client may be silent before the kernel asks whether it still lives, and how often it asks then.
@@ -69,7 +72,7 @@ impl Listener {
 }
 
 /// Serves the API on `listener`. The ALPN list of `tls` decides what is spoken: `h2`, `http/1.1`, and
-/// `dunlin-tunnel/1` and `dunlin-home/1`, which go to the configured hooks.
+/// `dunlin-tunnel/1`, `dunlin-home/1` and `dunlin-peer/1`, which go to the configured hooks.
 ///
 /// # Errors
 /// When the listener has no address.
@@ -141,6 +144,7 @@ async fn connection(
     let hook = match session.alpn_protocol() {
         Some(TUNNEL_ALPN) => Some(&api.inner().config.tunnel),
         Some(HOME_ALPN) => Some(&api.inner().config.home),
+        Some(PEER_ALPN) => Some(&api.inner().config.peer),
         _ => None,
     };
     if let Some(hook) = hook {
@@ -161,6 +165,7 @@ async fn connection(
         async move {
             let mut request =
                 request.map(|body| body.map_err(|e| Box::new(e) as crate::config::BoxError).boxed_unsync());
+            request.extensions_mut().insert(audit::From(peer));
             if let Some(user) = user {
                 request.extensions_mut().insert(user);
             }

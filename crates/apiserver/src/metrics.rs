@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::audit::Audit;
 use crate::request::Asked;
 
 /// How many different (verb, resource, code) are counted; further ones are counted as `other`, so that a client
@@ -56,7 +57,7 @@ impl Metrics {
     }
 
     /// The page that Prometheus reads.
-    pub fn page(&self) -> String {
+    pub fn page(&self, audit: Option<&Audit>) -> String {
         let mut out = String::new();
         let map = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         out.push_str("# TYPE apiserver_request_total counter\n");
@@ -79,6 +80,18 @@ impl Metrics {
         ];
         for (name, value) in gauges {
             let _ = writeln!(out, "# TYPE {name} gauge\n{name} {value}");
+        }
+        if let Some(counters) = audit.map(Audit::counters) {
+            let (written, lost) = (counters.written(), counters.lost());
+            let _ = writeln!(
+                out,
+                "# TYPE apiserver_audit_event_total counter\napiserver_audit_event_total {}",
+                written + lost
+            );
+            let _ = writeln!(
+                out,
+                "# TYPE apiserver_audit_error_total counter\napiserver_audit_error_total{{plugin=\"log\"}} {lost}"
+            );
         }
         out
     }

@@ -2,6 +2,7 @@
 //!
 //! Kubernetes' rules themselves are in `dunlin-api`; nothing here adds one.
 
+use dunlin_api::gvk::GroupVersionKind;
 use dunlin_api::schema::Node;
 use dunlin_api::selector::{FieldSelector, LabelSelector};
 use dunlin_api::structural;
@@ -29,6 +30,36 @@ pub fn decode(resource: &Resource, value: Value) -> Result<(Value, Vec<String>)>
         .map_err(|e| Failure::bad_request(e.to_string()))?;
     let unknown = decoded.warnings().map(str::to_owned).collect();
     Ok((decoded.value, unknown))
+}
+
+/// As [`decode`], for a kind that a subresource has instead.
+pub fn decode_as(resource: &Resource, kind: &GroupVersionKind, value: Value) -> Result<(Value, Vec<String>)> {
+    if *kind == resource.gvk() {
+        return decode(resource, value);
+    }
+    let decoded = decode_rules::decode_owned(kind, value).map_err(|e| Failure::bad_request(e.to_string()))?;
+    let unknown = decoded.warnings().map(str::to_owned).collect();
+    Ok((decoded.value, unknown))
+}
+
+/// Lays a part of an object over it; `kind` is that of the object.
+pub fn overlay(
+    resource: &Resource,
+    kind: &GroupVersionKind,
+    object: &Value,
+    part: &Value,
+) -> Result<Value, String> {
+    let root = match &resource.custom {
+        Some(custom) if *kind == resource.gvk() => Node::Resource(Some(&custom.schema)),
+        _ => Node::of_or_unknown(kind),
+    };
+    let mut part = part.clone();
+    for field in ["apiVersion", "kind"] {
+        if let Some(value) = object.get(field) {
+            part[field] = value.clone();
+        }
+    }
+    apply_rules::overlay(root, object, &part)
 }
 
 /// The resource's object in which nothing is set.
@@ -236,6 +267,7 @@ fn selectable(group: &str, stored: &str) -> &'static [&'static str] {
         "replicationcontrollers" => &["status.replicas"],
         "jobs.batch" => &["status.successful"],
         "certificatesigningrequests.certificates.k8s.io" => &["spec.signerName"],
+        "resourceslices.resource.k8s.io" => &["spec.nodeName", "spec.driver"],
         _ => &[],
     }
 }
@@ -260,6 +292,10 @@ fn unselectable(resource: &Resource, field: &str) -> Option<String> {
     }
     Some(match &*resource.stored {
         "jobs.batch" => format!("field label {field:?} not supported for Job"),
+        "resourceslices.resource.k8s.io" => {
+            let (version, kind) = (resource.api_version(), &resource.kind);
+            format!("field label not supported for {version}, Kind={kind}: {field}")
+        }
         _ if more.is_empty() => {
             format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
         }
@@ -290,7 +326,7 @@ impl Selection {
             match field {
                 "metadata.name" => selection.name = Some(requirement.value.clone()),
                 "metadata.namespace" => selection.namespace = Some(requirement.value.clone()),
-                "spec.nodeName" if !requirement.value.is_empty() => {
+                "spec.nodeName" if call.resource.stored == "pods" && !requirement.value.is_empty() => {
                     selection.node = Some(requirement.value.clone())
                 }
                 _ => {}
@@ -326,8 +362,12 @@ impl Selection {
         !twice
             && self.labels.is_everything()
             && self.fields.requirements().iter().all(|r| {
-                !r.negated
-                    && matches!(r.field.as_str(), "metadata.name" | "metadata.namespace" | "spec.nodeName")
+                let exact = match r.field.as_str() {
+                    "metadata.name" | "metadata.namespace" => true,
+                    "spec.nodeName" => self.node.is_some(),
+                    _ => false,
+                };
+                exact && !r.negated
             })
     }
 

@@ -106,11 +106,45 @@ pub fn failure(failure: &Failure, syntax: Syntax) -> Reply {
     reply
 }
 
+/// Warnings as they are sent: many of them, or long ones, are cut as Kubernetes cuts them, lest headers become too large
+/// for clients. Pure.
+pub fn shortened(warnings: &[String]) -> Vec<String> {
+    /// In characters: of all together, and of each when they are more than that.
+    const MOST: usize = 4096;
+    const EACH: usize = 256;
+    let length = |text: &String| text.chars().count();
+    if warnings.iter().map(length).sum::<usize>() <= MOST {
+        return warnings.to_vec();
+    }
+    let mut sent = 0;
+    let cut = warnings.iter().map(|text| text.chars().take(EACH).collect::<String>());
+    cut.take_while(|text| {
+        let before = sent;
+        sent += length(text);
+        before < MOST
+    })
+    .collect()
+}
+
 /// Adds a warning that kubectl shows.
 pub fn warn(reply: &mut Reply, text: &str) {
     let clean: String = text.chars().filter(|c| !c.is_control()).collect();
     let quoted = clean.replace('\\', "\\\\").replace('"', "\\\"");
     if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
         reply.headers_mut().append(header::WARNING, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_that_are_too_much_are_cut() {
+        let few = vec!["a".repeat(4000), "b".to_owned()];
+        assert_eq!(shortened(&few), few);
+        let many = vec!["a".repeat(300); 40];
+        let cut = shortened(&many);
+        assert_eq!((cut.len(), cut[0].len()), (16, 256));
     }
 }

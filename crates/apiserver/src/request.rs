@@ -9,6 +9,8 @@ use dunlin_api::query::{Query, decode};
 pub struct Asked {
     /// `get`, `list`, `watch`, `create`, ...; for other paths the lower-case method.
     pub verb: &'static str,
+    /// A verb that no request has, of a question about rights; `verb` is `other` then.
+    pub other: Option<String>,
     pub is_resource: bool,
     pub group: String,
     pub version: String,
@@ -18,6 +20,42 @@ pub struct Asked {
     pub sub: Option<String>,
     /// The node to whose pods a list is confined (`spec.nodeName=x`); rights of nodes depend on it.
     pub node: Option<String>,
+}
+
+impl Asked {
+    /// What a question about rights asks for, whose verb may be any.
+    pub fn of_verb(text: &str) -> Self {
+        const ALL: &[&str] = &[
+            "get",
+            "list",
+            "watch",
+            "create",
+            "update",
+            "patch",
+            "delete",
+            "deletecollection",
+            "impersonate",
+            "bind",
+            "escalate",
+            "approve",
+            "sign",
+            "use",
+            "head",
+            "post",
+            "put",
+            "options",
+            "*",
+        ];
+        match ALL.iter().find(|v| **v == text) {
+            Some(verb) => Self { verb, ..Self::default() },
+            None => Self { verb: "other", other: Some(text.to_owned()), ..Self::default() },
+        }
+    }
+
+    /// The verb, whatever it is.
+    pub fn verb(&self) -> &str {
+        self.other.as_deref().unwrap_or(self.verb)
+    }
 }
 
 /// Reads the path as a resource's, following Kubernetes' scheme.

@@ -5,18 +5,21 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
 use dunlin_base::task::Task;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
 use tokio::task::JoinSet;
 
+use crate::admission::dynamic;
 use crate::admission::service::Addresses;
+use crate::audit::{self, About, Audit, Trail};
+use crate::auth::oidc::Provider;
 use crate::auth::{self, rbac::Rbac};
 use crate::config::{BoxBody, BoxError, Config, User};
 use crate::failure::{Failure, Result};
@@ -26,7 +29,9 @@ use crate::negotiate::{self, Form};
 use crate::reply::{self, Reply};
 use crate::request::{self, Asked};
 use crate::resources::{self, Resource};
-use crate::{bootstrap, custom, discovery, handlers, subresource, sweep, usage};
+use crate::{
+    aggregate, bootstrap, components, custom, discovery, flow, handlers, others, subresource, sweep, usage,
+};
 use dunlin_api::query::Query;
 
 /// The Kubernetes API as a service. Cloning is cheap; clones share everything.
@@ -44,12 +49,22 @@ pub struct Inner {
     pub addresses: Addresses,
     /// What definitions make us serve.
     pub custom: custom::Registry,
+    /// What webhooks and policies are configured.
+    pub dynamic: dynamic::Registry,
+    /// Who serves which part of the API.
+    pub aggregate: aggregate::Registry,
     /// The revision of the last change of this process that outlives it. A watch that has reached it can go on after a
     /// restart without a new list.
     pub durable: AtomicU64,
+    /// Who may run at once, and who waits.
+    pub flow: Arc<flow::Flow>,
+    /// Issuers of others, once [`ApiServer::bootstrap`] has begun to read their keys.
+    pub oidc: OnceLock<Vec<Provider>>,
     sessions: Mutex<JoinSet<()>>,
     sweeper: OnceLock<Task>,
+    follower: OnceLock<Task>,
     cleaner: OnceLock<Task>,
+    extensions: OnceLock<Task>,
 }
 
 /// One request to a resource, as handlers see it.
@@ -67,6 +82,8 @@ pub struct Call {
     pub warnings: Vec<String>,
     /// Whether it is a patch, which Kubernetes checks in another order than a whole new state.
     pub patching: bool,
+    /// What the request leaves behind. A session holds it as long as it lasts.
+    pub trail: Trail,
 }
 
 impl Call {
@@ -77,6 +94,15 @@ impl Call {
 
     pub fn name(&self) -> &str {
         self.name.as_deref().unwrap_or("")
+    }
+
+    /// Adds warnings that are not there yet; the same webhook may be asked several times.
+    pub fn warn_once(&mut self, warnings: &[String]) {
+        for warning in warnings {
+            if !warning.is_empty() && !self.warnings.contains(warning) {
+                self.warnings.push(warning.clone());
+            }
+        }
     }
 
     /// Whether nothing may be written.
@@ -105,10 +131,16 @@ impl ApiServer {
             addresses: Addresses::new(config.service_network),
             metrics: Metrics::default(),
             durable: AtomicU64::new(0),
+            oidc: OnceLock::new(),
             sessions: Mutex::new(JoinSet::new()),
             sweeper: OnceLock::new(),
+            follower: OnceLock::new(),
             cleaner: OnceLock::new(),
+            extensions: OnceLock::new(),
+            aggregate: aggregate::Registry::default(),
+            flow: Arc::default(),
             custom: custom::Registry::default(),
+            dynamic: dynamic::Registry::default(),
             config,
         };
         Self { inner: Arc::new(inner), user: None }
@@ -129,10 +161,19 @@ impl ApiServer {
         self.inner.addresses.rebuild(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
         bootstrap::run(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
         custom::settle(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
+        let issuers = &self.inner.config.oidc;
+        self.inner.oidc.get_or_init(|| issuers.iter().cloned().map(Provider::start).collect());
+        dynamic::settle(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
+        aggregate::settle(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
+        flow::settle(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
         let weak = Arc::downgrade(&self.inner);
         self.inner
             .cleaner
             .get_or_init(|| Task::spawn("definition cleanup", custom::cleanup::run(weak.clone())));
+        self.inner.extensions.get_or_init(|| aggregate::watch(&self.inner));
+        if self.inner.config.store.is_shared() {
+            self.inner.follower.get_or_init(|| Task::spawn("other servers", others::run(weak.clone())));
+        }
         self.inner.sweeper.get_or_init(|| Task::spawn("event sweep", sweep::run(weak)));
         Ok(())
     }
@@ -152,9 +193,14 @@ impl ApiServer {
         {
             request.extensions_mut().insert(user.clone());
         }
-        let syntax =
-            negotiate::form(request.headers(), true).map_or(negotiate::Syntax::Json, |form| form.syntax);
-        let reply = match route(&self.inner, request, &asked, query).await {
+        let syntax = negotiate::syntax(request.headers());
+        let id = audit::id(request.headers());
+        let mut trail = Trail::default();
+        let answer = match &self.inner.config.audit {
+            None => route(&self.inner, request, &asked, query, &trail).await,
+            Some(audit) => followed(&self.inner, audit, request, &asked, query, &id, &mut trail).await,
+        };
+        let reply = match answer {
             Ok(reply) => reply,
             Err(failure) => {
                 if failure.code >= 500 {
@@ -163,6 +209,8 @@ impl ApiServer {
                 reply::failure(&failure, syntax)
             }
         };
+        let mut reply = trail.answered(reply).await;
+        reply.headers_mut().insert(audit::HEADER, id);
         self.inner.metrics.done(&asked, reply.status().as_u16(), started.elapsed());
         reply
     }
@@ -199,6 +247,13 @@ impl Inner {
         resources::find(group, version, plural).cloned().or_else(|| self.custom.find(group, version, plural))
     }
 
+    /// The newest revision that has to be told to those who want to go on after a restart.
+    pub fn durable(&self) -> u64 {
+        // What others write outlives this process as well, and everything in a shared store does.
+        let store = &self.config.store;
+        if store.is_shared() { store.revision() } else { self.durable.load(Ordering::Acquire) }
+    }
+
     /// Runs a session that outlives its request (an upgraded stream) until it ends or the server is dropped.
     pub fn run<F>(&self, session: F)
     where
@@ -210,14 +265,98 @@ impl Inner {
     }
 }
 
-async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, query: Query) -> Result<Reply> {
+/// Answers a request of which a trail may be wanted: who makes it has to be known first.
+async fn followed(
+    inner: &Arc<Inner>,
+    audit: &Arc<Audit>,
+    mut request: Request<BoxBody>,
+    asked: &Asked,
+    query: Query,
+    id: &HeaderValue,
+    trail: &mut Trail,
+) -> Result<Reply> {
+    let about = About::of(&request, id.clone());
+    let path = request.uri().path().to_owned();
+    let known = request.extensions().get::<User>().cloned();
+    let user = match auth::authenticate(inner, known, request.headers()).await {
+        Ok(user) => user,
+        Err(_) if discovery::is_public(request.method(), &path) => auth::anonymous(),
+        Err(failure) => {
+            let trail = Trail::begin(audit, &about, None, asked, &path);
+            let tried = request.headers().contains_key(http::header::AUTHORIZATION);
+            let how = if tried {
+                "Authentication failed, attempted: bearer"
+            } else {
+                "Authentication failed, no credentials provided"
+            };
+            trail.refused(how).await;
+            return Err(failure);
+        }
+    };
+    *trail = Trail::begin(audit, &about, Some(&user), asked, &path);
+    trail.received().await;
+    if trail.is_on() && discovery::is_public(request.method(), &path) {
+        // Whoever may not act as another still gets these pages.
+        let other = auth::impersonate(inner, user.clone(), request.headers(), trail).await;
+        auth::note(inner, &other.unwrap_or_else(|_| user.clone()), asked, &path, trail, true).await?;
+    }
+    request.extensions_mut().insert(user);
+    route(inner, request, asked, query, trail).await
+}
+
+async fn route(
+    inner: &Arc<Inner>,
+    request: Request<BoxBody>,
+    asked: &Asked,
+    query: Query,
+    trail: &Trail,
+) -> Result<Reply> {
     let path = request.uri().path().to_owned();
     if let Some(reply) = discovery::public(inner, request.method(), &path, &query) {
         return Ok(reply);
     }
     let known = request.extensions().get::<User>().cloned();
     let user = auth::authenticate(inner, known, request.headers()).await?;
-    auth::authorize(inner, &user, asked, &path).await?;
+    let user = auth::impersonate(inner, user, request.headers(), trail).await?;
+    let syntax = negotiate::syntax(request.headers());
+    let Some(class) = inner.flow.classify(&user, asked, &path) else {
+        return authorized(inner, request, asked, query, user, trail).await;
+    };
+    // A place is kept until the answer is there to be sent.
+    let place = match flow::is_session(asked, query.flag("follow")) {
+        true => Ok(None),
+        false => inner.flow.enter(&class, inner.config.limits.request / 4).await,
+    };
+    let mut reply = match &place {
+        Ok(_) => match authorized(inner, request, asked, query, user, trail).await {
+            Ok(reply) => reply,
+            Err(failure) => {
+                if failure.code >= 500 {
+                    tracing::warn!(code = failure.code, message = %failure.message, "request failed");
+                }
+                reply::failure(&failure, syntax)
+            }
+        },
+        Err(_) => flow::refusal(),
+    };
+    class.mark(&mut reply);
+    Ok(reply)
+}
+
+/// What follows once it is settled who asks and that it is his turn.
+async fn authorized(
+    inner: &Arc<Inner>,
+    request: Request<BoxBody>,
+    asked: &Asked,
+    query: Query,
+    user: User,
+    trail: &Trail,
+) -> Result<Reply> {
+    let path = request.uri().path().to_owned();
+    auth::decide(inner, &user, asked, &path, trail).await?;
+    if let Some((entries, at)) = inner.aggregate.serving(&path) {
+        return aggregate::proxy::forward(inner, &entries[at], request, asked, &user).await;
+    }
     if !asked.is_resource {
         return discovery::answer(inner, request.method(), &path, request.headers(), &query).await;
     }
@@ -274,7 +413,11 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
         form: Form::JSON,
         headers: HeaderMap::new(),
         patching: asked.verb == "patch",
+        trail: trail.clone(),
     };
+    if !call.warnings.is_empty() || call.resource.custom.as_ref().is_some_and(|c| c.warning.is_some()) {
+        trail.annotate("k8s.io/deprecated", "true");
+    }
     if asked.sub.as_deref() == Some("proxy") {
         call.headers = request.headers().clone();
         return subresource::stream(call, request).await;
@@ -310,16 +453,26 @@ async fn route(inner: &Arc<Inner>, request: Request<BoxBody>, asked: &Asked, que
     }
     // Who is refused is told all the same what is deprecated.
     let mut reply = answered.unwrap_or_else(|failure| reply::failure(&failure, call.form.syntax));
-    for warning in &call.warnings {
-        reply::warn(&mut reply, warning);
+    for warning in reply::shortened(&call.warnings) {
+        reply::warn(&mut reply, &warning);
     }
     Ok(reply)
 }
 
 async fn dispatch(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
     let reply = answer(call, verb, body).await?;
-    if call.resource.stored == custom::STORED && !matches!(verb, "get" | "list" | "watch") {
+    if matches!(verb, "get" | "list" | "watch") {
+        return Ok(reply);
+    }
+    if call.resource.stored == custom::STORED {
         custom::settle(&call.server).await?;
+    }
+    if call.resource.group == dynamic::GROUP {
+        dynamic::settle(&call.server).await?;
+    }
+    aggregate::written(&call.server, &call.resource).await?;
+    if call.resource.group == flow::GROUP {
+        flow::settle(&call.server).await?;
     }
     Ok(reply)
 }
@@ -330,6 +483,9 @@ async fn answer(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
     }
     if call.resource.group == usage::GROUP {
         return usage::answer(call, verb).await;
+    }
+    if call.resource.is("", "componentstatuses") {
+        return components::answer(call, verb).await;
     }
     if !call.resource.is_stored() {
         return auth::reviews::answer(call, body).await;

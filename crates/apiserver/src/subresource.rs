@@ -2,6 +2,7 @@
 
 pub mod approval;
 pub mod binding;
+pub mod connect;
 pub mod eviction;
 pub mod exec;
 pub mod finalize;
@@ -49,21 +50,25 @@ pub async fn answer(call: &mut Call, verb: &str, body: Bytes) -> Result<Reply> {
 }
 
 /// Answers a request that becomes a stream.
-pub async fn stream(call: Call, request: Request<BoxBody>) -> Result<Reply> {
+pub async fn stream(mut call: Call, request: Request<BoxBody>) -> Result<Reply> {
+    connect::review(&mut call, request.uri()).await?;
     if call.sub.as_deref() == Some("proxy") {
         return proxy::start(call, request).await;
     }
     if !dunlin_streams::wanted(request.headers()) {
         return Err(Failure::bad_request("Upgrade request required"));
     }
-    let server = call.server.clone();
+    let (server, trail) = (call.server.clone(), call.trail.clone());
     let started = match call.sub.as_deref() {
         Some("portforward") => portforward::start(call, request).await?,
         _ => exec::start(call, request).await?,
     };
     match started {
         Ok(Started { answer, session }) => {
-            server.run(session);
+            server.run(async move {
+                let _held = trail;
+                session.await;
+            });
             Ok(answer)
         }
         Err(refusal) => {

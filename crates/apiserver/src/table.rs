@@ -7,8 +7,10 @@ mod apps;
 mod cluster;
 mod core;
 mod dunlin;
+mod extension;
 mod more;
 mod pod;
+mod policies;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -92,6 +94,22 @@ fn printer(resource: &Resource) -> Printer {
         "csidrivers.storage.k8s.io" => more::CSI_DRIVER,
         "csinodes.storage.k8s.io" => more::CSI_NODE,
         "volumeattachments.storage.k8s.io" => more::VOLUME_ATTACHMENT,
+        "validatingadmissionpolicies.admissionregistration.k8s.io" => policies::VALIDATING,
+        "mutatingadmissionpolicies.admissionregistration.k8s.io" => policies::MUTATING,
+        "validatingadmissionpolicybindings.admissionregistration.k8s.io"
+        | "mutatingadmissionpolicybindings.admissionregistration.k8s.io" => policies::BINDING,
+        "mutatingwebhookconfigurations.admissionregistration.k8s.io"
+        | "validatingwebhookconfigurations.admissionregistration.k8s.io" => more::WEBHOOKS,
+        "apiservices.apiregistration.k8s.io" => extension::API_SERVICE,
+        "flowschemas.flowcontrol.apiserver.k8s.io" => extension::FLOW_SCHEMA,
+        "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io" => extension::PRIORITY_LEVEL,
+        "servicecidrs.networking.k8s.io" => extension::SERVICE_CIDR,
+        "ipaddresses.networking.k8s.io" => extension::IP_ADDRESS,
+        "volumeattributesclasses.storage.k8s.io" => extension::ATTRIBUTES_CLASS,
+        "deviceclasses.resource.k8s.io" | "resourceclaimtemplates.resource.k8s.io" => extension::AGED,
+        "resourceclaims.resource.k8s.io" => extension::RESOURCE_CLAIM,
+        "resourceslices.resource.k8s.io" => extension::RESOURCE_SLICE,
+        "componentstatuses" => extension::COMPONENT,
         "clusters.dunlin.io" => dunlin::CLUSTER,
         "migrations.dunlin.io" => dunlin::MIGRATION,
         _ => PLAIN,
@@ -131,9 +149,12 @@ pub fn document(
     resource: &Resource,
     version: &str,
     meta: Value,
-    rows: Vec<Value>,
+    mut rows: Vec<Value>,
     with_columns: bool,
 ) -> Value {
+    if resource.is("flowcontrol.apiserver.k8s.io", "flowschemas") {
+        extension::in_order_of_trial(&mut rows);
+    }
     let definitions = match &resource.custom {
         _ if !with_columns => Value::Null,
         Some(custom) => columns::definitions(&custom.columns).into(),
@@ -237,7 +258,8 @@ mod tests {
         for resource in crate::resources::BUILTIN.iter() {
             let printer = printer(resource);
             let cells = (printer.cells)(&json!({"metadata": {"name": "x"}}), Timestamp::UNIX_EPOCH);
-            assert_eq!(cells.len(), printer.columns.len(), "{}", resource.plural);
+            let more = usize::from(resource.is("networking.k8s.io", "ipaddresses"));
+            assert_eq!(cells.len(), printer.columns.len() + more, "{}", resource.plural);
         }
     }
 }

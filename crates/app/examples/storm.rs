@@ -71,7 +71,14 @@ struct Agent {
 async fn agent(folder: &Path, name: &str, token: &str, lists: &Arc<AtomicUsize>) -> Result<Agent, Failure> {
     let file = folder.join(name);
     let server = format!("https://{API}");
-    let joining = Joining { file: &file, server: &server, node_name: name, cluster: false, machines: false };
+    let joining = Joining {
+        file: &file,
+        server: &server,
+        dial: &server,
+        node_name: name,
+        cluster: false,
+        machines: false,
+    };
     let member = Member::open(&joining, Some(token)).await?;
     let tls = Arc::new(member.tls(&[dunlin_tunnel::ALPN])?);
     let (told, link) = watch::channel(Link::Down);

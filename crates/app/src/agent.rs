@@ -11,6 +11,7 @@ use dunlin_runtime::image::ImageStore;
 use dunlin_runtime_oci::{Kind, OciRuntime};
 use dunlin_tunnel::dial;
 
+use crate::balancer::Balancer;
 use crate::error::{Doing, Error};
 use crate::join::member::Member;
 use crate::join::{self, Joining};
@@ -45,12 +46,24 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
     let layout = Layout::open(&options.data_dir)?;
     let node_name = options.node_name.clone().unwrap_or_else(hostname);
     let server = options.server.clone().unwrap_or_default();
-    let server = server.trim_end_matches('/').to_owned();
-    let (host, port) = join::endpoint(&server)?;
+    let urls: Vec<&str> = server.split(',').map(|url| url.trim().trim_end_matches('/')).collect();
+    let server = urls.join(",");
+    let balancer = if urls.len() > 1 { Some(Balancer::start(&urls).await?) } else { None };
+    let (host, port) = match &balancer {
+        Some(balancer) => balancer.endpoint(),
+        None => join::endpoint(&server)?,
+    };
+    let through = balancer.as_ref().map_or_else(|| server.clone(), |_| format!("https://{host}:{port}"));
 
     let file = layout.membership();
-    let joining =
-        Joining { file: &file, server: &server, node_name: &node_name, cluster: false, machines: false };
+    let joining = Joining {
+        file: &file,
+        server: &server,
+        dial: &through,
+        node_name: &node_name,
+        cluster: false,
+        machines: false,
+    };
     let member = Member::open(&joining, options.token.as_deref()).await?;
     let client = member.client()?;
     let above =
@@ -72,6 +85,13 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
 
     let target = dial::Target { host, port, tls: Arc::new(member.tls(&[dunlin_tunnel::ALPN])?) };
     let _tunnel = Task::spawn("tunnel", dial::run_with(target, service, dial_options(&options.times)));
+    let _learning = match balancer {
+        Some(balancer) => {
+            let client = member.client()?;
+            Some(Task::spawn("servers", async move { balancer.learn(client).await }))
+        }
+        None => None,
+    };
     let _rotation = Task::spawn("certificate", async move { member.rotate().await });
     crate::shutdown::requested().await
 }

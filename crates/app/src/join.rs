@@ -20,7 +20,7 @@ use crate::server::signer;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Membership {
-    /// The server's URL at the time of joining.
+    /// The server's URL at the time of joining, or those of several.
     pub server: String,
     /// The node's name there.
     pub node_name: String,
@@ -43,8 +43,10 @@ pub struct Membership {
 pub struct Joining<'a> {
     /// The membership's file.
     pub file: &'a Path,
-    /// The server's URL.
+    /// The server's URL, or those of several with commas between.
     pub server: &'a str,
+    /// The URL that is dialled.
+    pub dial: &'a str,
     /// The node's name there.
     pub node_name: &'a str,
     /// Whether the node stands for a cluster; the token must be for that.
@@ -63,7 +65,8 @@ impl Membership {
     pub fn load(joining: &Joining<'_>) -> Option<Self> {
         let bytes = std::fs::read(joining.file).ok()?;
         let kept: Self = serde_json::from_slice(&bytes).ok()?;
-        let same = kept.server == joining.server
+        // Servers may be added and taken away; one that stays says that it is the same cluster.
+        let same = kept.server.split(',').any(|url| joining.server.split(',').any(|other| url == other))
             && kept.node_name == joining.node_name
             && (kept.cluster, kept.machines) == (joining.cluster, joining.machines);
         same.then_some(kept)
@@ -97,18 +100,18 @@ fn request_name(node_name: &str) -> Result<String, Error> {
 /// # Errors
 /// When the token is malformed, pins another CA, or is refused; when the server cannot be reached.
 pub async fn join(joining: &Joining<'_>, token: &str) -> Result<Membership, Error> {
-    let Joining { file, server, node_name, cluster, machines } = *joining;
+    let Joining { file, server, dial, node_name, cluster, machines } = *joining;
     let purpose = if cluster { "cluster" } else { "node" };
     let token: JoinToken = token.parse().map_err(|e| {
         Error::Input(format!(
             "the join token is malformed: {e}; `dunlin token create --for {purpose}` on the server prints one"
         ))
     })?;
-    let ca_pem = fetch_ca(server, &token).await?;
+    let ca_pem = fetch_ca(dial, &token).await?;
     let (key_pem, csr) =
         Identity::new_csr(&node(node_name), &groups(cluster)).doing("making the node's key")?;
     let tls = dunlin_pki::tls::client_config(&ca_pem, None, &[b"http/1.1"]).doing("setting up TLS")?;
-    let client = client(server, tls, Some(token.bearer()))?;
+    let client = client(dial, tls, Some(token.bearer()))?;
     let signed = signer::request(client, &request_name(node_name)?, &csr).await;
     let cert_pem = signed.map_err(|error| match error {
         kube::Error::Api(status) if status.code == 401 => Error::Token { server: server.to_owned() },
@@ -132,7 +135,7 @@ pub async fn join(joining: &Joining<'_>, token: &str) -> Result<Membership, Erro
 ///
 /// # Errors
 /// When the server refuses or cannot be reached; the old one stays in use.
-pub async fn renew(file: &Path, membership: &Membership) -> Result<Membership, kube::Error> {
+pub async fn renew(file: &Path, membership: &Membership, dial: &str) -> Result<Membership, kube::Error> {
     let failed = |error: Error| kube::Error::Service(Box::new(error));
     let user = node(&membership.node_name);
     let (key_pem, csr) = Identity::new_csr(&user, &groups(membership.cluster))
@@ -142,7 +145,7 @@ pub async fn renew(file: &Path, membership: &Membership) -> Result<Membership, k
         dunlin_pki::tls::client_config(&membership.ca_pem, Some(&membership.identity()), &[b"http/1.1"])
             .doing("setting up TLS")
             .map_err(failed)?;
-    let client = client(&membership.server, tls, None).map_err(failed)?;
+    let client = client(dial, tls, None).map_err(failed)?;
     let name = request_name(&membership.node_name).map_err(failed)?;
     let cert_pem = signer::request(client, &name, &csr).await?;
     let renewed = Membership { cert_pem, key_pem, ..membership.clone() };

@@ -55,6 +55,17 @@ impl Layout {
         self.root.join("server/pki")
     }
 
+    /// The keys of an issuer of OpenID Connect tokens, as they were last read.
+    pub fn issuer_keys(&self, url: &str) -> PathBuf {
+        let name = &dunlin_pki::tls::fingerprint(url.as_bytes())[..16];
+        self.root.join(format!("server/issuer-{name}.json"))
+    }
+
+    /// The key that the keys of all servers on one store are sealed with.
+    pub fn cluster_key(&self) -> PathBuf {
+        self.root.join("server/cluster.key")
+    }
+
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.root.join("kubeconfig.yaml")

@@ -3,6 +3,7 @@
 //! Everything here is wiring. A rule about pods, objects or containers belongs to the crate that owns the thing.
 
 pub mod agent;
+mod balancer;
 mod cluster;
 pub mod error;
 pub mod home;

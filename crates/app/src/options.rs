@@ -8,8 +8,12 @@ use serde::Deserialize;
 
 use crate::error::{Doing, Error};
 
+pub mod access;
+pub mod authentication;
+pub mod oidc;
 pub mod times;
 
+use access::Access;
 use times::Times;
 
 /// Where data lies unless told otherwise.
@@ -31,6 +35,8 @@ pub struct Choices {
     pub listen: Option<String>,
     /// Names and addresses under which clients reach the server.
     pub advertise: Vec<String>,
+    /// Requests that run at once.
+    pub max_requests_inflight: Option<u32>,
     /// Run a server without an agent.
     pub no_agent: Option<bool>,
     /// Name of this machine's node.
@@ -39,6 +45,20 @@ pub struct Choices {
     pub scheduler: Option<String>,
     /// Where this machine is.
     pub area: Option<String>,
+    /// Where objects live: `sqlite`, or `etcd://HOST:PORT,...`.
+    pub store: Option<String>,
+    /// CA of etcd.
+    pub store_ca: Option<PathBuf>,
+    /// Our certificate for etcd.
+    pub store_cert: Option<PathBuf>,
+    /// Its key.
+    pub store_key: Option<PathBuf>,
+    /// Our user in etcd.
+    pub store_user: Option<String>,
+    /// File with its password.
+    pub store_password_file: Option<PathBuf>,
+    /// What all keys in etcd begin with.
+    pub store_prefix: Option<String>,
     /// URL of the server above this one.
     pub parent: Option<String>,
     /// What the parent sees of this cluster.
@@ -63,6 +83,9 @@ pub struct Choices {
     pub log: Option<String>,
     /// Graces, tolerances and intervals.
     pub times: Times,
+    /// Who is let in besides, and what is noted of everybody.
+    #[serde(flatten)]
+    pub access: Access,
 }
 
 impl Choices {
@@ -94,10 +117,18 @@ impl Choices {
             data_dir: self.data_dir.or(below.data_dir),
             listen: self.listen.or(below.listen),
             advertise: list(self.advertise, below.advertise),
+            max_requests_inflight: self.max_requests_inflight.or(below.max_requests_inflight),
             no_agent: self.no_agent.or(below.no_agent),
             node_name: self.node_name.or(below.node_name),
             scheduler: self.scheduler.or(below.scheduler),
             area: self.area.or(below.area),
+            store: self.store.or(below.store),
+            store_ca: self.store_ca.or(below.store_ca),
+            store_cert: self.store_cert.or(below.store_cert),
+            store_key: self.store_key.or(below.store_key),
+            store_user: self.store_user.or(below.store_user),
+            store_password_file: self.store_password_file.or(below.store_password_file),
+            store_prefix: self.store_prefix.or(below.store_prefix),
             parent: self.parent.or(below.parent),
             expose: self.expose.or(below.expose),
             server: self.server.or(below.server),
@@ -110,6 +141,7 @@ impl Choices {
             native_processes: self.native_processes.or(below.native_processes),
             log: self.log.or(below.log),
             times: self.times.over(below.times),
+            access: self.access.over(below.access),
         }
     }
 
@@ -117,6 +149,17 @@ impl Choices {
     pub fn data_dir(&self) -> PathBuf {
         self.data_dir.clone().unwrap_or_else(|| PathBuf::from(DATA_DIR))
     }
+}
+
+/// The files for TLS with etcd.
+#[derive(Debug, Clone, Default)]
+pub struct StoreTls {
+    /// The CA that signed etcd's certificate.
+    pub ca: Option<PathBuf>,
+    /// The certificate that is shown to etcd.
+    pub cert: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
 }
 
 /// What a server is told.
@@ -130,6 +173,8 @@ pub struct ServerOptions {
     pub listen: String,
     /// Names and addresses under which clients reach it; the first stands in the kubeconfig.
     pub advertise: Vec<String>,
+    /// Requests that run at once, those of administrators aside.
+    pub max_requests_inflight: Option<u32>,
     /// Without an agent.
     pub no_agent: bool,
     /// Name of the own node; the host's name if absent.
@@ -142,6 +187,16 @@ pub struct ServerOptions {
     pub label: Vec<String>,
     /// Whether pods may run programs of this machine.
     pub native_processes: bool,
+    /// Where objects live: `sqlite`, or `etcd://HOST:PORT,...`.
+    pub store: Option<String>,
+    /// How connections to etcd are secured.
+    pub store_tls: StoreTls,
+    /// User in etcd, and the file with its password.
+    pub store_user: Option<String>,
+    /// See above.
+    pub store_password_file: Option<PathBuf>,
+    /// What all keys in etcd begin with.
+    pub store_prefix: Option<String>,
     /// URL of the server above this one.
     pub parent: Option<String>,
     /// What the parent sees of this cluster: `cluster` or `nodes`.
@@ -150,6 +205,8 @@ pub struct ServerOptions {
     pub token: Option<String>,
     /// Graces, tolerances and intervals.
     pub times: Times,
+    /// Who is let in besides, and what is noted of everybody.
+    pub access: Access,
 }
 
 impl From<Choices> for ServerOptions {
@@ -159,16 +216,23 @@ impl From<Choices> for ServerOptions {
             name: choices.name,
             listen: choices.listen.unwrap_or_else(|| "0.0.0.0:6443".to_owned()),
             advertise: choices.advertise,
+            max_requests_inflight: choices.max_requests_inflight,
             no_agent: choices.no_agent.unwrap_or(false),
             node_name: choices.node_name,
             scheduler: choices.scheduler,
             area: choices.area,
             label: choices.label,
             native_processes: choices.native_processes.unwrap_or(false),
+            store: choices.store,
+            store_tls: StoreTls { ca: choices.store_ca, cert: choices.store_cert, key: choices.store_key },
+            store_user: choices.store_user,
+            store_password_file: choices.store_password_file,
+            store_prefix: choices.store_prefix,
             parent: choices.parent,
             expose: choices.expose,
             token: choices.token,
             times: choices.times,
+            access: choices.access,
         }
     }
 }

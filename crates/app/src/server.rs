@@ -4,11 +4,15 @@
 //! second server on the same machine is told before anything is written.
 
 mod access;
+mod backend;
 mod certificates;
 mod dialer;
 pub(crate) mod exposed;
 mod heartbeat;
+mod once;
+mod peers;
 mod rotation;
+mod servers;
 pub mod signer;
 mod uplink;
 
@@ -16,10 +20,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
 use dunlin_api::names::API_SERVICE_ADDRESS;
-use dunlin_apiserver::{ApiServer, Config, User};
+use dunlin_apiserver::{ApiServer, Audit, Config, User};
 use dunlin_base::task::Task;
-use dunlin_pki::{Authority, jwt};
-use dunlin_store::sqlite::SqliteStore;
 use dunlin_tunnel::accept::Tunnels;
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -53,6 +55,11 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
         Some(policy) => policy.parse().map_err(|e| Error::Input(format!("--scheduler {policy}: {e}")))?,
         None => dunlin_driver::Scheduler::default(),
     };
+    let audit = match options.access.audit()? {
+        Some(settings) => Some(Audit::open(settings).map_err(|e| Error::Input(e.to_string()))?),
+        None => None,
+    };
+    let mut issuers = options.access.issuers()?;
     let layout = Layout::open(&options.data_dir)?;
     let listener = listen(&options.listen)
         .await
@@ -74,13 +81,15 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
         }
     };
 
-    let authority = Arc::new(
-        Authority::open_or_create(&layout.keys(), &cluster).doing("opening the certificate authority")?,
-    );
-    let issuer =
-        Arc::new(jwt::Issuer::open_or_create(&layout.keys(), ISSUER).doing("opening the token issuer")?);
-    let store = SqliteStore::open(layout.database(), Default::default())
-        .doing(format!("opening the store {}", layout.database().display()))?;
+    let store = backend::open(&options, &layout).await?;
+    let shared = store.is_shared();
+    if shared && options.parent.is_some() {
+        return Err(Error::Input(
+            "--parent does not go with --store etcd://... yet: a cluster with a parent has one server, on sqlite".to_owned(),
+        ));
+    }
+    let keys = backend::keys(&*store, &layout, &cluster).await?;
+    let (authority, issuer) = (Arc::new(keys.authority), Arc::new(keys.issuer));
 
     let own_node = (!options.no_agent).then(|| node_name.clone());
     let life = options.times.certificate_life();
@@ -91,20 +100,38 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
     }));
     let local: dialer::LocalNode = Arc::new(OnceLock::new());
     let exposed = Arc::new(Exposed::default());
-    let dialer =
-        Arc::new(dialer::Dialer { tunnels: tunnels.clone(), exposed: exposed.clone(), local: local.clone() });
-    let mut config = Config::new(Arc::new(store), issuer, ISSUER, authority.ca_pem(), dialer.clone());
+    let peers: Arc<OnceLock<Arc<peers::Peers>>> = Arc::default();
+    let dialer = Arc::new(dialer::Dialer {
+        tunnels: tunnels.clone(),
+        exposed: exposed.clone(),
+        local: local.clone(),
+        peers: peers.clone(),
+    });
+    let mut config = Config::new(store, issuer, ISSUER, authority.ca_pem(), dialer.clone());
     config.api_port = address.port();
     config.eviction_toleration = options.times.eviction_toleration();
+    match options.max_requests_inflight {
+        Some(0) => return Err(Error::Input("max-requests-inflight is 0: nobody could ask anything".into())),
+        Some(most) => config.limits.concurrency = most as usize,
+        None => {}
+    }
     config.tunnel = Some(tunnel_hook(tunnels.clone()));
+    config.front_proxy = Some(Arc::new(keys.front_proxy));
     config.peers = certificates.clone();
+    config.audit = audit;
+    for issuer in &mut issuers {
+        issuer.cache = Some(layout.issuer_keys(&issuer.url));
+    }
+    config.oidc = issuers;
+    config.peer = shared.then(|| peers::hook(dialer.clone()));
     let carrier: Arc<OnceLock<Arc<Carrier>>> = Arc::default();
     config.home = Some(home_hook(carrier.clone()));
     let api = ApiServer::new(config);
     api.bootstrap().await.doing("preparing the API's first objects")?;
 
     let serving = rotation::Serving::new(authority.clone(), names(address, &options, &node_name), life)?;
-    let alpn: &[&[u8]] = &[b"h2", b"http/1.1", dunlin_tunnel::ALPN, dunlin_apiserver::HOME_ALPN];
+    let alpn: &[&[u8]] =
+        &[b"h2", b"http/1.1", dunlin_tunnel::ALPN, dunlin_apiserver::HOME_ALPN, dunlin_apiserver::PEER_ALPN];
     let grace = options.times.certificate_grace();
     let tls = dunlin_pki::tls::server_config_with(authority.ca_pem(), serving.identity(), alpn, grace)
         .doing("setting up TLS")?;
@@ -120,22 +147,16 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
     let as_user = |name: &str| kube::Client::new(api.clone().as_user(User::in_process(name)), "default");
     access::ensure_token(&layout, &authority, as_user("dunlin:bootstrap")).await?;
     certificates.load(as_user("dunlin:signer")).await?;
-    let signer = signer::Signer {
-        client: as_user("dunlin:signer"),
-        authority: authority.clone(),
-        certificates: certificates.clone(),
-        life,
-    };
-    let (nodes, clusters, machines) =
-        (as_user("dunlin:signer"), as_user("dunlin:signer"), as_user("dunlin:heartbeat"));
-    let (of_nodes, of_clusters, following) = (certificates.clone(), certificates, exposed.clone());
+    let server_id = layout.node_id()?;
+    let among = shared.then(|| servers::Servers {
+        client: as_user("dunlin:server"),
+        id: server_id.clone(),
+        address: servers::address(address, &options.advertise),
+        own_node: own_node.clone(),
+    });
+    let (following, machines) = (exposed.clone(), as_user("dunlin:heartbeat"));
     let beat = heartbeat::Beat { interval: options.times.heartbeat(), lease: options.times.node_grace() };
-    let _tasks = [
-        Task::spawn("signer", signer::run(signer)),
-        Task::spawn("node certificates", async move { certificates::follow(nodes, &of_nodes).await }),
-        Task::spawn("cluster certificates", async move {
-            certificates::clusters::follow(clusters, &of_clusters).await;
-        }),
+    let mut _tasks = vec![
         Task::spawn("exposed machines", async move { following.follow(machines).await }),
         Task::spawn("serving certificate", serving.rotate()),
         Task::spawn("administrator", administrator.rotate(kubeconfig)),
@@ -146,6 +167,7 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
                 tunnels.clone(),
                 exposed.clone(),
                 own_node.clone(),
+                shared.then(|| server_id.clone()),
                 beat,
             ),
         ),
@@ -158,7 +180,36 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
         fence_margin: options.times.fence_margin(),
         ..Default::default()
     };
-    let driver = dunlin_driver::run(as_user("dunlin:driver"), plans);
+    let once = once::Once {
+        driver: as_user("dunlin:driver"),
+        plans,
+        signer: signer::Signer {
+            client: as_user("dunlin:signer"),
+            authority: authority.clone(),
+            certificates: certificates.clone(),
+            life,
+            servers: among.clone(),
+        },
+        certificates: certificates.clone(),
+        servers: among.clone(),
+    };
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let (mut elected, mut alone) = (None, None);
+    match among {
+        Some(among) => {
+            let (way, rotate) = peers::Peers::new(among.clone(), authority.clone(), life)?;
+            if peers.set(way).is_err() {
+                tracing::error!("the way to other servers was set twice");
+            }
+            let (records, mirrored) = (as_user("dunlin:signer"), certificates);
+            _tasks.push(Task::spawn("certificate for other servers", rotate));
+            _tasks.push(Task::spawn("this server's lease", among.announce()));
+            _tasks.push(Task::spawn("node records", async move { mirrored.mirror(records).await }));
+            let times = dunlin_driver::election::Times::of(options.times.leader_lease());
+            elected = Some(Task::spawn("election", once.whenever_elected(server_id, times, stopped)));
+        }
+        None => alone = Some(once.start()),
+    }
 
     let home = Arc::new(Carrier {
         client: as_user("dunlin:home"),
@@ -170,11 +221,18 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
         tracing::error!("the way home was set twice");
     }
     let mut _uplink = None;
-    if let Some(parent) = &options.parent {
+    if let (Some(parent), Some((driver, _))) = (&options.parent, &alone) {
         let server = parent.trim_end_matches('/').to_owned();
         let file = layout.uplink();
         let machines = expose == Expose::Nodes;
-        let joining = Joining { file: &file, server: &server, node_name: &cluster, cluster: true, machines };
+        let joining = Joining {
+            file: &file,
+            server: &server,
+            node_name: &cluster,
+            dial: &server,
+            cluster: true,
+            machines,
+        };
         let member = Member::open(&joining, options.token.as_deref()).await?;
         let run_dir = crate::layout::run_dir(&layout.node_id()?);
         crate::layout::private_folder(&run_dir)?;
@@ -216,6 +274,11 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
     tokio::select! {
         () = listener.finished() => Err(Error::Input("the API's listener ended unexpectedly; the log says why".to_owned())),
         asked = crate::shutdown::requested() => {
+            let _ = stop.send(true);
+            if let Some(elected) = &mut elected {
+                // Before the listener: the Lease is given up through the API.
+                elected.finished().await;
+            }
             listener.stop().await;
             asked
         }

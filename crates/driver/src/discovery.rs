@@ -76,6 +76,13 @@ async fn find(client: &Client) -> Result<Vec<Resource>, kube::Error> {
             Ok(list) => collect(&mut found, &group.name, version, list),
             // A group that ended between the two answers.
             Err(kube::Error::Api(status)) if status.code == 404 => {}
+            // An extension server that is away holds up nothing but its own objects.
+            Err(kube::Error::Api(status)) if status.code == 503 => {
+                tracing::warn!(
+                    group = group.name,
+                    "an extension server does not answer; its objects are left out"
+                );
+            }
             Err(error) => return Err(error),
         }
     }

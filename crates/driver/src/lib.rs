@@ -8,6 +8,7 @@ mod awaits;
 mod cluster;
 mod controllers;
 mod discovery;
+pub mod election;
 mod events;
 mod execute;
 mod extender;

@@ -1,5 +1,7 @@
 //! The command line as one table: parser, help and completions come from it.
 
+mod access;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -8,6 +10,8 @@ use dunlin_app::options::Choices;
 use dunlin_client::Output;
 use dunlin_client::replicate::Across;
 use dunlin_client::token::Purpose;
+
+use access::Access;
 
 /// An orchestrator for the edge: one binary that turns small machines into something kubectl can drive.
 #[derive(Debug, Parser)]
@@ -296,12 +300,36 @@ pub struct Server {
     /// Names and addresses under which clients reach this server
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     pub advertise: Vec<String>,
+    /// Requests that run at once, shared out to the priority levels [default: 200]
+    #[arg(long, value_name = "N")]
+    pub max_requests_inflight: Option<u32>,
     /// Run no pods on this machine
     #[arg(long)]
     pub no_agent: bool,
     /// Scheduling policy: balanced, first-fit, bin-pack, nearest, auction, group or external=URL
     #[arg(long, value_name = "POLICY")]
     pub scheduler: Option<String>,
+    /// Where objects live: sqlite, or an etcd that several servers share (etcds:// for TLS) [default: sqlite]
+    #[arg(long, value_name = "sqlite|etcd://H:P,...")]
+    pub store: Option<String>,
+    /// The CA that signed etcd's certificate
+    #[arg(long, value_name = "FILE")]
+    pub store_ca: Option<PathBuf>,
+    /// The certificate that is shown to etcd
+    #[arg(long, value_name = "FILE", requires = "store_key")]
+    pub store_cert: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "store_cert")]
+    pub store_key: Option<PathBuf>,
+    /// User in etcd, where it asks for one
+    #[arg(long, value_name = "NAME", requires = "store_password_file")]
+    pub store_user: Option<String>,
+    /// File with that user's password
+    #[arg(long, value_name = "FILE")]
+    pub store_password_file: Option<PathBuf>,
+    /// What all keys in etcd begin with [default: /dunlin/]
+    #[arg(long, value_name = "/PREFIX/")]
+    pub store_prefix: Option<String>,
     /// URL of the server above this one: this cluster becomes a node there
     #[arg(long, value_name = "URL")]
     pub parent: Option<String>,
@@ -312,13 +340,15 @@ pub struct Server {
     #[arg(long, value_name = "cluster|nodes", requires = "parent")]
     pub expose: Option<String>,
     #[command(flatten)]
+    pub access: Access,
+    #[command(flatten)]
     pub node: Node,
 }
 
 #[derive(Debug, Args)]
 pub struct Agent {
-    /// URL of the server
-    #[arg(long, value_name = "URL")]
+    /// URL of the server, or of several that share a store
+    #[arg(long, value_name = "URL[,URL]")]
     pub server: Option<String>,
     /// Join token; needed once
     #[arg(long, value_name = "T")]

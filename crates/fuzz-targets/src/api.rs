@@ -125,3 +125,17 @@ pub fn structural(data: &[u8]) {
         rules.check(&object, Some(&before));
     }
 }
+
+/// The answer of a webhook of admission. Whatever is accepted as the answer to a request says so itself.
+pub fn review(data: &[u8]) {
+    use dunlin_api::review::{Version, read};
+    let _ = read(Version::V1beta1, "u", true, data);
+    for mutating in [true, false] {
+        let Ok(Ok(response)) = read(Version::V1, "u", mutating, data) else { continue };
+        let (said, _) = decoding::parse(data).expect("what was read is JSON");
+        assert_eq!(said["response"]["uid"], "u", "an answer to another request was accepted");
+        assert_eq!(response.allowed, said["response"]["allowed"] == true);
+        assert!(mutating || response.patch.is_empty(), "a judge changed the object");
+        assert_eq!(response.patch.is_empty(), response.patch_type.is_empty());
+    }
+}

@@ -3,7 +3,10 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use dunlin_api::token::{JoinToken, split_bearer};
+use dunlin_pki::jws::{Algorithm, Keys, Token};
 use dunlin_pki::jwt::Issuer;
 use dunlin_pki::{Authority, Identity, peer_subject, tls};
 
@@ -21,6 +24,18 @@ pub fn tokens(data: &[u8]) {
     }
     let _ = split_bearer(text);
     assert!(issuer.verify(text, &["https://issuer".to_owned()], 0).is_err(), "a forged token was accepted");
+}
+
+/// Sets of keys that an issuer publishes: few are looked at, and any token may be tried with them.
+pub fn key_sets(data: &[u8]) {
+    let Ok(keys) = Keys::read(data) else { return };
+    assert!(keys.len() <= 100, "the number of keys is bounded");
+    let accepted = Algorithm::NAMES.iter().map(|(_, algorithm)| *algorithm).collect::<Vec<_>>();
+    for (name, _) in Algorithm::NAMES {
+        let text = format!("{}.e30.AAAA", BASE64.encode(format!(r#"{{"alg":"{name}"}}"#)));
+        let token = Token::parse(&text).expect("it has the form of a token");
+        assert!(keys.verify(&token, &accepted).is_err(), "no signature is as short");
+    }
 }
 
 /// PEM and DER of certificates and signing requests.

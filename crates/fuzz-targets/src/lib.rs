@@ -10,6 +10,7 @@ mod identity;
 mod image;
 mod node;
 mod request;
+mod store;
 mod wire;
 mod world;
 
@@ -24,6 +25,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("api_quantity", api::quantity),
     ("api_cel", api::cel),
     ("api_structural", api::structural),
+    ("api_review", api::review),
     ("api_request", request::api),
     ("node_request", request::node),
     ("node_log", node::log),
@@ -31,7 +33,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("spdy_frames", wire::spdy),
     ("shim_wire", wire::shim),
     ("tokens", identity::tokens),
+    ("key_sets", identity::key_sets),
     ("certificates", identity::certificates),
+    ("store_etcd", store::etcd),
     ("image_layer", image::layer),
     ("image_archive", image::archive),
     ("simulate_world", world::file),

@@ -7,12 +7,11 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use ring::rand::SystemRandom;
-use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
-};
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::jws::{Algorithm, Keys, Token};
 use crate::{Error, files};
 
 /// The longest token that is looked at, bytes.
@@ -95,6 +94,8 @@ pub struct Issuer {
     url: String,
     key: EcdsaKeyPair,
     key_id: String,
+    /// The public half, as it is published.
+    keys: Keys,
     random: SystemRandom,
 }
 
@@ -118,7 +119,8 @@ impl Issuer {
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8, &random)
             .map_err(|e| Error::malformed("key", format!("{}: {e}", file.display())))?;
         let key_id = crate::tls::fingerprint(key.public_key().as_ref())[..16].to_owned();
-        Ok(Self { url: url.to_owned(), key, key_id, random })
+        let keys = Keys::read(published(&key, &key_id).to_string().as_bytes())?;
+        Ok(Self { url: url.to_owned(), key, key_id, keys, random })
     }
 
     /// The issuer's URL.
@@ -147,17 +149,9 @@ impl Issuer {
         if token.len() > LIMIT {
             return Err(Refused::Malformed);
         }
-        let (signed, signature) = token.rsplit_once('.').ok_or(Refused::Malformed)?;
-        let (header, payload) = signed.split_once('.').ok_or(Refused::Malformed)?;
-        let decode = |text: &str| BASE64.decode(text).map_err(|_| Refused::Malformed);
-        let header: Value = serde_json::from_slice(&decode(header)?).map_err(|_| Refused::Malformed)?;
-        if header["alg"] != "ES256" {
-            return Err(Refused::Signature);
-        }
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.key.public_key().as_ref())
-            .verify(signed.as_bytes(), &decode(signature)?)
-            .map_err(|_| Refused::Signature)?;
-        let claims: Claims = serde_json::from_slice(&decode(payload)?).map_err(|_| Refused::Malformed)?;
+        let token = Token::parse(token).map_err(|_| Refused::Malformed)?;
+        self.keys.verify(&token, &[Algorithm::Es256]).map_err(|_| Refused::Signature)?;
+        let claims: Claims = serde_json::from_slice(&token.payload).map_err(|_| Refused::Malformed)?;
         if claims.iss != self.url {
             return Err(Refused::Issuer(claims.iss));
         }
@@ -172,14 +166,18 @@ impl Issuer {
 
     /// The public key as a JSON Web Key Set (RFC 7517).
     pub fn jwks(&self) -> Value {
-        // An uncompressed point: 4, then 32 bytes each of x and y.
-        let point = self.key.public_key().as_ref();
-        let (x, y) = point.get(1..65).map_or((&[][..], &[][..]), |p| p.split_at(32));
-        json!({"keys": [{
-            "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": self.key_id,
-            "x": BASE64.encode(x), "y": BASE64.encode(y),
-        }]})
+        published(&self.key, &self.key_id)
     }
+}
+
+fn published(key: &EcdsaKeyPair, id: &str) -> Value {
+    // An uncompressed point: 4, then 32 bytes each of x and y.
+    let point = key.public_key().as_ref();
+    let (x, y) = point.get(1..65).map_or((&[][..], &[][..]), |p| p.split_at(32));
+    json!({"keys": [{
+        "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": id,
+        "x": BASE64.encode(x), "y": BASE64.encode(y),
+    }]})
 }
 
 #[cfg(test)]

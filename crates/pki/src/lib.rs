@@ -7,12 +7,15 @@ mod authority;
 pub mod clock;
 mod files;
 mod identity;
+pub mod jws;
 pub mod jwt;
+mod sealed;
 mod subject;
 pub mod tls;
 
 pub use authority::{Authority, LIFE};
 pub use identity::Identity;
+pub use sealed::{Bundle, ClusterKey};
 pub use subject::{Peer, Subject, peer_subject};
 
 /// The longest certificate, key or request that is looked at, bytes. Ours have about 1 KiB.

@@ -27,16 +27,24 @@ pub struct Outcome {
 }
 
 /// Makes all `calls` on Kubernetes and on Dunlin, in a namespace `namespace` that is made before and deleted after.
+/// `known` are further variables.
 ///
 /// # Errors
 /// When one of them does not answer, or what a call waits for does not come.
-pub async fn run(kubernetes: &Side, dunlin: &Side, namespace: &str, calls: &[Call]) -> Result<Outcome> {
+pub async fn run(
+    kubernetes: &Side,
+    dunlin: &Side,
+    namespace: &str,
+    known: &[(String, String)],
+    calls: &[Call],
+) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let mut variables = [BTreeMap::new(), BTreeMap::new()];
     let sides = [kubernetes, dunlin];
     for (side, variables) in sides.iter().zip(&mut variables) {
         enter(side, namespace).await?;
         variables.insert("ns".to_owned(), namespace.to_owned());
+        variables.extend(known.iter().cloned());
     }
     for call in calls {
         let context = || format!("line {}: {}", call.line, call.title);
@@ -63,7 +71,10 @@ pub async fn run(kubernetes: &Side, dunlin: &Side, namespace: &str, calls: &[Cal
 }
 
 /// Makes the namespace and waits until pods could be made in it.
-async fn enter(side: &Side, namespace: &str) -> Result<()> {
+///
+/// # Errors
+/// When it cannot be made, or its account does not come.
+pub async fn enter(side: &Side, namespace: &str) -> Result<()> {
     let json = [("content-type".to_owned(), "application/json".to_owned())];
     let body = format!(r#"{{"apiVersion":"v1","kind":"Namespace","metadata":{{"name":"{namespace}"}}}}"#);
     let made = side.send("POST", "/api/v1/namespaces", &json, body).await?;

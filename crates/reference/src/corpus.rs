@@ -12,7 +12,8 @@
 //! body
 //! ```
 //!
-//! `{ns}` is a namespace of the file's own. A path is fields with dots between them, `code`, `type`, `warnings` or `body`
+//! `{ns}` is a namespace of the file's own; `{webhook}` is the URL of a webhook that both sides can call, whose paths
+//! `webhook.rs` has, and `{ca}` its authority as a `caBundle`. A path is fields with dots between them, `code`, `type`, `warnings` or `body`
 //! first; `*` stands for any one field or index, and a path covers all below it.
 
 use std::path::{Path, PathBuf};

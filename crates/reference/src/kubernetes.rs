@@ -49,19 +49,19 @@ impl Kubernetes {
     /// # Errors
     /// When a component is not built or does not come up; the message holds its log.
     pub fn start(network: &impl Network) -> Result<Self> {
-        Self::start_with(network, &[])
+        Self::start_with(network, &[], &[])
     }
 
-    /// The same with more flags for its controller manager.
+    /// The same with more flags for its API server and its controller manager.
     ///
     /// # Errors
     /// When a component is not built or does not come up; the message holds its log.
-    pub fn start_with(network: &impl Network, controllers: &[&str]) -> Result<Self> {
+    pub fn start_with(network: &impl Network, more: &[String], controllers: &[&str]) -> Result<Self> {
         let host = network.host()?;
         let mut made = Self { programs: Vec::new(), host, data: tempfile::tempdir()? };
         made.certificates()?;
         made.etcd()?;
-        made.api_server()?;
+        made.api_server(more)?;
         let kubeconfig = format!("--kubeconfig={}", made.kubeconfig().display());
         let ca = made.file("ca.crt");
         made.run("kube-scheduler", &[&kubeconfig, "--leader-elect=false"])?;
@@ -164,7 +164,7 @@ current-context: reference
         self.run("etcd", &[&data, "--unsafe-no-fsync", "--log-level=warn"])
     }
 
-    fn api_server(&mut self) -> Result<()> {
+    fn api_server(&mut self, more: &[String]) -> Result<()> {
         let flag = |name: &str, file: &str| format!("--{name}={}", self.file(file));
         let flags = [
             "--etcd-servers=http://127.0.0.1:2379".to_owned(),
@@ -187,7 +187,7 @@ current-context: reference
             flag("kubelet-client-key", "admin.key"),
             "--kubelet-preferred-address-types=InternalIP".to_owned(),
         ];
-        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let flags: Vec<&str> = flags.iter().chain(more).map(String::as_str).collect();
         self.run("kube-apiserver", &flags)?;
         let kubectl = self.kubectl();
         wait::until("the API server's start", PATIENCE, || {

@@ -8,6 +8,8 @@ pub mod call;
 pub mod compare;
 pub mod components;
 pub mod corpus;
+pub mod etcd;
 pub mod kubernetes;
 pub mod mask;
 pub mod side;
+pub mod webhook;

@@ -19,6 +19,7 @@ static IN_TEXT: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         rule(r"\b10\.43\.\d+\.\d+\b", "SERVICE-IP"),
         rule(r"in record \(\d+\)", "in record (REVISION)"),
         rule(r"\bkube-api-access-[a-z0-9]{5}\b", "kube-api-access-RANDOM"),
+        rule(r"X509SHA256=[0-9a-f]{64}", "X509SHA256=CERTIFICATE"),
         rule(r"\b198\.51\.100\.\d+\b", "HOST-IP"),
     ]
 });

@@ -1,9 +1,10 @@
 //! The suite that every backend must pass.
 //!
-//! A backend's test calls [`run`] with a way to make empty stores, and [`reopen`] if its entries outlive it. The suite
-//! knows the trait and nothing of any backend.
+//! A backend's test calls [`run`] with a way to make empty stores; [`reopen`] if its entries outlive it and are its own;
+//! [`shared`] if several servers may use one place. The suite knows the trait and nothing of any backend.
 
 mod restart;
+mod shared;
 mod watching;
 mod writing;
 
@@ -35,6 +36,15 @@ pub async fn run<S: Store>(make: impl Fn(&Limits) -> S) {
 /// For backends whose entries outlive them: `open` opens the same place each time.
 pub async fn reopen<S: Store>(open: impl Fn() -> S) {
     restart::keeps_what_is_durable_and_resumes(open).await;
+}
+
+/// For backends that several servers share: `open` opens the same place each time, while others have it open.
+pub async fn shared<S: Store>(open: impl Fn() -> S) {
+    let (one, two) = (Arc::new(open()), Arc::new(open()));
+    shared::everybody_sees_what_was_answered(&*one, &*two).await;
+    shared::everybody_is_told_the_same(&*one, &*two).await;
+    shared::one_of_many_wins(one, two).await;
+    shared::a_server_that_comes_has_everything(open(), open).await;
 }
 
 pub(crate) fn key(resource: &str, namespace: &str, name: &str) -> Key {

@@ -85,6 +85,40 @@ pub enum Error {
         /// The entry's key.
         key: Key,
     },
+    /// etcd did not answer in time, or could not do what was asked. A change may have been made.
+    #[error("{operation} etcd at {endpoints} failed: {reason}")]
+    Unavailable {
+        /// What was being done.
+        operation: &'static str,
+        /// Its members.
+        endpoints: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The entry is larger than etcd takes. Nothing was changed.
+    #[error(
+        "{key} has {size} bytes, more than etcd takes in one request ({reason}); make it smaller, or raise etcd's \
+         --max-request-bytes"
+    )]
+    TooLarge {
+        /// The entry's key.
+        key: Key,
+        /// Its size, in bytes.
+        size: usize,
+        /// What etcd said.
+        reason: String,
+    },
+    /// etcd is too old.
+    #[error("etcd at {endpoints} has version {version}; this program needs 3.5 or later")]
+    EtcdVersion {
+        /// Its members.
+        endpoints: String,
+        /// Its version.
+        version: String,
+    },
+    /// The system gave no random numbers.
+    #[error("the system gave no random numbers")]
+    Random,
     /// The database library or the system failed.
     #[error("{operation} {} failed", path.display())]
     Sqlite {

@@ -98,6 +98,17 @@ impl Hub {
         self.sinks.clear();
     }
 
+    /// Forgets everything up to `floor`; all watchers have lagged.
+    pub fn reset(&mut self, floor: Revision) {
+        self.ring.clear();
+        self.bytes = 0;
+        self.floor = floor;
+        self.changed.clear();
+        for sink in self.sinks.drain().flat_map(|(_, of)| of.into_values().flatten()) {
+            sink.lagged.store(true, Ordering::Release);
+        }
+    }
+
     pub fn publish(&mut self, event: &Arc<Event>) {
         self.bytes += cost(event);
         self.ring.push_back(event.clone());

@@ -149,6 +149,37 @@ impl Snapshot {
         }
     }
 
+    /// Takes in a change that was made elsewhere.
+    pub fn follow_put(&mut self, key: Key, stored: Stored) -> Arc<Event> {
+        let old = self.entries.get(&key).cloned();
+        let event = Event {
+            revision: stored.revision,
+            key: key.clone(),
+            tag: stored.tag.clone(),
+            old: old.as_ref().map(|old| old.value.clone()),
+            old_tag: old.and_then(|old| old.tag.clone()),
+            change: EventKind::Put,
+            value: stored.value.clone(),
+        };
+        self.insert(key, stored);
+        Arc::new(event)
+    }
+
+    /// Takes in a deletion that was made elsewhere; `last` is the last state if it is known. `None`: there was nothing.
+    pub fn follow_delete(&mut self, revision: Revision, key: Key, last: Option<Bytes>) -> Option<Arc<Event>> {
+        let old = self.entries.get(&key).cloned()?;
+        self.remove(&key);
+        Some(Arc::new(Event {
+            revision,
+            key,
+            tag: old.tag.clone(),
+            old: Some(old.value.clone()),
+            old_tag: old.tag.clone(),
+            change: EventKind::Delete,
+            value: last.unwrap_or_else(|| old.value.clone()),
+        }))
+    }
+
     /// Up to `limit` (0: all) entries of the scope after a key; whether more follow, and how many if that is cheap.
     pub fn list(
         &self,
@@ -232,7 +263,7 @@ fn check(key: &Key, old: Option<&Stored>, expect: Expect) -> Result<(), Error> {
 
 /// The bytes, in an allocation of exactly their size: an encoder's buffer is up to twice as large, and would stay so
 /// for the life of the entry.
-fn encoded(key: &Key, encode: crate::Encode, revision: Revision) -> Result<Bytes, Error> {
+pub(crate) fn encoded(key: &Key, encode: crate::Encode, revision: Revision) -> Result<Bytes, Error> {
     let value = catch_unwind(AssertUnwindSafe(|| encode(revision)));
     value.map(|v| Bytes::copy_from_slice(&v)).map_err(|_| Error::Encode { key: key.clone() })
 }

@@ -1,8 +1,8 @@
 //! Revisioned keys and watch: where a server keeps its objects.
 //!
-//! One trait, [`Store`]; two backends: [`memory`] and [`sqlite`]. Both hold every entry in an ordered copy-on-write map
-//! and the recent changes in a ring, so reads and watches never touch the disk; `sqlite` adds one file that holds the
-//! latest state only. The suite behind the feature `contract` says what a backend must do.
+//! One trait, [`Store`]; three backends: [`memory`], [`sqlite`] and [`etcd`]. All hold every entry in an ordered
+//! copy-on-write map and the recent changes in a ring, so reads and watches never touch the disk; `sqlite` adds one file
+//! that holds the latest state only, `etcd` is for several servers. The suite behind the feature `contract` says what a backend must do.
 //!
 //! Revisions. Every change gets the next revision, and revisions never go backwards, not even over a crash: their
 //! ceiling is written in blocks, and a restart goes on above it. A client that had seen the last *durable* change
@@ -17,6 +17,7 @@ mod pins;
 mod types;
 mod watch;
 
+pub mod etcd;
 pub mod memory;
 pub mod sqlite;
 pub mod state;

@@ -59,12 +59,13 @@ pub(crate) struct State {
     inner: Mutex<Inner>,
     revision: Arc<AtomicU64>,
     start: Revision,
-    durable: Revision,
     ephemeral: HashSet<Arc<str>>,
 }
 
 struct Inner {
     now: Snapshot,
+    /// Since when nothing has changed but what the hub knows.
+    durable: Revision,
     hub: Hub,
     pins: Pins,
 }
@@ -73,6 +74,7 @@ impl State {
     pub fn new(from: Start, limits: &Limits) -> Arc<Self> {
         let inner = Inner {
             now: from.entries,
+            durable: from.durable,
             hub: Hub::new(from.durable, limits.history_bytes, limits.watch_queue),
             pins: Pins::new(limits.snapshots, limits.snapshot_age),
         };
@@ -80,7 +82,6 @@ impl State {
             inner: Mutex::new(inner),
             revision: Arc::new(AtomicU64::new(from.start)),
             start: from.start,
-            durable: from.durable,
             ephemeral: from.ephemeral,
         })
     }
@@ -107,6 +108,23 @@ impl State {
         drop(inner);
     }
 
+    /// Nothing has changed up to `revision`, but somebody else's things.
+    pub fn advance(&self, revision: Revision) {
+        let _inner = self.lock();
+        self.revision.fetch_max(revision, Ordering::AcqRel);
+    }
+
+    /// Puts another snapshot in the place of this one, when nobody can tell the changes that lead from one to the other.
+    /// Every watcher has to list again.
+    pub fn reset(&self, now: Snapshot, revision: Revision) {
+        let mut inner = self.lock();
+        let _old = std::mem::replace(&mut inner.now, now);
+        inner.durable = revision;
+        inner.hub.reset(revision);
+        self.revision.fetch_max(revision, Ordering::AcqRel);
+        drop(inner);
+    }
+
     pub fn revision(&self) -> Revision {
         self.revision.load(Ordering::Acquire)
     }
@@ -129,7 +147,7 @@ impl State {
             match at {
                 None => (inner.now.clone(), newest),
                 // Nothing of this resource has changed since, so now is as good as then.
-                Some(at) if at <= newest && at >= self.unchanged_since(&inner.hub, &scope.resource) => {
+                Some(at) if at <= newest && at >= self.unchanged_since(&inner, &scope.resource) => {
                     (inner.now.clone(), at)
                 }
                 Some(at) => match inner.pins.get(at) {
@@ -183,9 +201,9 @@ impl State {
     }
 
     /// The oldest moment at which the resource looked as it does now.
-    fn unchanged_since(&self, hub: &Hub, resource: &Arc<str>) -> Revision {
-        let before = if self.ephemeral.contains(resource) { self.start } else { self.durable };
-        hub.changed(resource).unwrap_or(before)
+    fn unchanged_since(&self, inner: &Inner, resource: &Arc<str>) -> Revision {
+        let before = if self.ephemeral.contains(resource) { self.start } else { inner.durable };
+        inner.hub.changed(resource).unwrap_or(before)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

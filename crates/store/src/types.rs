@@ -53,17 +53,18 @@ pub enum Expect {
     Any,
 }
 
-/// How long an entry lives.
+/// How long an entry has to live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
     /// Acknowledged only when it survives a power cut.
     Durable,
-    /// Kept in memory; gone after a restart.
+    /// Kept in memory, and gone after a restart, where the store is one server's own.
     Ephemeral,
 }
 
-/// Makes the bytes of a value once its revision is known. Runs on the store's writing thread: it must be quick, and
-/// must not call the store.
+/// Makes the bytes of a value for its revision. Runs on the store's writing thread: it must be quick, and must not call
+/// the store. The revision may stand in the bytes a few times, in decimal digits, and in no other form: a backend may
+/// call this before it knows the revision, with a number that no data holds, and put the true one in its place.
 pub type Encode = Box<dyn FnOnce(Revision) -> Bytes + Send>;
 
 /// What a write does.
@@ -204,6 +205,25 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
         at: Option<Revision>,
     ) -> BoxFuture<'_, Result<Page, Error>>;
+
+    /// Waits until readers here see everything that any server was told is written. `get`, and `list` of the present,
+    /// do so themselves.
+    ///
+    /// # Errors
+    /// When the backend cannot say.
+    fn sync(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Whether other servers write to the same place.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Whether the backend has answered lately.
+    fn is_healthy(&self) -> bool {
+        true
+    }
 
     /// The newest revision that readers can see.
     fn revision(&self) -> Revision;

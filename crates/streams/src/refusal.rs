@@ -1,5 +1,7 @@
 //! Why a request did not become a stream.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderValue};
 
 /// The header that lists what would have been accepted.
@@ -12,7 +14,7 @@ pub struct Refusal {
     /// HTTP status code.
     pub code: u16,
     /// `metav1.StatusReason`.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// For people.
     pub message: String,
     /// The protocols that are spoken, if the client offered none of them.
@@ -24,8 +26,8 @@ pub type Result<T, E = Refusal> = std::result::Result<T, E>;
 
 impl Refusal {
     /// Any refusal.
-    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), accepted: &[] }
+    pub fn new(code: u16, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { code, reason: reason.into(), message: message.into(), accepted: &[] }
     }
 
     /// 400.

@@ -64,6 +64,35 @@ impl Dunlin {
         Ok(server)
     }
 
+    /// Starts a further server of the cluster of `first`, with which it shares a store; its data folder holds the key that
+    /// was copied from there.
+    ///
+    /// # Errors
+    /// When it does not come up; the message holds its log.
+    pub fn further_server(network: &impl Network, first: &Self, more: &[&str]) -> Result<Self> {
+        let data = tempfile::tempdir()?;
+        std::fs::create_dir_all(data.path().join("server"))?;
+        let key = "server/cluster.key";
+        std::fs::copy(first.data.path().join(key), data.path().join(key))
+            .context("copying the cluster's key")?;
+        Self::server_in(network, data, None, more)
+    }
+
+    /// Starts an agent that knows all of `servers`, which share a store, and waits until its node is ready.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn agent_of(network: &impl Network, servers: &[&Self], name: &str, more: &[&str]) -> Result<Self> {
+        let first = servers.first().context("an agent needs a server")?;
+        let token =
+            std::fs::read_to_string(first.data.path().join("token")).context("reading the join token")?;
+        let urls: Vec<String> = servers.iter().map(|server| server.url()).collect();
+        let own = ["--server", &urls.join(","), "--token", token.trim(), "--node-name", name];
+        let agent = Self::launch(network, "agent", &own, more)?;
+        first.wait_for_node(name)?;
+        Ok(agent)
+    }
+
     /// Starts a server on a new machine of `network` as the child `name` of `parent`, and waits until it answers. When
     /// its parent knows it is for the caller to wait for.
     ///

@@ -385,3 +385,30 @@ proptest! {
         prop_assert!(entries.iter().count() <= 2);
     }
 }
+
+#[test]
+fn a_part_is_laid_over_an_object() {
+    let node = Node::of_or_unknown(&GroupVersionKind::new("", "v1", "Pod"));
+    let live = json!({"spec": {"containers": [{"name": "a", "image": "i", "args": ["x"]}]}});
+    let part = json!({"spec": {"containers": [{"name": "b", "image": "j"}, {"name": "a", "image": "k"}]}});
+    let made = overlay(node, &live, &part).expect("it fits");
+    let names: Vec<_> = made["spec"]["containers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|c| (c["name"].clone(), c["image"].clone()))
+        .collect();
+    assert!(names.contains(&(json!("a"), json!("k"))) && names.contains(&(json!("b"), json!("j"))), "{made}");
+    for (part, want) in [
+        (
+            json!({"spec": {"containers": [{"name": "a", "args": ["y"]}]}}),
+            "invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: .spec.containers[0].args",
+        ),
+        (
+            json!({"spec": {"nope": 1}}),
+            "failed to convert patch object to typed object: .spec.nope: field not declared in schema",
+        ),
+    ] {
+        assert_eq!(overlay(node, &live, &part), Err(want.to_owned()));
+    }
+}

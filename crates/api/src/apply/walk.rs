@@ -75,7 +75,7 @@ fn value_of(node: Node<'_>, value: &Value, path: &mut String) -> Result<Option<F
     }
 }
 
-/// What names an item of a list that merges. Keys that are absent have their default or are null.
+/// What names an item of a list that merges. A key that is absent has its default; without one it is left out.
 pub(super) fn item_element(list: &ListType<'_>, item_node: Node<'_>, item: &Value) -> Option<Element> {
     match list {
         ListType::Atomic => None,
@@ -84,8 +84,9 @@ pub(super) fn item_element(list: &ListType<'_>, item_node: Node<'_>, item: &Valu
             let item = item.as_object()?;
             let mut found = Map::new();
             for key in keys {
-                let value = item.get(*key).cloned().or_else(|| item_node.default(key));
-                found.insert((*key).to_owned(), value.unwrap_or_default());
+                if let Some(value) = item.get(*key).cloned().or_else(|| item_node.default(key)) {
+                    found.insert((*key).to_owned(), value);
+                }
             }
             Some(Element::Key(canonical(&Value::Object(found))))
         }

@@ -38,7 +38,7 @@ pub(super) enum Kind {
     /// `Name{field: value}`.
     Struct {
         name: Box<str>,
-        fields: Box<[(Box<str>, Expr)]>,
+        fields: Box<[Named]>,
     },
     And(Box<[Expr]>),
     Or(Box<[Expr]>),
@@ -56,6 +56,10 @@ pub(super) enum Kind {
     },
     Macro(Box<Macro>),
 }
+
+/// A field of a structure: name, value, whether there is a `?` before it (left out when it is none), and where errors about
+/// it point to.
+pub(super) type Named = (Box<str>, Expr, bool, u32);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Access {
@@ -139,7 +143,7 @@ impl Expr {
             Kind::Index { of, index, .. } => any(&[of, index]),
             Kind::List(items) => items.iter().any(|(e, _)| e.uses(variable)),
             Kind::Map(entries) => entries.iter().any(|(k, v, _)| any(&[k, v])),
-            Kind::Struct { fields, .. } => fields.iter().any(|(_, e)| e.uses(variable)),
+            Kind::Struct { fields, .. } => fields.iter().any(|(_, e, ..)| e.uses(variable)),
             Kind::And(all) | Kind::Or(all) => all.iter().any(|e| e.uses(variable)),
             Kind::If(all) => all.iter().any(|e| e.uses(variable)),
             Kind::Binary { sides, .. } => sides.iter().any(|e| e.uses(variable)),

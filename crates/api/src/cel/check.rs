@@ -30,12 +30,14 @@ pub(super) struct Found {
 /// Checks an expression.
 pub(super) fn check(expr: &Expr, env: &Environment) -> Result<Found, Issue> {
     let scope = env.variables.iter().map(|(name, ty)| (name.clone(), ty.clone())).collect();
-    Checker { scope, env }.expr(expr)
+    Checker { scope, env, mixed: 0 }.expr(expr)
 }
 
 struct Checker<'a> {
     scope: Vec<(Box<str>, Type)>,
     env: &'a Environment,
+    /// In how many calls we are whose lists may hold values that are not known before beside others.
+    mixed: u16,
 }
 
 fn issue<T>(at: u32, message: impl Into<String>) -> Result<T, Issue> {
@@ -84,6 +86,13 @@ impl Checker<'_> {
                         }
                         other => other,
                     };
+                    // What may be none can be none of anything.
+                    if *optional && ty.is_dyn() {
+                        continue;
+                    }
+                    if let Some(known) = &item {
+                        self.alike(expr.at, known, &ty)?;
+                    }
                     item = Some(item.map_or(ty.clone(), |known| known.either(&ty)));
                 }
                 let item = Arc::new(item.unwrap_or(Type::Dyn));
@@ -91,9 +100,13 @@ impl Checker<'_> {
             }
             Kind::Map(entries) => {
                 let (mut types, mut cost) = (None::<(Type, Type)>, MAP);
-                for (key, value, _) in entries {
+                for (key, value, optional) in entries {
                     let (k, v) = (self.expr(key)?, self.expr(value)?);
                     cost = cost.saturating_add(k.cost).saturating_add(v.cost);
+                    if let (Some((a, b)), false) = (&types, *optional) {
+                        self.alike(key.at, a, &k.ty)?;
+                        self.alike(value.at, b, &v.ty)?;
+                    }
                     types = Some(match types {
                         None => (k.ty, v.ty),
                         Some((a, b)) => (a.either(&k.ty), b.either(&v.ty)),
@@ -103,26 +116,40 @@ impl Checker<'_> {
                 found(Type::Map(Arc::new(key), Arc::new(value), Some(entries.len() as u64)), cost)
             }
             Kind::Struct { name, fields } => {
-                if !self.env.structures.iter().any(|s| **s == **name || name.starts_with(&format!("{s}."))) {
+                let Some(object) = self.env.structure(name) else {
                     return issue(at, format!("undeclared reference to '{name}' (in container '')"));
-                }
+                };
                 let mut cost = MAP + LIST;
-                for (_, value) in fields {
-                    cost = cost.saturating_add(self.expr(value)?.cost);
+                for (field, value, optional, at) in fields {
+                    let one = self.expr(value)?;
+                    cost = cost.saturating_add(one.cost);
+                    let given = match one.ty {
+                        Type::Optional(of) if *optional => (*of).clone(),
+                        other => other,
+                    };
+                    match object.fields.get(field) {
+                        Some(known) if !known.ty.fits(&given) => {
+                            let want = &known.ty;
+                            return issue(
+                                *at,
+                                format!(
+                                    "expected type of field '{field}' is '{want}' but provided type is '{given}'"
+                                ),
+                            );
+                        }
+                        None if !object.open => return issue(*at, format!("undefined field '{field}'")),
+                        _ => {}
+                    }
                 }
-                found(Type::Dyn, cost)
+                found(Type::Object(object), cost)
             }
             Kind::And(all) | Kind::Or(all) => {
-                let name = if matches!(expr.kind, Kind::And(_)) { "_&&_" } else { "_||_" };
                 let mut cost = 0u64;
                 for side in all {
                     let one = self.expr(side)?;
                     cost = cost.saturating_add(one.cost);
                     if !one.ty.fits(&Type::Bool) {
-                        return issue(
-                            side.at,
-                            format!("expected type 'bool' but found '{}' for '{name}'", one.ty),
-                        );
+                        return issue(side.at, format!("expected type 'bool' but found '{}'", one.ty));
                     }
                 }
                 found(Type::Bool, cost)
@@ -160,6 +187,14 @@ impl Checker<'_> {
         }
     }
 
+    /// The parts of a list or a map have one type.
+    fn alike(&self, at: u32, first: &Type, other: &Type) -> Result<(), Issue> {
+        if first.same(other) || (self.mixed > 0 && first.fits(other)) {
+            return Ok(());
+        }
+        issue(at, format!("expected type '{first}' but found '{other}'"))
+    }
+
     fn select(&mut self, at: u32, of: &Expr, field: &str, how: Access) -> Result<Found, Issue> {
         let base = self.expr(of)?;
         let cost = base.cost.saturating_add(1);
@@ -170,10 +205,14 @@ impl Checker<'_> {
         let selected = match ty {
             Type::Object(object) => match object.fields.get(field) {
                 Some(field) => field.ty.clone(),
+                None if object.open => Type::Dyn,
                 None => return issue(at, format!("undefined field '{field}'")),
             },
             Type::Map(key, value, _) if key.fits(&Type::String(None)) => (**value).clone(),
             Type::Dyn => Type::Dyn,
+            Type::Opaque(of) => {
+                return issue(at, format!("unexpected failed resolution of '{}'", of.name()));
+            }
             other => return issue(at, format!("type '{other}' does not support field selection")),
         };
         let ty = match how {
@@ -204,8 +243,16 @@ impl Checker<'_> {
     }
 
     fn call(&mut self, at: u32, name: &str, target: Option<&Expr>, args: &[Expr]) -> Result<Found, Issue> {
+        // Only where patches can be made is there anything that a key would have to be escaped for.
+        if name.starts_with("jsonpatch.") && self.env.structures.is_empty() {
+            let start = at.saturating_sub(name.len() as u32);
+            return issue(start, "undeclared reference to 'jsonpatch' (in container '')");
+        }
+        let mixes = u16::from(name == "format");
+        self.mixed += mixes;
         let target = target.map(|t| self.expr(t)).transpose()?;
         let args: Vec<Found> = args.iter().map(|a| self.expr(a)).collect::<Result<_, _>>()?;
+        self.mixed -= mixes;
         let cost = target.iter().chain(&args).fold(0u64, |sum, f| sum.saturating_add(f.cost));
         let mut named = false;
         for signature in functions::all().iter().filter(|s| s.name == name) {

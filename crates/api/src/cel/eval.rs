@@ -80,13 +80,18 @@ impl<'a> Run<'_, 'a> {
                 }
                 Val::Map(Map::Made(all.into()))
             }
-            Kind::Struct { fields, .. } => {
+            Kind::Struct { name, fields } => {
                 self.budget.spend(MAP + LIST)?;
                 let mut all = Vec::with_capacity(fields.len());
-                for (name, value) in fields {
-                    all.push((Val::text(&**name), self.expr(value)?));
+                for (name, value, optional, _) in fields {
+                    let value = match (self.expr(value)?, optional) {
+                        (Val::Optional(None), true) => continue,
+                        (Val::Optional(Some(value)), true) => (*value).clone(),
+                        (value, _) => value,
+                    };
+                    all.push((Val::text(&**name), value));
                 }
-                Val::Map(Map::Made(all.into()))
+                Val::Map(Map::Named((&**name).into(), all.into()))
             }
             Kind::And(all) => return self.logic(all, false),
             Kind::Or(all) => return self.logic(all, true),
@@ -127,7 +132,7 @@ impl<'a> Run<'_, 'a> {
         })
     }
 
-    fn name(&self, name: &str) -> Result<Val<'a>, Failed> {
+    fn name(&mut self, name: &str) -> Result<Val<'a>, Failed> {
         if let Some((_, value)) = self.scope.iter().rev().find(|(n, _)| &**n == name) {
             return Ok(value.clone());
         }
@@ -148,7 +153,7 @@ impl<'a> Run<'_, 'a> {
                 Ok(Val::Bool(b)) if b == decides => return Ok(Val::Bool(decides)),
                 Ok(Val::Bool(_)) => {}
                 Ok(_) => error = error.or(Some(Failed::Error("no such overload".into()))),
-                Err(Failed::Exhausted) => return Err(Failed::Exhausted),
+                Err(final_word @ (Failed::Exhausted | Failed::Unanswered)) => return Err(final_word),
                 Err(other) => error = error.or(Some(other)),
             }
         }
@@ -206,7 +211,7 @@ impl<'a> Run<'_, 'a> {
             }
             let result = self.with(&m.names, round.clone(), &m.body);
             match (m.what, result) {
-                (_, Err(Failed::Exhausted)) => return Err(Failed::Exhausted),
+                (_, Err(final_word @ (Failed::Exhausted | Failed::Unanswered))) => return Err(final_word),
                 (What::All, Ok(Val::Bool(false))) => return Ok(Val::Bool(false)),
                 (What::Exists, Ok(Val::Bool(true))) => return Ok(Val::Bool(true)),
                 (What::All | What::Exists, Err(failure)) => error = error.or(Some(failure)),

@@ -3,9 +3,10 @@
 //! A line is `name receiver(arguments) result cost`; a receiver of `-` means that there is none. Types are letters:
 //! `b`ool, `i`nt, `u`int, `d`ouble, `s`tring, b`y`tes, `D`uration, `T`imestamp, `*` anything, `A` and `B` whatever the
 //! other places make of them, `[x]` a list, `{xy}` a map, `?x` an optional, `t`ype, and `q`uantity, `U`RL, `I`P, `C`IDR,
-//! `V`ersion, `F`ormat. Costs are those of Kubernetes (apiserver/pkg/cel/library/cost.go): `1`, or by size: `s` the
+//! `V`ersion, `F`ormat; of rights `a`uthorizer, `p`ath, `g`roup and `r`esource check, `v`erdict. Costs are those of Kubernetes (apiserver/pkg/cel/library/cost.go): `1`, or by size: `s` the
 //! receiver is read once, `a` the first argument is, `x` a regular expression, `c` text is looked for in text, `p` each
-//! item of one list against each of another, `n` each item once.
+//! item of one list against each of another, `n` each item once, `l` the only argument of a method is read once, `R` somebody's
+//! rights are looked up, of which an expression can pay two.
 
 use std::sync::{Arc, OnceLock};
 
@@ -219,6 +220,21 @@ math.isInf -(d) b 1
 math.isFinite -(d) b 1
 base64.encode -(y) s a
 base64.decode -(s) y a
+path a(s) p 1
+group a(s) g 1
+serviceAccount a(ss) a 1
+resource g(s) r 1
+subresource r(s) r 1
+namespace r(s) r 1
+name r(s) r 1
+fieldSelector r(s) r l
+labelSelector r(s) r l
+check p(s) v R
+check r(s) v R
+allowed v() b 1
+reason v() s 1
+error v() s 1
+errored v() b 1
 jsonpatch.escapeKey -(s) s a
 ";
 
@@ -264,6 +280,8 @@ pub(super) fn cost(class: u8, first: u64, second: u64) -> u64 {
         b'c' => tenth(first).saturating_mul(tenth(second)),
         b'p' => first.saturating_mul(second).max(1),
         b'n' => first.max(1),
+        b'l' => tenth(second),
+        b'R' => 350_000,
         _ => 1,
     }
 }
@@ -303,6 +321,11 @@ fn shape(rest: &mut &[u8]) -> Option<Shape> {
         b'C' => of(Opaque::Cidr),
         b'V' => of(Opaque::Semver),
         b'F' => of(Opaque::Format),
+        b'a' => of(Opaque::Authorizer),
+        b'p' => of(Opaque::PathCheck),
+        b'g' => of(Opaque::GroupCheck),
+        b'r' => of(Opaque::ResourceCheck),
+        b'v' => of(Opaque::Decision),
         b'A' => Some(Shape::Any(0)),
         b'B' => Some(Shape::Any(1)),
         b'?' => Some(Shape::Optional(Box::new(shape(rest)?))),

@@ -13,7 +13,7 @@ mod times;
 pub(super) mod urls;
 
 use super::value::Val;
-use super::{Budget, Failed, functions};
+use super::{Budget, Failed, functions, rights};
 
 /// Calls a function.
 pub(super) fn call<'a>(
@@ -48,6 +48,8 @@ pub(super) fn call<'a>(
         Some(Val::Cidr(ip, bits)) => network::of_cidr(name, *ip, *bits, &args),
         Some(Val::Semver(version)) => semver::call(name, version, &args),
         Some(Val::Format(form)) => format::call(name, form, &args),
+        Some(Val::Asking(what, so_far, answers)) => rights::ask(name, *what, so_far, answers, &args),
+        Some(Val::Decision(decision)) => rights::decided(name, decision, &args),
         Some(_) => None,
     };
     found.unwrap_or_else(|| Err(Failed::Error("no such overload".into())))

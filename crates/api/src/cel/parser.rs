@@ -14,12 +14,12 @@ const DEEPEST: u16 = 120;
 
 type Result<T> = std::result::Result<T, Issue>;
 
-/// Reads an expression.
-pub(super) fn parse(text: &str) -> Result<Expr> {
+/// Reads an expression. `dotted` are variables whose names have a dot in them.
+pub(super) fn parse(text: &str, dotted: &[&str]) -> Result<Expr> {
     if text.len() > LONGEST {
         return Err(Issue { message: format!("expression is longer than {LONGEST} bytes"), at: 0 });
     }
-    let mut parser = Parser { words: words(text)?, next: 0, nested: 0 };
+    let mut parser = Parser { words: words(text)?, next: 0, nested: 0, known: dotted };
     let expr = parser.expr()?;
     if parser.peek() != &Word::End {
         return Err(parser.unexpected());
@@ -27,13 +27,15 @@ pub(super) fn parse(text: &str) -> Result<Expr> {
     Ok(expr)
 }
 
-struct Parser {
+struct Parser<'a> {
     words: Vec<(Word, u32)>,
     next: usize,
     nested: u16,
+    /// Variables with a dot in their names.
+    known: &'a [&'a str],
 }
 
-impl Parser {
+impl Parser<'_> {
     fn peek(&self) -> &Word {
         &self.words[self.next].0
     }
@@ -238,6 +240,14 @@ impl Parser {
         self.tail(primary)
     }
 
+    /// The variable `root.name`, if there is one of that name.
+    fn known(&self, root: &str, name: &str) -> Option<Box<str>> {
+        let is = |known: &&&str| {
+            known.strip_prefix(root).and_then(|rest| rest.strip_prefix('.')).is_some_and(|rest| rest == name)
+        };
+        self.known.iter().find(is).map(|known| (**known).into())
+    }
+
     /// Fields, indexes and calls behind a value.
     fn tail(&mut self, mut of: Expr) -> Result<Expr> {
         loop {
@@ -258,6 +268,13 @@ impl Parser {
                     && !optional
                 {
                     of = self.structure(&format!("{root}.{name}"))?;
+                    continue;
+                }
+                if let Kind::Name(root) = &of.kind
+                    && !optional
+                    && let Some(whole) = self.known(root, &name)
+                {
+                    of = Expr { kind: Kind::Name(whole), ..of };
                     continue;
                 }
                 let how = if optional { Access::Optional } else { Access::Plain };

@@ -10,7 +10,7 @@ use super::*;
 fn object(fields: Vec<(&str, Type)>) -> Type {
     let fields =
         fields.into_iter().map(|(name, ty)| (name.into(), Field { json: name.into(), ty })).collect();
-    Type::Object(Arc::new(Object { name: "object".into(), fields }))
+    Type::Object(Arc::new(Object { name: "object".into(), fields, open: false }))
 }
 
 fn self_type() -> Type {
@@ -91,7 +91,7 @@ fn expressions_come_to_their_values() {
         ("self.map.all(k, k.startsWith('k'))", json!(true)),
         ("[3, 1, 2].sortBy(x, -x)", json!([3, 2, 1])),
         ("cel.bind(x, self.n + 1, x * x)", json!(16)),
-        ("[1, [2, [3]]].flatten(2)", json!([1, 2, 3])),
+        ("[dyn(1), dyn([dyn(2), dyn([3])])].flatten(2)", json!([1, 2, 3])),
         ("self.set == ['y', 'x']", json!(true)),
         ("self.list == ['b', 'a']", json!(false)),
         ("self.set + ['x', 'z']", json!(["x", "y", "z"])),
@@ -108,7 +108,7 @@ fn expressions_come_to_their_values() {
         ("'aXbX'.replace('X', '.').indexOf('.')", json!(1)),
         ("' x '.trim().matches('^x$')", json!(true)),
         ("'a1b22'.findAll('[0-9]+')", json!(["1", "22"])),
-        ("'%s has %d of %.1f in %x'.format(['a', 3, 1.25, 255])", json!("a has 3 of 1.2 in ff")),
+        ("'%s has %d of %.1f in %x'.format([dyn('a'), 3, 1.25, 255])", json!("a has 3 of 1.2 in ff")),
         ("[1, 2, 3].sum() + [1, 5].max() + [2, 1].min()", json!(12)),
         ("[1, 2].isSorted() && [1, 2, 1].indexOf(1) == 0 && [1, 2, 1].lastIndexOf(1) == 2", json!(true)),
         ("quantity('1.5Gi').isGreaterThan(quantity('1G'))", json!(true)),
@@ -166,6 +166,8 @@ fn what_has_no_value_says_why() {
 fn wrong_expressions_are_refused_before_they_run() {
     for (expression, want) in [
         ("self.nope", "undefined field 'nope'"),
+        ("[1, 'a']", "expected type 'int' but found 'string'"),
+        ("{'a': 1, 'b': self.any}", "expected type 'int' but found 'dyn'"),
         ("other", "undeclared reference to 'other' (in container '')"),
         ("self.n + 'x'", "found no matching overload for '_+_' applied to '(int, string)'"),
         ("self.n == 'x'", "found no matching overload for '_==_' applied to '(int, string)'"),

@@ -74,6 +74,16 @@ pub enum Opaque {
     Semver,
     /// A named format of strings.
     Format,
+    /// Somebody whose rights can be asked for.
+    Authorizer,
+    /// A path that somebody may want to use.
+    PathCheck,
+    /// An API group that somebody may want to use.
+    GroupCheck,
+    /// A resource that somebody may want to use.
+    ResourceCheck,
+    /// Whether somebody may do something.
+    Decision,
 }
 
 /// An object with known fields.
@@ -83,6 +93,8 @@ pub struct Object {
     pub name: String,
     /// Fields by the name that expressions use.
     pub fields: BTreeMap<Box<str>, Field>,
+    /// Whether there may be other fields, of any type.
+    pub open: bool,
 }
 
 /// One field of an object.
@@ -131,6 +143,24 @@ impl Type {
             (Self::Object(a), Self::Object(b)) => Arc::ptr_eq(a, b) || a.name == b.name,
             (Self::Opaque(a), Self::Opaque(b)) => a == b,
             _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+        }
+    }
+
+    /// Whether two types are the same, whatever their sizes, and both known or both not.
+    pub(super) fn same(&self, other: &Type) -> bool {
+        match (self, other) {
+            (Self::List(a, ..), Self::List(b, ..)) | (Self::Optional(a), Self::Optional(b)) => {
+                // An empty list is one of anything.
+                a.same(b)
+                    || matches!(
+                        (self, other),
+                        (Self::List(_, Some(0), _), _) | (_, Self::List(_, Some(0), _))
+                    )
+            }
+            (Self::Map(a, b, m), Self::Map(c, d, n)) => {
+                (a.same(c) && b.same(d)) || *m == Some(0) || *n == Some(0)
+            }
+            _ => self.is_dyn() == other.is_dyn() && self.fits(other),
         }
     }
 
@@ -185,6 +215,11 @@ impl Opaque {
             Self::Cidr => "net.CIDR",
             Self::Semver => "kubernetes.Semver",
             Self::Format => "kubernetes.NamedFormat",
+            Self::Authorizer => "kubernetes.authorization.Authorizer",
+            Self::PathCheck => "kubernetes.authorization.PathCheck",
+            Self::GroupCheck => "kubernetes.authorization.GroupCheck",
+            Self::ResourceCheck => "kubernetes.authorization.ResourceCheck",
+            Self::Decision => "kubernetes.authorization.Decision",
         }
     }
 }

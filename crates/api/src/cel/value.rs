@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Map as Json, Value};
 
 use super::libraries::{semver::Semver, urls::Url};
+use super::rights::{Answers, Decision, Question};
 use super::types::{Items, Opaque, Type};
 use super::{Failed, duration};
 use crate::quantity::Quantity;
@@ -60,6 +61,10 @@ pub enum Val<'a> {
     Semver(Arc<Semver>),
     /// A named format.
     Format(&'static str),
+    /// A question about rights that is not whole yet: what it is so far, and where answers come from.
+    Asking(Opaque, Arc<Question>, &'a Answers),
+    /// The answer to such a question.
+    Decision(Arc<Decision>),
 }
 
 /// A list.
@@ -78,6 +83,8 @@ pub enum Map<'a> {
     Json(&'a Json<String, Value>, &'a Type),
     /// Made by an expression.
     Made(Arc<[(Val<'a>, Val<'a>)]>),
+    /// Made by an expression as `Name{field: value}`.
+    Named(Arc<str>, Arc<[(Val<'a>, Val<'a>)]>),
 }
 
 impl<'a> Val<'a> {
@@ -137,6 +144,14 @@ impl<'a> Val<'a> {
         }
     }
 
+    /// The name of its type, as messages have it.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Map(Map::Named(name, _)) => name,
+            other => other.type_name(),
+        }
+    }
+
     /// The name of its type.
     pub(super) fn type_name(&self) -> &'static str {
         match self {
@@ -159,6 +174,8 @@ impl<'a> Val<'a> {
             Self::Cidr(..) => Opaque::Cidr.name(),
             Self::Semver(_) => Opaque::Semver.name(),
             Self::Format(_) => Opaque::Format.name(),
+            Self::Asking(what, ..) => what.name(),
+            Self::Decision(_) => Opaque::Decision.name(),
         }
     }
 
@@ -179,7 +196,7 @@ impl<'a> Val<'a> {
                 Value::Array(items.iter().map(Val::to_json).collect::<Option<_>>()?)
             }
             Self::Map(Map::Json(fields, _)) => Value::Object((*fields).clone()),
-            Self::Map(Map::Made(entries)) => {
+            Self::Map(Map::Made(entries) | Map::Named(_, entries)) => {
                 let mut fields = Json::new();
                 for (key, value) in entries.iter() {
                     let Val::Text(key) = key else { return None };

@@ -4,9 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::fill::{
-    self, Object, at, child, ensure, has, items, resource_list, set, set_number, set_text, text,
-};
+use super::fill::{self, Object, at, child, ensure, has, items, resource_list, set, set_text, text};
 use super::pod;
 use crate::names::{label, secret_type};
 
@@ -243,5 +241,5 @@ fn limit_range(object: &mut Object) {
 
 /// Numbers that several kinds of port have; used by services of webhooks too.
 pub(super) fn service_port(service: &mut Object) {
-    set_number(service, "port", 443);
+    set(service, "port", 443);
 }

@@ -81,8 +81,11 @@ fn object(schema: &Schema, resource: bool) -> Declared {
     if resource {
         let text = || Type::String(Some(REQUEST - 2));
         let name = |name: &str| (name.into(), Field { json: name.into(), ty: text() });
-        let metadata =
-            Object { name: "metadata".into(), fields: [name("name"), name("generateName")].into() };
+        let metadata = Object {
+            name: "metadata".into(),
+            fields: [name("name"), name("generateName")].into(),
+            open: false,
+        };
         fields.extend([name("apiVersion"), name("kind")]);
         let metadata = Type::Object(Arc::new(metadata));
         fields.insert("metadata".into(), Field { json: "metadata".into(), ty: metadata });
@@ -99,7 +102,7 @@ fn object(schema: &Schema, resource: bool) -> Declared {
             fields.insert(escaped, Field { json: name.clone(), ty: declared.ty });
         }
     }
-    Declared { ty: Type::Object(Arc::new(Object { name: "object".into(), fields })), least }
+    Declared { ty: Type::Object(Arc::new(Object { name: "object".into(), fields, open: false })), least }
 }
 
 /// The name of a field in expressions; `None` for names that have none.

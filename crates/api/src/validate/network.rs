@@ -1,4 +1,6 @@
-//! Endpoint slices, ingresses, network policies.
+//! Endpoint slices, ingresses, network policies, service addresses.
+
+mod addresses;
 
 use super::error::Shown;
 use super::field::{At, Errors};
@@ -14,6 +16,8 @@ pub(super) fn kind(kind: &str, object: &At, errors: &mut Errors) {
         "Ingress" => ingress(&object.get("spec"), errors),
         "IngressClass" => ingress_class(&object.get("spec"), errors),
         "NetworkPolicy" => policy(&object.get("spec"), errors),
+        "IPAddress" => addresses::address(object, errors),
+        "ServiceCIDR" => addresses::range(object, errors),
         _ => {}
     }
 }
@@ -64,9 +68,17 @@ fn ingress_class(spec: &At, errors: &mut Errors) {
 }
 
 pub(super) fn change(kind: &str, new: &At, old: &At, errors: &mut Errors) {
-    if kind == "EndpointSlice" {
-        errors.immutable(&new.get("addressType"), &old.get("addressType"));
+    match kind {
+        "EndpointSlice" => errors.immutable(&new.get("addressType"), &old.get("addressType")),
+        "IPAddress" => addresses::address_change(new, old, errors),
+        "ServiceCIDR" => addresses::range_change(new, old, errors),
+        _ => {}
     }
+}
+
+/// Whether a change of this kind is judged by what changes alone.
+pub(super) fn is_frozen(kind: &str) -> bool {
+    matches!(kind, "IPAddress" | "ServiceCIDR")
 }
 
 fn slice(object: &At, errors: &mut Errors) {

@@ -88,7 +88,7 @@ fn native(name: &str) -> bool {
     !name.contains('/') || name.split('/').next().is_some_and(|prefix| prefix.ends_with("kubernetes.io"))
 }
 
-fn extended(name: &str) -> bool {
+pub(super) fn extended(name: &str) -> bool {
     !native(name)
         && !name.starts_with("requests.")
         && syntax::qualified_name(&format!("requests.{name}")).is_empty()

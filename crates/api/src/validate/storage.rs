@@ -15,6 +15,7 @@ pub(super) fn kind(kind: &str, object: &At, errors: &mut Errors) {
     let spec = object.get("spec");
     match kind {
         "StorageClass" => classes::class(object, errors),
+        "VolumeAttributesClass" => classes::attributes(object, errors),
         "VolumeAttachment" => {
             volumes::csi_driver(&spec.get("attacher"), errors);
             let volume = spec.path(&["source", "persistentVolumeName"]);
@@ -63,6 +64,7 @@ pub(super) fn change(kind: &str, new: &At, old: &At, errors: &mut Errors) {
             }
         }
         "VolumeAttachment" => errors.immutable(&new.get("spec"), &old.get("spec")),
+        "VolumeAttributesClass" => classes::attributes_change(new, old, errors),
         "CSIStorageCapacity" => {
             for field in ["nodeTopology", "storageClassName"] {
                 errors.immutable(&new.get(field), &old.get(field));

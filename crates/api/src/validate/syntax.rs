@@ -266,6 +266,12 @@ pub fn ip(value: &str) -> Complaints {
     if value.parse::<std::net::IpAddr>().is_ok() {
         return Vec::new();
     }
+    let parts: Vec<&str> = value.split('.').collect();
+    let byte =
+        |part: &&str| part.bytes().all(|b| b.is_ascii_digit()) && part.parse::<u16>().is_ok_and(|n| n < 256);
+    if parts.len() == 4 && parts.iter().all(byte) {
+        return vec!["must not have leading 0s".into()];
+    }
     vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".into()]
 }
 

@@ -1,5 +1,6 @@
 //! Objects and what is said about them. Every object is defaulted first, as the API server does.
 
+mod admission;
 mod dunlin;
 mod objects;
 mod pods;

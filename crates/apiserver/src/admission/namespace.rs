@@ -11,11 +11,7 @@ use crate::server::{Call, Inner};
 
 const KEPT: [&str; 3] = ["default", "kube-system", "kube-public"];
 
-pub async fn create(call: &Call, value: &mut Value) -> Result<()> {
-    if call.resource.is("", "namespaces") {
-        dress(value);
-        return Ok(());
-    }
+pub async fn admit(call: &Call, value: &Value) -> Result<()> {
     let Some(namespace) = call.namespace.as_deref() else { return Ok(()) };
     let found = call.server.find(known("", "namespaces"), "", namespace).await?;
     let found = found.ok_or_else(|| Failure::not_found(known("", "namespaces"), namespace))?;

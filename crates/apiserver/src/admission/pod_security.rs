@@ -1,4 +1,5 @@
-//! Pods that are less secure than their namespace wants are refused; their authors are told, and those of templates too.
+//! Pods that are less secure than their namespace wants are refused; their authors are told, and those of templates too,
+//! and so is the audit log.
 
 use std::collections::BTreeMap;
 
@@ -31,6 +32,9 @@ pub async fn judge(call: &mut Call, old: Option<&Value>, new: &Value) -> Result<
         return Ok(());
     };
     let labels = &namespace.value["metadata"]["labels"];
+    if call.trail.is_on() {
+        note(call, labels, pod, is_pod);
+    }
     if is_pod {
         let standard = wanted(labels, Mode::Enforce);
         let found = violations(standard, &pod["metadata"], &pod["spec"]);
@@ -45,6 +49,20 @@ pub async fn judge(call: &mut Call, old: Option<&Value>, new: &Value) -> Result<
         call.warnings.push(format!("would violate PodSecurity \"{standard}\": {}", shown(&found)));
     }
     Ok(())
+}
+
+/// Leaves in the trail what was enforced, and what the audit log is to be told.
+fn note(call: &Call, labels: &Value, pod: &Value, is_pod: bool) {
+    if is_pod {
+        let enforced = wanted(labels, Mode::Enforce).to_string();
+        call.trail.annotate("pod-security.kubernetes.io/enforce-policy", enforced);
+    }
+    let standard = wanted(labels, Mode::Audit);
+    let found = violations(standard, &pod["metadata"], &pod["spec"]);
+    if !found.is_empty() {
+        let text = format!("would violate PodSecurity \"{standard}\": {}", shown(&found));
+        call.trail.annotate("pod-security.kubernetes.io/audit-violations", text);
+    }
 }
 
 /// Whether a change of a pod touches nothing that is judged: its images and security contexts.

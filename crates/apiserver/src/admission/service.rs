@@ -20,10 +20,17 @@ const RESERVED: u32 = 256;
 /// What one service took.
 #[derive(Debug, Default, Clone)]
 pub struct Taken {
-    addresses: Vec<u32>,
-    ports: Vec<u32>,
+    pub(super) addresses: Vec<u32>,
+    pub(super) ports: Vec<u32>,
     /// Ports that it had before and gave up for these.
-    before: Vec<u32>,
+    pub(super) before: Vec<u32>,
+}
+
+/// One of the numbers that are given out, as its place in its bitmap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Number {
+    Address(u32),
+    Port(u32),
 }
 
 #[derive(Debug)]
@@ -72,6 +79,11 @@ impl Addresses {
         Ipv4Addr::from(self.network + 1)
     }
 
+    /// All that can be given out.
+    pub fn range(&self) -> String {
+        format!("{}/16", Ipv4Addr::from(self.network))
+    }
+
     /// Marks what stored services hold.
     pub async fn rebuild(&self, server: &Inner) -> Result<()> {
         for service in server.all(known("", "services"), None).await? {
@@ -83,6 +95,22 @@ impl Addresses {
     /// Frees what a service held.
     pub fn release(&self, service: &Value) {
         self.mark(service, false);
+    }
+
+    /// Marks what another server has told of, or has given up.
+    pub(super) fn note(&self, number: Number, on: bool) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match number {
+            Number::Address(at) => state.0.set(at, on),
+            Number::Port(at) => state.1.set(at, on),
+        }
+    }
+
+    /// What a stored service holds.
+    pub(super) fn numbers(&self, service: &Value) -> Vec<Number> {
+        let ips = list(service, &["spec", "clusterIPs"]).iter().filter_map(Value::as_str);
+        let addresses = ips.filter_map(|ip| self.offset(ip)).map(Number::Address);
+        addresses.chain(ports(service).map(|port| Number::Port(port - PORTS.start))).collect()
     }
 
     /// A change of a service has been stored: what became a mere name needs no address any more.

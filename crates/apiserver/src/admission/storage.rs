@@ -20,13 +20,16 @@ pub fn phase(old: &Value, new: &mut Value) {
     }
 }
 
-pub async fn create(call: &Call, value: &mut Value) -> Result<()> {
-    let is_claim = call.resource.plural == "persistentvolumeclaims";
+pub fn create(call: &Call, value: &mut Value) {
     let status = map(value, "status");
     status.insert("phase".into(), json!("Pending"));
-    if !is_claim {
+    if call.resource.plural != "persistentvolumeclaims" {
         status.insert("lastPhaseTransitionTime".into(), json!(time::now()));
     }
+}
+
+pub async fn admit(call: &Call, value: &mut Value) -> Result<()> {
+    let is_claim = call.resource.plural == "persistentvolumeclaims";
     protect(value, if is_claim { finalizer::PVC_PROTECTION } else { finalizer::PV_PROTECTION });
     if !is_claim || at(value, &["spec", "storageClassName"]).is_some() {
         return Ok(());

@@ -3,6 +3,8 @@
 //! A role may hold only rules that its author has himself, and a binding may name only such roles; the verbs `escalate`
 //! and `bind` are the exceptions that an administrator can grant.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::auth;
@@ -19,19 +21,11 @@ pub async fn check(call: &Call, value: &Value) -> Result<()> {
     }
     let policy = call.server.rbac.policy().await?;
     let (verb, wanted, role) = match &*call.resource.plural {
-        "roles" | "clusterroles" => ("escalate", rules(value), object::name(value).to_owned()),
+        "roles" | "clusterroles" => ("escalate", Some(rules(value)), object::name(value).to_owned()),
         _ => {
             let home = if text(value, &["roleRef", "kind"]) == "Role" { call.ns() } else { "" };
             let name = text(value, &["roleRef", "name"]);
-            // A binding to a role that does not exist yet would take effect when the role appears.
-            let found = policy.role(home, name).map(|r| (**r).clone());
-            let unknown = Rule {
-                verbs: vec!["*".into()],
-                groups: vec!["*".into()],
-                resources: vec!["*".into()],
-                ..Rule::default()
-            };
-            ("bind", found.unwrap_or_else(|| vec![unknown]), name.to_owned())
+            ("bind", policy.role(home, name).map(|r| (**r).clone()), name.to_owned())
         }
     };
     let exception = Asked {
@@ -52,18 +46,76 @@ pub async fn check(call: &Call, value: &Value) -> Result<()> {
         return Ok(());
     }
     let own: Vec<&Rule> = policy.of(&call.user, call.ns()).collect();
-    for rule in &wanted {
-        if !covered(rule, &own) {
-            let why = format!(
-                "user {:?} (groups={:?}) is attempting to grant RBAC permissions not currently held: {}",
-                call.user.name,
-                call.user.groups,
-                rule.shown()
-            );
-            return Err(Failure::forbidden(&call.resource, object::name(value), &why));
+    // A binding to a role that does not exist yet would take effect when the role appears.
+    let wanted = wanted
+        .ok_or_else(|| Failure::not_found(&call.resource, exception.name.as_deref().unwrap_or_default()))?;
+    let missing = missing(&wanted, &own);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let why = format!(
+        "user {:?} (groups={}) is attempting to grant RBAC permissions not currently held:\n{}",
+        call.user.name,
+        listed(&call.user.groups),
+        missing.join("\n")
+    );
+    Err(Failure::forbidden(&call.resource, object::name(value), &why))
+}
+
+/// The rights of `wanted` that are in none of `own`, by what they are of, as Kubernetes writes them. Pure.
+fn missing(wanted: &[Rule], own: &[&Rule]) -> Vec<String> {
+    // What a right is of, and its verbs.
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for rule in wanted {
+        for one in single(rule) {
+            for verb in &rule.verbs {
+                let right = Rule { verbs: vec![verb.clone()], ..one.clone() };
+                let of = if one.urls.is_empty() {
+                    let names = match one.names.as_slice() {
+                        [] => String::new(),
+                        names => format!(", ResourceNames:{}", listed(names)),
+                    };
+                    format!("APIGroups:{}, Resources:{}{names}", listed(&one.groups), listed(&one.resources))
+                } else {
+                    format!("NonResourceURLs:{}", listed(&one.urls))
+                };
+                if !covered(&right, own) {
+                    let verbs = found.entry(of).or_default();
+                    if !verbs.contains(verb) {
+                        verbs.push(verb.clone());
+                    }
+                }
+            }
         }
     }
-    Ok(())
+    found.into_iter().map(|(of, verbs)| format!("{{{of}, Verbs:{}}}", listed(&verbs))).collect()
+}
+
+/// A rule taken apart: one group and resource, name or URL each, without verbs.
+fn single(rule: &Rule) -> Vec<Rule> {
+    let names: Vec<Vec<String>> = match rule.names.as_slice() {
+        [] => vec![Vec::new()],
+        names => names.iter().map(|name| vec![name.clone()]).collect(),
+    };
+    let mut parts: Vec<Rule> =
+        rule.urls.iter().map(|url| Rule { urls: vec![url.clone()], ..Rule::default() }).collect();
+    for group in &rule.groups {
+        for resource in &rule.resources {
+            parts.extend(names.iter().map(|names| Rule {
+                groups: vec![group.clone()],
+                resources: vec![resource.clone()],
+                names: names.clone(),
+                ..Rule::default()
+            }));
+        }
+    }
+    parts
+}
+
+/// A list as Go prints it.
+fn listed(words: &[String]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+    format!("[{}]", quoted.join(" "))
 }
 
 /// Whether every single right of `rule` is in one of `own`. Pure.
@@ -110,5 +162,28 @@ mod tests {
         assert!(covered(&some, &[&all]));
         assert!(!covered(&all, &[&some]));
         assert!(!covered(&rule(&["get", "list"], &["pods"]), &[&some]));
+    }
+
+    #[test]
+    fn what_is_missing_is_told_piece_by_piece() {
+        let words = |text: &str| -> Vec<String> {
+            text.split(' ').map(|word| word.trim_matches('-').to_owned()).collect()
+        };
+        let rule = |verbs: &str, groups: &str, resources: &str| Rule {
+            verbs: words(verbs),
+            groups: words(groups),
+            resources: words(resources),
+            ..Rule::default()
+        };
+        let own = rule("get", "-", "configmaps");
+        let wanted = [rule("get list", "-", "configmaps secrets"), rule("*", "*", "*")];
+        assert_eq!(
+            missing(&wanted, &[&own]),
+            [
+                r#"{APIGroups:[""], Resources:["configmaps"], Verbs:["list"]}"#,
+                r#"{APIGroups:[""], Resources:["secrets"], Verbs:["get" "list"]}"#,
+                r#"{APIGroups:["*"], Resources:["*"], Verbs:["*"]}"#,
+            ]
+        );
     }
 }

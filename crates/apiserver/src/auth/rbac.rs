@@ -84,7 +84,7 @@ impl Rule {
     /// Whether the rule covers a request.
     pub fn covers(&self, asked: &Asked, path: &str) -> bool {
         let any = |list: &[String], wanted: &str| list.iter().any(|x| x == "*" || x == wanted);
-        if !any(&self.verbs, asked.verb) {
+        if !any(&self.verbs, asked.verb()) {
             return false;
         }
         if !asked.is_resource {

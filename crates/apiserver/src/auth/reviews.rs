@@ -1,8 +1,11 @@
 //! Reviews: questions about identity and rights, asked as objects that are never stored.
 
 use bytes::Bytes;
+use dunlin_pki::jws::Token;
 use serde_json::{Value, json};
 
+use crate::admission::attributes::Operation;
+use crate::admission::dynamic;
 use crate::auth;
 use crate::config::User;
 use crate::failure::{Cause, Failure, Result};
@@ -24,6 +27,9 @@ pub async fn answer(call: &mut Call, body: Bytes) -> Result<Reply> {
     let resource = &call.resource.clone();
     let manager = call.manager();
     model::track(resource, None, &mut value, &manager, "");
+    let mut rounds = dynamic::Rounds::default();
+    while dynamic::mutate(call, Operation::Create, None, &mut value, &mut rounds).await? {}
+    dynamic::validate(call, Operation::Create, None, &value).await?;
     let status = match &*resource.plural {
         "tokenreviews" => token(call, &value).await?,
         "selfsubjectreviews" => {
@@ -113,9 +119,16 @@ async fn token(call: &Call, value: &Value) -> Result<Value> {
         list(value, &["spec", "audiences"]).iter().filter_map(|a| a.as_str().map(str::to_owned)).collect();
     Ok(match auth::token(&call.server, text(value, &["spec", "token"]), &audiences).await {
         Ok(Some(mut user)) => {
-            user.groups.push("system:authenticated".to_owned());
-            let audiences =
-                if audiences.is_empty() { vec![call.server.config.issuer_url.clone()] } else { audiences };
+            if !user.in_group("system:authenticated") {
+                user.groups.push("system:authenticated".to_owned());
+            }
+            let api = &call.server.config.issuer_url;
+            let asked = if audiences.is_empty() { vec![api.clone()] } else { audiences };
+            let held = held(&user, text(value, &["spec", "token"]), api);
+            let audiences: Vec<String> = asked.into_iter().filter(|one| held.contains(one)).collect();
+            if audiences.is_empty() {
+                return Ok(json!({"user": {}, "error": "invalid bearer token"}));
+            }
             json!({"authenticated": true, "user": info(&user), "audiences": audiences})
         }
         Ok(None) => json!({"user": {}, "error": "invalid bearer token"}),
@@ -124,37 +137,21 @@ async fn token(call: &Call, value: &Value) -> Result<Value> {
     })
 }
 
-/// A verb with a static life, as requests have it.
-fn verb(text: &str) -> &'static str {
-    const ALL: &[&str] = &[
-        "get",
-        "list",
-        "watch",
-        "create",
-        "update",
-        "patch",
-        "delete",
-        "deletecollection",
-        "impersonate",
-        "bind",
-        "escalate",
-        "approve",
-        "sign",
-        "use",
-        "head",
-        "post",
-        "put",
-        "options",
-        "*",
-    ];
-    ALL.iter().find(|v| **v == text).copied().unwrap_or("other")
+/// For whom a token is that was verified: tokens of service accounts say it, all others are for the API.
+fn held(user: &User, token: &str, api: &str) -> Vec<String> {
+    if auth::service_account::named(&user.name).is_some()
+        && let Ok(token) = Token::parse(token)
+        && let Ok(claims) = serde_json::from_slice::<Value>(&token.payload)
+    {
+        return list(&claims, &["aud"]).iter().filter_map(|a| a.as_str().map(str::to_owned)).collect();
+    }
+    vec![api.to_owned()]
 }
 
 async fn access(call: &Call, user: &User, value: &Value) -> Result<Value> {
     let own = |v: &Value, f: &str| Some(text(v, &[f]).to_owned()).filter(|t| !t.is_empty());
     let (asked, path) = if let Some(of) = at(value, &["spec", "resourceAttributes"]) {
         let asked = Asked {
-            verb: verb(text(of, &["verb"])),
             is_resource: true,
             group: text(of, &["group"]).to_owned(),
             version: text(of, &["version"]).to_owned(),
@@ -162,16 +159,16 @@ async fn access(call: &Call, user: &User, value: &Value) -> Result<Value> {
             resource: text(of, &["resource"]).to_owned(),
             name: own(of, "name"),
             sub: own(of, "subresource"),
-            node: None,
+            ..Asked::of_verb(text(of, &["verb"]))
         };
         (asked, String::new())
     } else {
         let of = &value["spec"]["nonResourceAttributes"];
-        (Asked { verb: verb(text(of, &["verb"])), ..Asked::default() }, text(of, &["path"]).to_owned())
+        (Asked::of_verb(text(of, &["verb"])), text(of, &["path"]).to_owned())
     };
     let allowed = auth::allowed(&call.server, user, &asked, &path).await?;
     let mut status = json!({"allowed": allowed});
-    if allowed && let Some(why) = call.server.rbac.policy().await?.why(user, &asked, &path) {
+    if allowed && let Some(why) = auth::reason(&call.server, user, &asked, &path).await? {
         status["reason"] = json!(why);
     }
     Ok(status)

@@ -112,6 +112,11 @@ fn view() -> Vec<Value> {
         rule(&READ, "events.k8s.io", &["events"]),
         rule(&READ, "networking.k8s.io", &["ingresses", "ingresses/status", "networkpolicies"]),
         rule(&READ, "policy", &["poddisruptionbudgets", "poddisruptionbudgets/status"]),
+        rule(
+            &READ,
+            "resource.k8s.io",
+            &["resourceclaims", "resourceclaims/status", "resourceclaimtemplates"],
+        ),
     ]
 }
 
@@ -163,6 +168,7 @@ fn edit() -> Vec<Value> {
         rule(&WRITE, "dunlin.io", &["migrations"]),
         rule(&WRITE, "networking.k8s.io", &["ingresses", "networkpolicies"]),
         rule(&WRITE, "policy", &["poddisruptionbudgets"]),
+        rule(&WRITE, "resource.k8s.io", &["resourceclaims", "resourceclaimtemplates"]),
         rule(&ALL, "coordination.k8s.io", &["leases"]),
     ]
 }
@@ -213,6 +219,21 @@ pub fn all() -> Vec<(&'static str, Value)> {
                 json!({"verbs": ["get"], "nonResourceURLs": ["/healthz", "/healthz/*", "/livez", "/livez/*", "/metrics", "/readyz", "/readyz/*"]}),
             ],
         ),
+        role(
+            "system:auth-delegator",
+            vec![
+                rule(&["create"], "authentication.k8s.io", &["tokenreviews"]),
+                rule(&["create"], "authorization.k8s.io", &["subjectaccessreviews"]),
+            ],
+        ),
+        // Extension servers find out by it how to know us.
+        ("roles", {
+            let mut meta = meta("extension-apiserver-authentication-reader");
+            meta["namespace"] = json!("kube-system");
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": meta, "rules": [
+                {"verbs": READ, "apiGroups": [""], "resources": ["configmaps"],
+                 "resourceNames": ["extension-apiserver-authentication"]}]})
+        }),
         role(
             "system:service-account-issuer-discovery",
             vec![

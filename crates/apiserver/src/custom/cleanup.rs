@@ -117,7 +117,7 @@ async fn empty(server: &Inner, definition: &Value) -> Result<usize> {
     let mut left = 0;
     for entry in &page.items {
         let options = Options { propagation: None, ..Options::default() };
-        match delete::remove(server, &row, &entry.key.namespace, &entry.key.name, &options).await {
+        match delete::remove(server, &row, &entry.key.namespace, &entry.key.name, &options, None).await {
             Ok(delete::Outcome::Removed(_)) => {}
             Ok(delete::Outcome::Marked(_)) => left += 1,
             Err(failure) if failure.code == 404 => {}

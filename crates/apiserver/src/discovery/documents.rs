@@ -9,6 +9,10 @@ use sha2::{Digest, Sha256};
 
 use crate::reply::{self, Reply};
 use crate::resources::{self, Resource};
+use crate::server::Inner;
+
+/// Groups with their versions, in the order in which clients should prefer them.
+pub type Order = [(String, Vec<String>)];
 
 /// The version that this server implements.
 pub fn version() -> Value {
@@ -34,9 +38,9 @@ pub fn version() -> Value {
 }
 
 /// The paths at the root.
-pub fn paths(all: &[Arc<Resource>]) -> Value {
+pub fn paths(order: &Order) -> Value {
     let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
-    for (group, versions) in resources::groups(all).into_iter().filter(|(g, _)| !g.is_empty()) {
+    for (group, versions) in order.iter().filter(|(g, _)| !g.is_empty()) {
         paths.push(format!("/apis/{group}"));
         paths.extend(versions.iter().map(|v| format!("/apis/{group}/{v}")));
     }
@@ -55,8 +59,8 @@ pub fn paths(all: &[Arc<Resource>]) -> Value {
 }
 
 /// `APIGroupList`.
-pub fn groups(all: &[Arc<Resource>]) -> Value {
-    let groups: Vec<Value> = resources::groups(all)
+pub fn groups(order: &Order) -> Value {
+    let groups: Vec<Value> = order
         .iter()
         .filter(|(g, _)| !g.is_empty())
         .map(|(group, versions)| described(group, versions))
@@ -65,17 +69,16 @@ pub fn groups(all: &[Arc<Resource>]) -> Value {
 }
 
 /// `APIGroup`.
-pub fn group(all: &[Arc<Resource>], name: &str) -> Option<Value> {
-    let groups = resources::groups(all);
-    let (group, versions) = groups.iter().find(|(g, _)| *g == name && !g.is_empty())?;
+pub fn group(order: &Order, name: &str) -> Option<Value> {
+    let (group, versions) = order.iter().find(|(g, _)| *g == name && !g.is_empty())?;
     let mut value = described(group, versions);
     value["kind"] = json!("APIGroup");
     value["apiVersion"] = json!("v1");
     Some(value)
 }
 
-fn described(group: &str, versions: &[&str]) -> Value {
-    let of = |v: &&str| json!({"groupVersion": format!("{group}/{v}"), "version": v});
+fn described(group: &str, versions: &[String]) -> Value {
+    let of = |v: &String| json!({"groupVersion": format!("{group}/{v}"), "version": v});
     json!({
         "name": group,
         "versions": versions.iter().map(of).collect::<Vec<_>>(),
@@ -127,19 +130,24 @@ pub fn resources(all: &[Arc<Resource>], group: &str, version: &str) -> Option<Va
 /// Tells clients whether two resources are stored as the same kind.
 fn storage_hash(row: &Resource) -> String {
     let group = if &*row.stored == "events" { "" } else { &*row.group };
-    let digest = Sha256::digest(format!("{group}/{}/{}", row.version, row.kind));
+    // Kubernetes stores definitions as the older version that it no longer serves.
+    let version = if row.stored == crate::custom::STORED { "v1beta1" } else { &*row.version };
+    let digest = Sha256::digest(format!("{group}/{version}/{}", row.kind));
     STANDARD.encode(&digest[..8])
 }
 
 /// `APIGroupDiscoveryList`.
-pub fn aggregated(all: &[Arc<Resource>], core: bool, version: &str) -> Value {
-    let items: Vec<Value> = resources::groups(all)
+pub fn aggregated(server: &Inner, all: &[Arc<Resource>], order: &Order, core: bool, version: &str) -> Value {
+    let items: Vec<Value> = order
         .iter()
         .filter(|(g, _)| g.is_empty() == core)
         .map(|(group, versions)| {
             let versions: Vec<Value> = versions
                 .iter()
                 .map(|v| {
+                    if let Some(theirs) = server.aggregate.discovered(group, v) {
+                        return theirs;
+                    }
                     let rows: Vec<Value> = resources::of(all, group, v).map(|r| row(r)).collect();
                     json!({"version": v, "freshness": "Current", "resources": rows})
                 })

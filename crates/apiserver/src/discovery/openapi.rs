@@ -1,14 +1,17 @@
 //! OpenAPI documents. Made when asked for and not kept: they are large, and clients cache them by their hash. The
 //! schemas of custom resources come from the stored definitions, prose and all; what is held of them has none.
 
+mod gnostic;
+
 use std::sync::{Arc, OnceLock};
 
 use dunlin_api::gvk::GroupVersionKind;
 use dunlin_api::schema::openapi::{Resource as Row, Subresource, v2_document, v3_document, v3_index};
 use http::{HeaderMap, HeaderValue, header};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::documents::Order;
 use crate::failure::{Failure, Result};
 use crate::negotiate::{self, Media};
 use crate::object::{self, at, list, text};
@@ -85,16 +88,26 @@ fn hash(all: &[Arc<Resource>], definitions: &[Value], group: &str, version: &str
     hex(digest)
 }
 
-/// `/openapi/v3`.
-pub async fn index(server: &Inner, all: &[Arc<Resource>]) -> Result<Value> {
+/// `/openapi/v3`. Extension servers offer their own documents, which are fetched from them when somebody asks.
+pub async fn index(server: &Inner, all: &[Arc<Resource>], order: &Order) -> Result<Value> {
     let definitions = definitions(server).await?;
+    let offered = server.aggregate.documented();
     let mut found = Vec::new();
-    for (group, versions) in resources::groups(all) {
+    for (group, versions) in order {
         for version in versions {
-            found.push((group, version, hash(all, &definitions, group, version)));
+            let ours = resources::of(all, group, version).next().is_some();
+            if ours && !offered.iter().any(|(g, v, _)| (g, v) == (group, version)) {
+                found.push((group.as_str(), version.as_str(), hash(all, &definitions, group, version)));
+            }
         }
     }
-    Ok(v3_index(found.iter().map(|(group, version, hash)| (*group, *version, hash.as_str()))))
+    let mut index = v3_index(found.iter().map(|(group, version, hash)| (*group, *version, hash.as_str())));
+    for (group, version, query) in offered {
+        let path = format!("apis/{group}/{version}");
+        let mark = if query.is_empty() { "" } else { "?" };
+        index["paths"][&path] = json!({"serverRelativeURL": format!("/openapi/v3/{path}{mark}{query}")});
+    }
+    Ok(index)
 }
 
 /// `/openapi/v3/{path}`.
@@ -116,18 +129,24 @@ pub async fn group(server: &Inner, all: &[Arc<Resource>], path: &str, query: &Qu
     Ok(reply)
 }
 
-/// `/openapi/v2`, as JSON only.
+/// `/openapi/v2`, as JSON or protobuf, whichever the client names first.
 pub async fn v2(server: &Inner, headers: &HeaderMap) -> Result<Reply> {
     let wanted = negotiate::accepts(headers);
-    let json = |t: &&str| matches!(Media::parse(t).kind, "application/json" | "*/*" | "application/*");
-    if !wanted.is_empty() && !wanted.iter().any(json) {
-        return Err(Failure::new(
-            406,
-            "NotAcceptable",
-            "only the following media types are accepted: application/json",
-        ));
+    let binary = wanted.iter().find_map(|text| match Media::parse(text).kind {
+        gnostic::MEDIA | gnostic::OLD_MEDIA => Some(true),
+        "application/json" | "*/*" | "application/*" => Some(false),
+        _ => None,
+    });
+    if binary.is_none() && !wanted.is_empty() {
+        let why =
+            format!("only the following media types are accepted: application/json, {}", gnostic::MEDIA);
+        return Err(Failure::new(406, "NotAcceptable", why));
     }
     let definitions = definitions(server).await?;
     let rows: Vec<Row> = server.custom.all().iter().map(|r| row(r, &definitions)).collect();
-    Ok(reply::json(200, &v2_document(&rows)))
+    let document = v2_document(&rows);
+    Ok(match binary {
+        Some(true) => reply::with_type(200, gnostic::MEDIA, reply::full(gnostic::encode(&document))),
+        _ => reply::json(200, &document),
+    })
 }

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use dunlin_store::{Error, Expect};
 use serde_json::{Value, json};
 
-use crate::admission;
+use crate::admission::attributes::Operation;
+use crate::admission::{self, dynamic, quota};
 use crate::failure::{Failure, Result};
 use crate::handlers::{convert, decode, emit, prepare, storage};
 use crate::model;
@@ -42,6 +43,7 @@ pub async fn insert(call: &mut Call, mut value: Value, track: bool) -> Result<By
     if track {
         prepare::no_revision(&value)?;
     }
+    shape(call, &mut value, generated).await?;
     prepare::new_object(resource, &mut value);
     let admitted = admission::create(call, &mut value).await?;
     let causes = model::validate_create(resource, &value);
@@ -49,7 +51,7 @@ pub async fn insert(call: &mut Call, mut value: Value, track: bool) -> Result<By
         admission::undo(call, &admitted);
         return Err(Failure::invalid(resource, object::name(&value), &causes));
     }
-    if let Err(failure) = admission::judge(call, None, &value, "").await {
+    if let Err(failure) = judge(call, &value).await {
         admission::undo(call, &admitted);
         return Err(failure);
     }
@@ -98,4 +100,35 @@ pub async fn insert(call: &mut Call, mut value: Value, track: bool) -> Result<By
             }
         }
     }
+}
+
+/// Lets the built-in rules and what is configured complete the object. A name that was generated is not shown to what is
+/// configured, as in Kubernetes, which generates names later.
+async fn shape(call: &mut Call, value: &mut Value, generated: bool) -> Result<()> {
+    let resource = &call.resource.clone();
+    admission::admit(call, value).await?;
+    if !dynamic::concerns(call) {
+        return Ok(());
+    }
+    let name = generated.then(|| object::meta(value).remove("name")).flatten();
+    let mut rounds = dynamic::Rounds::default();
+    while dynamic::mutate(call, Operation::Create, None, value, &mut rounds).await? {
+        admission::admit(call, value).await?;
+    }
+    if let Some(name) = name
+        && object::name(value).is_empty()
+    {
+        object::meta(value).insert("name".into(), name);
+    }
+    prepare::namespace(call, value)?;
+    prepare::owners_once(call, value);
+    prepare::identity(resource, value)?;
+    Ok(())
+}
+
+/// What is judged of a valid object; a quota gives last, because what is refused after it would have cost something.
+async fn judge(call: &mut Call, value: &Value) -> Result<()> {
+    admission::judge(call, None, value, "").await?;
+    dynamic::validate(call, Operation::Create, None, value).await?;
+    quota::create(call, value).await
 }

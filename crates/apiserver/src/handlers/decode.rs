@@ -1,6 +1,7 @@
 //! From a request's body to an object: syntax, kind, types, unknown fields.
 
 use bytes::Bytes;
+use dunlin_api::decode::VERSION_AND_KIND;
 use dunlin_api::gvk::GroupVersionKind;
 use dunlin_api::schema::schema;
 use serde_json::Value;
@@ -16,9 +17,6 @@ use crate::server::Call;
 const SYNTAXES: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 /// How much of a body that cannot be read is shown, in bytes.
 const SHOWN: usize = 30;
-
-/// How Go names what it reads version and kind into.
-const WHOLE: &str = r#"Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
 
 /// What stands before each complaint about JSON.
 pub const JSON_ERROR: &str = "couldn't get version/kind; json parse error: ";
@@ -97,6 +95,10 @@ pub fn object_of(call: &mut Call, wanted: &GroupVersionKind, body: &Bytes) -> Re
         return Err(cannot(&wanted.version, &wanted.kind, &wanted.kind, &why));
     }
     tell(call, complaints);
+    call.trail.object(&value, |value| match own {
+        true => model::defaults(&resource, value),
+        false => dunlin_api::defaults::apply(wanted, value),
+    });
     Ok(value)
 }
 
@@ -235,7 +237,9 @@ fn identify(wanted: &GroupVersionKind, value: &mut Value) -> Result<(), Wrong> {
         let why = format!("json: cannot unmarshal {what} into {place}");
         Wrong::Unreadable(format!("{JSON_ERROR}{why}"))
     };
-    let Some(map) = value.as_object_mut() else { return Err(unreadable(value, WHOLE.to_owned())) };
+    let Some(map) = value.as_object_mut() else {
+        return Err(unreadable(value, format!("Go value of type {VERSION_AND_KIND}")));
+    };
     for field in ["apiVersion", "kind"] {
         if let Some(found) = map.get(field).filter(|v| !v.is_string() && !v.is_null()) {
             return Err(unreadable(found, format!("Go struct field .{field} of type string")));

@@ -6,6 +6,8 @@ use dunlin_store::{Error, Expect};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use crate::admission::attributes::Attributes;
+use crate::admission::dynamic;
 use crate::custom;
 use crate::failure::{Cause, Failure, Result, success};
 use crate::handlers::storage::Stored;
@@ -92,6 +94,26 @@ impl Options {
             dry_run: !dry_run.is_empty(),
         })
     }
+
+    /// The options as the object that they are.
+    pub fn value(&self) -> Value {
+        let mut value = json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"});
+        if let Some(grace) = self.grace {
+            value["gracePeriodSeconds"] = json!(grace);
+        }
+        if let Some(policy) = &self.propagation {
+            value["propagationPolicy"] = json!(policy);
+        }
+        for (field, wanted) in [("uid", &self.uid), ("resourceVersion", &self.resource_version)] {
+            if let Some(wanted) = wanted {
+                value["preconditions"][field] = json!(wanted);
+            }
+        }
+        if self.dry_run {
+            value["dryRun"] = json!(["All"]);
+        }
+        value
+    }
 }
 
 /// The options in a body. They are of every group, and what is unknown in them nobody minds.
@@ -107,14 +129,17 @@ fn decode_options(call: &Call, body: &Bytes) -> Result<Value> {
         return Err(Failure::bad_request(why));
     }
     let decoded = dunlin_api::decode::decode_owned(&GroupVersionKind::new("", "v1", KIND), value);
-    decoded.map(|d| d.value).map_err(|e| Failure::bad_request(e.to_string()))
+    let value = decoded.map_err(|e| Failure::bad_request(e.to_string()))?.value;
+    call.trail.object(&value, |_| {});
+    Ok(value)
 }
 
 pub async fn delete(call: &mut Call, body: Bytes) -> Result<Reply> {
     let options = Options::read(call, &body)?;
     let (resource, name) = (&call.resource.clone(), call.name().to_owned());
     crate::admission::delete(call)?;
-    match remove(&call.server, resource, call.ns(), &name, &options).await? {
+    let (server, namespace) = (call.server.clone(), call.ns().to_owned());
+    match remove(&server, resource, &namespace, &name, &options, Some(call)).await? {
         Outcome::Marked(bytes) => emit::stored(call, 200, bytes).await,
         Outcome::Removed(bytes) if returns_object(resource) => emit::stored(call, 200, bytes).await,
         Outcome::Removed(bytes) => {
@@ -141,20 +166,29 @@ fn returns_object(resource: &Resource) -> bool {
                 | "persistentvolumeclaims"
                 | "resourcequotas"
                 | "podtemplates"
-        ) | ("storage.k8s.io", "storageclasses" | "csidrivers" | "csinodes" | "volumeattachments")
+        ) | (
+            "storage.k8s.io",
+            "storageclasses" | "csidrivers" | "csinodes" | "volumeattachments" | "volumeattributesclasses"
+        ) | ("resource.k8s.io", _)
     )
 }
 
-/// Deletes an object as far as it may go now.
+/// Deletes an object as far as it may go now. What is configured has a say in it if there is a `call` that asks for it.
 pub async fn remove(
     server: &Inner,
     resource: &Resource,
     namespace: &str,
     name: &str,
     options: &Options,
+    mut call: Option<&mut Call>,
 ) -> Result<Outcome> {
     for _ in 0..8 {
         let stored = server.read(resource, namespace, name).await?;
+        preconditions(resource, &stored.value, options)?;
+        if let Some(call) = call.as_deref_mut().filter(|call| dynamic::concerns(call)) {
+            let asked = Attributes::deletion(call, &stored.value, options);
+            dynamic::review(call, asked).await?;
+        }
         if let Some(outcome) = attempt(server, resource, stored, options).await? {
             return Ok(outcome);
         }
@@ -169,7 +203,6 @@ async fn attempt(
     options: &Options,
 ) -> Result<Option<Outcome>> {
     let name = object::name(&stored.value).to_owned();
-    preconditions(resource, &stored.value, options)?;
     let mut value = stored.value.clone();
     let marked = mark(resource, &mut value, options, Timestamp::now());
     let over = modify::is_over(&value);

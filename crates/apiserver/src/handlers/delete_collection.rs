@@ -15,9 +15,10 @@ pub async fn delete_collection(call: &mut Call, body: Bytes) -> Result<Reply> {
     let selection = Selection::of(call)?;
     let found = list::find(call, &selection).await?;
     let mut items = Vec::with_capacity(found.entries.len());
+    let (server, resource) = (call.server.clone(), call.resource.clone());
     for entry in &found.entries {
         let (namespace, name) = (&entry.key.namespace, &entry.key.name);
-        match delete::remove(&call.server, &call.resource, namespace, name, &options).await {
+        match delete::remove(&server, &resource, namespace, name, &options, Some(call)).await {
             // What was found is shown, and not what became of it.
             Ok(_) => items.push(storage::parse(&entry.value)?),
             // Somebody else deleted it meanwhile, which is what was wanted.

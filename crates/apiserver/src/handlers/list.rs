@@ -5,7 +5,7 @@
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::{DecodeError, Engine};
 use bytes::{BufMut, Bytes, BytesMut};
-use dunlin_store::{Entry, Key};
+use dunlin_store::{Entry, Error, Key};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -166,6 +166,10 @@ pub async fn find(call: &Call, selection: &Selection) -> Result<Found> {
     } else if let Some(wanted) = options::revision(&call.query)
         .map_err(|e| Failure::bad_request(format!("invalid resource version: {}", e.message)))?
     {
+        // What a client was told by another server may be news to this one.
+        if wanted > store.revision() {
+            store.sync().await.map_err(|e| storage::failed(&call.resource, "", e))?;
+        }
         if wanted > store.revision() {
             let mut failure = Failure::new(
                 504,
@@ -182,6 +186,8 @@ pub async fn find(call: &Call, selection: &Selection) -> Result<Found> {
             at = Some(wanted);
         }
     }
+    // A store that others write to is not asked how far they are.
+    let known = any && store.is_shared();
     let scope = selection.scope(call);
     let mut found = Found { entries: Vec::new(), revision: 0, next: None, remaining: None };
     loop {
@@ -190,8 +196,12 @@ pub async fn find(call: &Call, selection: &Selection) -> Result<Found> {
             (true, limit) => limit - found.entries.len(),
             (false, limit) => limit.max(PIECE),
         };
-        let page = store.list(&scope, after.as_ref(), want, at).await;
-        let page = page.map_err(|e| storage::failed(&call.resource, "", e))?;
+        let moment = if known { Some(store.revision()) } else { at };
+        let page = match store.list(&scope, after.as_ref(), want, moment).await {
+            // It has changed since the line above: one more look.
+            Err(Error::Expired { .. }) if known => continue,
+            page => page.map_err(|e| storage::failed(&call.resource, "", e))?,
+        };
         found.revision = page.revision;
         let more = page.next.is_some();
         let total = page.items.len();

@@ -5,14 +5,16 @@
 
 use bytes::Bytes;
 use dunlin_store::{Entry, Error, Expect};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::admission;
-use crate::failure::{Failure, Result};
+use crate::admission::attributes::Operation;
+use crate::admission::{self, dynamic};
+use crate::failure::{Cause, Failure, Result};
 use crate::handlers::{convert, prepare, storage};
 use crate::model;
 use crate::object;
 use crate::server::Call;
+use crate::subresource::scale;
 
 /// How often a change is tried again before the client hears of the conflict.
 const ATTEMPTS: usize = 8;
@@ -49,6 +51,7 @@ pub async fn commit(
         let manager = call.manager();
         model::track(resource, Some(&old), &mut new, &manager, &sub);
     }
+    shape(call, &old, &mut new, &sub).await?;
     prepare::isolate(resource, &sub, &old, &mut new);
     let admitted = admission::update(call, &old, &mut new, &sub).await?;
     let result = store(call, &stored.entry, &old, new).await;
@@ -78,10 +81,11 @@ async fn store(call: &mut Call, entry: &Entry, old: &Value, mut new: Value) -> R
         return Err(Failure::invalid(resource, call.name(), &causes));
     }
     admission::judge(call, Some(old), &new, &sub).await?;
+    prepare::generation(resource, old, &mut new);
+    judge(call, old, &new, &sub).await?;
     if prepare::unchanged(old, &new) && !is_over(&new) {
         return Ok(Stored::Shown(entry.value.clone()));
     }
-    prepare::generation(resource, old, &mut new);
     if call.dry_run() {
         let bytes =
             serde_json::to_vec(&convert::stored(&call.server, resource, new).await?).unwrap_or_default();
@@ -95,7 +99,7 @@ async fn store(call: &mut Call, entry: &Entry, old: &Value, mut new: Value) -> R
     } else {
         let saved = call.server.save(resource, Expect::Revision(entry.revision), new).await;
         if saved.is_ok() {
-            admission::changed(call, old, &kept);
+            admission::changed(call, old, &kept).await?;
         }
         saved
     };
@@ -104,6 +108,47 @@ async fn store(call: &mut Call, entry: &Entry, old: &Value, mut new: Value) -> R
         Err(Error::Conflict { .. }) => Ok(Stored::Late),
         Err(error) => Err(storage::failed(resource, call.name(), error)),
     }
+}
+
+/// Whether what is configured sees the change as one of the object. A binding is a thing of its own, and seen before.
+fn is_seen(call: &Call, sub: &str) -> bool {
+    sub != "binding" && dynamic::concerns(call)
+}
+
+/// Lets what is configured change the new state, or the `Scale` through which it came.
+async fn shape(call: &mut Call, old: &Value, new: &mut Value, sub: &str) -> Result<()> {
+    if !is_seen(call, sub) {
+        return Ok(());
+    }
+    let mut rounds = dynamic::Rounds::default();
+    if sub == "scale" {
+        let before = scale::view(&call.resource, old);
+        let mut after = scale::view(&call.resource, new);
+        while dynamic::mutate(call, Operation::Update, Some(&before), &mut after, &mut rounds).await? {}
+        scale::put(&call.resource, new, &after);
+        return Ok(());
+    }
+    while dynamic::mutate(call, Operation::Update, Some(old), new, &mut rounds).await? {}
+    if object::name(new) != call.name() {
+        // Kubernetes finds it twice.
+        let cause = Cause::value("metadata.name", &json!(object::name(new)), "field is immutable");
+        return Err(Failure::invalid(&call.resource, object::name(new), &[cause.clone(), cause]));
+    }
+    prepare::same_object(call, old, new)?;
+    prepare::owners_once(call, new);
+    Ok(())
+}
+
+/// What is configured judges the change.
+async fn judge(call: &mut Call, old: &Value, new: &Value, sub: &str) -> Result<()> {
+    if !is_seen(call, sub) {
+        return Ok(());
+    }
+    if sub == "scale" {
+        let (old, new) = (scale::view(&call.resource, old), scale::view(&call.resource, new));
+        return dynamic::validate(call, Operation::Update, Some(&old), &new).await;
+    }
+    dynamic::validate(call, Operation::Update, Some(old), new).await
 }
 
 /// Whether an object that is being deleted has nothing left to wait for.

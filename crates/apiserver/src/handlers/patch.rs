@@ -78,6 +78,7 @@ pub fn read(call: &mut Call, body: &Bytes) -> Result<Patch> {
             Failure::bad_request(e.message.replacen(decode::JSON_ERROR, start, 1))
         })?,
     };
+    call.trail.patch(&value, body);
     Ok(Patch { kind, value, duplicates })
 }
 

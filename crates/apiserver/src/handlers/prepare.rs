@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::aggregate;
 use crate::failure::{Cause, Failure, Result};
 use crate::model;
 use crate::object::{self, at, carry, carry_top, meta, text};
@@ -169,6 +170,12 @@ pub fn same_object(call: &Call, old: &Value, new: &mut Value) -> Result<()> {
         };
         return Err(Failure::new(500, "", format!("strconv.ParseUint: parsing {wanted:?}: {why}")));
     }
+    // Which server answers for a group is too much to be overwritten unseen.
+    if matches!(wanted, "" | "0") && resource.stored == aggregate::STORED && !call.patching {
+        let why = "Invalid value: 0: must be specified for an update";
+        let cause = Cause::new("FieldValueInvalid", "metadata.resourceVersion", why);
+        return Err(Failure::refused(&resource.group, &resource.plural, call.name(), &[cause]));
+    }
     if wanted == "0" {
         // The same as none.
     } else if !wanted.is_empty() && wanted != text(old, &["metadata", "resourceVersion"]) {
@@ -265,7 +272,16 @@ fn keep_all_but_status(resource: &Resource, old: &Value, new: &mut Value) {
     match (&*resource.group, &*resource.stored) {
         ("", "pods") => carry("ownerReferences", old, new),
         ("apps", "deployments.apps") => carry("labels", old, new),
-        ("storage.k8s.io" | "dunlin.io", _) => keep_metadata(old, new),
+        (
+            "storage.k8s.io"
+            | "dunlin.io"
+            | "admissionregistration.k8s.io"
+            | "apiregistration.k8s.io"
+            | "flowcontrol.apiserver.k8s.io"
+            | "resource.k8s.io",
+            _,
+        )
+        | (_, "servicecidrs.networking.k8s.io") => keep_metadata(old, new),
         _ if resource.custom.is_some() => keep_metadata(old, new),
         _ => {}
     }

@@ -43,7 +43,9 @@ const SPREAD: &[&str] = &[
     "persistentVolumeSource",
     "handler",
     "ephemeralContainerCommon",
+    "deviceConfiguration",
     "ingressRuleValue",
+    "rule",
 ];
 
 /// Numbers that Kubernetes' encoder writes although they are unset; JSON leaves them out, and zero is not valid there.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use dunlin_store::{Change, Class, Entry, Error, Expect, Write};
 use serde_json::Value;
 
+use crate::admission::{claims, ip_address};
 use crate::failure::{Failure, Result};
 use crate::handlers::convert;
 use crate::object;
@@ -28,6 +29,13 @@ pub fn failed(resource: &Resource, name: &str, error: Error) -> Failure {
             "The provided continue parameter is too old or the requested \
             resource version is no longer kept. Restart the list without it to get a consistent list.",
         ),
+        // As Kubernetes says it of a store that does not answer in time.
+        late @ Error::Unavailable { .. } => Failure::new(
+            504,
+            "Timeout",
+            format!("Timeout: request did not complete within the allotted timeout: {late}"),
+        ),
+        large @ Error::TooLarge { .. } => Failure::new(413, "RequestEntityTooLarge", large.to_string()),
         full @ Error::Full { .. } => Failure::insufficient_storage(full),
         other => Failure::internal(dunlin_base::error::chain(&other)),
     }
@@ -79,9 +87,21 @@ impl Inner {
 
     /// Removes an object; `last` is its last state in the stored form, and is given back.
     pub async fn remove(&self, resource: &Resource, entry: &Entry, last: Value) -> Result<Entry, Error> {
-        if resource.stored == "services" {
-            self.addresses.release(&last);
+        if resource.stored != "services" {
+            return self.erase(resource, entry, last).await;
         }
+        self.addresses.release(&last);
+        let removed = self.erase(resource, entry, last.clone()).await?;
+        if let Err(failure) = ip_address::follow(self, Some(&last), None).await {
+            // The next start takes it away.
+            tracing::warn!(message = %failure.message, "the address of a removed service stays listed");
+        }
+        claims::release(self, &last, None).await;
+        Ok(removed)
+    }
+
+    /// As [`Inner::remove`], for what nothing else follows.
+    pub async fn erase(&self, resource: &Resource, entry: &Entry, last: Value) -> Result<Entry, Error> {
         let class = resource.class(&entry.key.namespace);
         let write = Write {
             key: entry.key.clone(),

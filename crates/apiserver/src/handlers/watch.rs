@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -77,6 +76,7 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
             form: Form::JSON,
             warnings: Vec::new(),
             patching: false,
+            trail: call.trail.clone(),
         };
         plain.name.clone_from(&call.name);
         let found = list::find(&plain, &selection).await?;
@@ -88,6 +88,10 @@ pub async fn watch(call: &mut Call) -> Result<Reply> {
         }
         found.revision
     } else {
+        if after.is_some_and(|after| after > store.revision()) {
+            // What a client was told by another server may be news to this one.
+            store.sync().await.map_err(|e| storage::failed(&call.resource, "", e))?;
+        }
         after.unwrap_or_else(|| store.revision())
     };
     let source = match store.watch(scope, Some(start)) {
@@ -153,9 +157,12 @@ impl Stream {
             tokio::select! {
                 event = source.next() => match event {
                     Ok(event) => {
-                        self.sent = event.revision;
                         match self.view.event(&self.selection, &event).await {
-                            Ok(Some(line)) => return Some(line),
+                            Ok(Some(line)) => {
+                                self.sent = event.revision;
+                                return Some(line);
+                            }
+                            // The client has not heard of it: a bookmark may still tell how far it is.
                             Ok(None) => {}
                             Err(failure) => {
                                 self.source = None;
@@ -171,7 +178,7 @@ impl Stream {
                 () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
                     self.next_bookmark = Instant::now() + BOOKMARK;
                     let reached = source.progress().max(self.sent);
-                    let idle = |server: &Arc<Inner>| server.durable.load(Ordering::Acquire) <= self.sent;
+                    let idle = |server: &Arc<Inner>| server.durable() <= self.sent;
                     if self.durable.as_ref().is_some_and(idle) {
                         continue;
                     }

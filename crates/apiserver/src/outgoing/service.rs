@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::io::StreamReader;
 
-use super::{Connection, dial};
+use super::connection::{Raw, dial};
 use crate::config::BoxError;
 use crate::object::{self, at, list, text};
 use crate::reply;
@@ -19,14 +19,13 @@ use dunlin_api::query::encode;
 /// Bytes on their way to the pod.
 const BUFFER: usize = 64 << 10;
 
-pub(super) async fn connect(
-    server: &Inner,
-    namespace: &str,
-    name: &str,
-    port: u16,
-) -> Result<Connection, String> {
+/// A connection to a port of a service: to one of its ready endpoints.
+///
+/// # Errors
+/// What went wrong, in words.
+pub async fn connect(server: &Inner, namespace: &str, name: &str, port: u16) -> Result<Raw, String> {
     let service = server.find(known("", "services"), namespace, name).await.map_err(|f| f.message)?;
-    let service = service.ok_or_else(|| format!("the service {namespace}/{name} does not exist"))?.value;
+    let service = service.ok_or_else(|| format!("service {name:?} not found"))?.value;
     if text(&service, &["spec", "type"]) == "ExternalName" {
         return dial(text(&service, &["spec", "externalName"]), port).await;
     }
@@ -64,7 +63,7 @@ pub(super) async fn connect(
 }
 
 /// A connection to a port of a pod.
-async fn pod(server: &Inner, namespace: &str, name: &str, port: u16) -> Result<Connection, String> {
+async fn pod(server: &Inner, namespace: &str, name: &str, port: u16) -> Result<Raw, String> {
     let pod = server.find(known("", "pods"), namespace, name).await.map_err(|f| f.message)?;
     let pod = pod.ok_or_else(|| format!("the pod {namespace}/{name} is gone"))?.value;
     let node = text(&pod, &["spec", "nodeName"]);

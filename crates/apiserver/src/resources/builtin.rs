@@ -214,6 +214,23 @@ static ROWS: &[Row] = &[
     Row { generation: true, ..row("", "v1", "PodTemplate", "podtemplates", "podtemplate", "podtemplates") },
     Row { verbs: CREATE, ..row("", "v1", "Binding", "bindings", "binding", "bindings") },
     Row {
+        short: &["cs"],
+        verbs: READ,
+        ..cluster("", "v1", "ComponentStatus", "componentstatuses", "componentstatus", "componentstatuses")
+    },
+    Row {
+        categories: &["api-extensions"],
+        subs: &[sub("status", "apiregistration.k8s.io", "v1", "APIService", GPU)],
+        ..cluster(
+            "apiregistration.k8s.io",
+            "v1",
+            "APIService",
+            "apiservices",
+            "apiservice",
+            "apiservices.apiregistration.k8s.io",
+        )
+    },
+    Row {
         ..row(
             "apps",
             "v1",
@@ -415,6 +432,28 @@ static ROWS: &[Row] = &[
         )
     },
     Row {
+        short: &["ip"],
+        ..cluster(
+            "networking.k8s.io",
+            "v1",
+            "IPAddress",
+            "ipaddresses",
+            "ipaddress",
+            "ipaddresses.networking.k8s.io",
+        )
+    },
+    Row {
+        subs: &[sub("status", "networking.k8s.io", "v1", "ServiceCIDR", GPU)],
+        ..cluster(
+            "networking.k8s.io",
+            "v1",
+            "ServiceCIDR",
+            "servicecidrs",
+            "servicecidr",
+            "servicecidrs.networking.k8s.io",
+        )
+    },
+    Row {
         short: &["pdb"],
         subs: &[sub("status", "policy", "v1", "PodDisruptionBudget", GPU)],
         generation: true,
@@ -497,6 +536,104 @@ static ROWS: &[Row] = &[
         )
     },
     Row {
+        short: &["vac"],
+        ..cluster(
+            "storage.k8s.io",
+            "v1",
+            "VolumeAttributesClass",
+            "volumeattributesclasses",
+            "volumeattributesclass",
+            "volumeattributesclasses.storage.k8s.io",
+        )
+    },
+    Row {
+        categories: &["api-extensions"],
+        generation: true,
+        ..cluster(
+            "admissionregistration.k8s.io",
+            "v1",
+            "MutatingAdmissionPolicy",
+            "mutatingadmissionpolicies",
+            "mutatingadmissionpolicy",
+            "mutatingadmissionpolicies.admissionregistration.k8s.io",
+        )
+    },
+    Row {
+        categories: &["api-extensions"],
+        generation: true,
+        ..cluster(
+            "admissionregistration.k8s.io",
+            "v1",
+            "MutatingAdmissionPolicyBinding",
+            "mutatingadmissionpolicybindings",
+            "mutatingadmissionpolicybinding",
+            "mutatingadmissionpolicybindings.admissionregistration.k8s.io",
+        )
+    },
+    Row {
+        categories: &["api-extensions"],
+        generation: true,
+        ..cluster(
+            "admissionregistration.k8s.io",
+            "v1",
+            "MutatingWebhookConfiguration",
+            "mutatingwebhookconfigurations",
+            "mutatingwebhookconfiguration",
+            "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+        )
+    },
+    Row {
+        categories: &["api-extensions"],
+        subs: &[sub("status", "admissionregistration.k8s.io", "v1", "ValidatingAdmissionPolicy", GPU)],
+        generation: true,
+        ..cluster(
+            "admissionregistration.k8s.io",
+            "v1",
+            "ValidatingAdmissionPolicy",
+            "validatingadmissionpolicies",
+            "validatingadmissionpolicy",
+            "validatingadmissionpolicies.admissionregistration.k8s.io",
+        )
+    },
+    Row {
+        categories: &["api-extensions"],
+        generation: true,
+        ..cluster(
+            "admissionregistration.k8s.io",
+            "v1",
+            "ValidatingAdmissionPolicyBinding",
+            "validatingadmissionpolicybindings",
+            "validatingadmissionpolicybinding",
+            "validatingadmissionpolicybindings.admissionregistration.k8s.io",
+        )
+    },
+    Row {
+        categories: &["api-extensions"],
+        generation: true,
+        ..cluster(
+            "admissionregistration.k8s.io",
+            "v1",
+            "ValidatingWebhookConfiguration",
+            "validatingwebhookconfigurations",
+            "validatingwebhookconfiguration",
+            "validatingwebhookconfigurations.admissionregistration.k8s.io",
+        )
+    },
+    Row {
+        short: &["crd", "crds"],
+        categories: &["api-extensions"],
+        subs: &[sub("status", "apiextensions.k8s.io", "v1", "CustomResourceDefinition", GPU)],
+        generation: true,
+        ..cluster(
+            "apiextensions.k8s.io",
+            "v1",
+            "CustomResourceDefinition",
+            "customresourcedefinitions",
+            "customresourcedefinition",
+            "customresourcedefinitions.apiextensions.k8s.io",
+        )
+    },
+    Row {
         short: &["pc"],
         generation: true,
         ..cluster(
@@ -531,17 +668,70 @@ static ROWS: &[Row] = &[
         )
     },
     Row {
-        short: &["crd", "crds"],
-        categories: &["api-extensions"],
-        subs: &[sub("status", "apiextensions.k8s.io", "v1", "CustomResourceDefinition", GPU)],
         generation: true,
         ..cluster(
-            "apiextensions.k8s.io",
+            "resource.k8s.io",
             "v1",
-            "CustomResourceDefinition",
-            "customresourcedefinitions",
-            "customresourcedefinition",
-            "customresourcedefinitions.apiextensions.k8s.io",
+            "DeviceClass",
+            "deviceclasses",
+            "deviceclass",
+            "deviceclasses.resource.k8s.io",
+        )
+    },
+    Row {
+        subs: &[sub("status", "resource.k8s.io", "v1", "ResourceClaim", GPU)],
+        ..row(
+            "resource.k8s.io",
+            "v1",
+            "ResourceClaim",
+            "resourceclaims",
+            "resourceclaim",
+            "resourceclaims.resource.k8s.io",
+        )
+    },
+    Row {
+        ..row(
+            "resource.k8s.io",
+            "v1",
+            "ResourceClaimTemplate",
+            "resourceclaimtemplates",
+            "resourceclaimtemplate",
+            "resourceclaimtemplates.resource.k8s.io",
+        )
+    },
+    Row {
+        generation: true,
+        ..cluster(
+            "resource.k8s.io",
+            "v1",
+            "ResourceSlice",
+            "resourceslices",
+            "resourceslice",
+            "resourceslices.resource.k8s.io",
+        )
+    },
+    Row {
+        subs: &[sub("status", "flowcontrol.apiserver.k8s.io", "v1", "FlowSchema", GPU)],
+        generation: true,
+        ..cluster(
+            "flowcontrol.apiserver.k8s.io",
+            "v1",
+            "FlowSchema",
+            "flowschemas",
+            "flowschema",
+            "flowschemas.flowcontrol.apiserver.k8s.io",
+        )
+    },
+    Row {
+        subs: &[sub("status", "flowcontrol.apiserver.k8s.io", "v1", "PriorityLevelConfiguration", GPU)],
+        generation: true,
+        ..cluster(
+            "flowcontrol.apiserver.k8s.io",
+            "v1",
+            "PriorityLevelConfiguration",
+            "prioritylevelconfigurations",
+            "prioritylevelconfiguration",
+            "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io",
         )
     },
     Row {

@@ -4,17 +4,23 @@ use bytes::Bytes;
 use dunlin_api::gvk::GroupVersionKind;
 use serde_json::{Value, json};
 
-use crate::failure::{Failure, Result, success};
-use crate::handlers::{decode, modify};
+use crate::admission::attributes::Operation;
+use crate::admission::dynamic;
+use crate::failure::{Failure, Result, created};
+use crate::handlers::{decode, modify, prepare};
 use crate::object::{self, at, list, map, text};
 use crate::reply::{self, Reply};
 use crate::resources::known;
 use crate::server::Call;
 use crate::time;
 
+fn kind() -> GroupVersionKind {
+    GroupVersionKind::new("", "v1", "Binding")
+}
+
 /// `POST .../pods/x/binding`.
 pub async fn bind(call: &mut Call, body: Bytes) -> Result<Reply> {
-    let value = decode::object_of(call, &GroupVersionKind::new("", "v1", "Binding"), &body)?;
+    let value = decode::object_of(call, &kind(), &body)?;
     apply(call, value).await
 }
 
@@ -26,7 +32,12 @@ pub async fn bind_named(call: &mut Call, value: Value) -> Result<Reply> {
     apply(call, value).await
 }
 
-async fn apply(call: &mut Call, binding: Value) -> Result<Reply> {
+async fn apply(call: &mut Call, mut binding: Value) -> Result<Reply> {
+    prepare::namespace(call, &mut binding)?;
+    let manager = call.manager();
+    dunlin_api::apply::track_update(&kind(), None, &mut binding, &manager, "binding", &time::now());
+    let mut rounds = dynamic::Rounds::default();
+    while dynamic::mutate(call, Operation::Create, None, &mut binding, &mut rounds).await? {}
     let node = text(&binding, &["target", "name"]).to_owned();
     if node.is_empty() {
         return Err(Failure::bad_request("Binding is invalid: target.name: Required value"));
@@ -37,6 +48,7 @@ async fn apply(call: &mut Call, binding: Value) -> Result<Reply> {
             "Binding is invalid: target.kind: Unsupported value: supported values: \"Node\"",
         ));
     }
+    dynamic::validate(call, Operation::Create, None, &binding).await?;
     let uid = object::uid(&binding).to_owned();
     modify::modify(call, false, move |call, old| {
         if !uid.is_empty() && uid != object::uid(old) {
@@ -75,7 +87,7 @@ async fn apply(call: &mut Call, binding: Value) -> Result<Reply> {
         Ok(new)
     })
     .await?;
-    reply::value_in(201, &success(None), call.form)
+    reply::value_in(201, &created(), call.form)
 }
 
 /// Notes in the status that a place was found.

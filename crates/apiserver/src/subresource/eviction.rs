@@ -5,9 +5,11 @@ use dunlin_api::gvk::GroupVersionKind;
 use dunlin_store::Expect;
 use serde_json::{Value, json};
 
-use crate::failure::{Failure, Result, success};
+use crate::admission::attributes::Operation;
+use crate::admission::dynamic;
+use crate::failure::{Failure, Result, created};
 use crate::handlers::delete::{self, Options};
-use crate::handlers::{decode, storage};
+use crate::handlers::{decode, prepare, storage};
 use crate::model;
 use crate::object::{self, int, list, map, text};
 use crate::options;
@@ -16,9 +18,19 @@ use crate::resources::known;
 use crate::server::Call;
 use crate::time;
 
+fn kind() -> GroupVersionKind {
+    GroupVersionKind::new("policy", "v1", "Eviction")
+}
+
 pub async fn evict(call: &mut Call, body: Bytes) -> Result<Reply> {
     options::write("CreateOptions", &call.query)?;
-    let value = decode::object_of(call, &GroupVersionKind::new("policy", "v1", "Eviction"), &body)?;
+    let mut value = decode::object_of(call, &kind(), &body)?;
+    prepare::namespace(call, &mut value)?;
+    let manager = call.manager();
+    dunlin_api::apply::track_update(&kind(), None, &mut value, &manager, "eviction", &time::now());
+    let mut rounds = dynamic::Rounds::default();
+    while dynamic::mutate(call, Operation::Create, None, &mut value, &mut rounds).await? {}
+    dynamic::validate(call, Operation::Create, None, &value).await?;
     let pod = call.server.read(&call.resource, call.ns(), call.name()).await?.value;
     let mut options = value.get("deleteOptions").map_or_else(|| Ok(Options::default()), Options::of)?;
     options.dry_run |= call.dry_run();
@@ -30,8 +42,9 @@ pub async fn evict(call: &mut Call, body: Bytes) -> Result<Reply> {
             tell(call, &options).await?;
         }
     }
-    delete::remove(&call.server, &call.resource, call.ns(), call.name(), &options).await?;
-    reply::value_in(201, &success(None), call.form)
+    let (server, resource, name) = (call.server.clone(), call.resource.clone(), call.name().to_owned());
+    delete::remove(&server, &resource, call.ns(), &name, &options, None).await?;
+    reply::value_in(201, &created(), call.form)
 }
 
 /// Says on the pod that it is evicted, so that its owner can tell an eviction from a failure.

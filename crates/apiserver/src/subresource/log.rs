@@ -12,7 +12,12 @@ const PASSED: [&str; 7] =
     ["follow", "tailLines", "sinceSeconds", "sinceTime", "timestamps", "previous", "limitBytes"];
 
 pub async fn read(call: &mut Call) -> Result<Reply> {
-    let target = Target::of(call).await?;
+    let Some(target) = Target::placed(call).await? else {
+        // Nobody runs it yet, so there is nothing to read, and nothing wrong.
+        let mut empty = reply::with_type(204, "text/plain", reply::full(""));
+        empty.headers_mut().remove(http::header::CONTENT_TYPE);
+        return Ok(empty);
+    };
     let query: Vec<String> = PASSED
         .iter()
         .filter_map(|name| call.query.get(name).map(|value| format!("{name}={}", encode(value))))

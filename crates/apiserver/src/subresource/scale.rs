@@ -84,13 +84,18 @@ fn check(call: &Call, scale: &Value) -> Result<()> {
 fn change(call: &Call, old: &Value, scale: &Value) -> Result<Value> {
     check(call, scale)?;
     let mut new = old.clone();
-    put(&mut new, &paths(&call.resource).replicas, json!(int(scale, &["spec", "replicas"])));
+    put(&call.resource, &mut new, scale);
     for field in ["resourceVersion", "uid"] {
         if let Some(value) = at(scale, &["metadata", field]) {
             object::meta(&mut new).insert(field.into(), value.clone());
         }
     }
     Ok(new)
+}
+
+/// Gives an object the number of its `Scale`.
+pub fn put(resource: &Resource, value: &mut Value, scale: &Value) {
+    set(value, &paths(resource).replicas, json!(int(scale, &["spec", "replicas"])));
 }
 
 /// Where a resource has its numbers.
@@ -115,7 +120,7 @@ fn paths(resource: &Resource) -> Paths<'_> {
 }
 
 /// Puts a value at a path of fields, making the objects on the way.
-fn put(value: &mut Value, path: &[&str], what: Value) {
+fn set(value: &mut Value, path: &[&str], what: Value) {
     match path {
         [] => {}
         [last] => {
@@ -126,7 +131,7 @@ fn put(value: &mut Value, path: &[&str], what: Value) {
         }
         [first, rest @ ..] => {
             map(value, first);
-            put(&mut value[*first], rest, what);
+            set(&mut value[*first], rest, what);
         }
     }
 }

@@ -34,6 +34,14 @@ impl Target {
         Ok(target)
     }
 
+    /// As [`Target::of`]; `None` while the pod has no node.
+    pub async fn placed(call: &Call) -> Result<Option<Self>> {
+        let pod = call.server.read(&call.resource, call.ns(), call.name()).await?.value;
+        let placed = !text(&pod, &["spec", "nodeName"]).is_empty();
+        container(&pod, call.query.get("container"))?;
+        if placed { Self::of(call).await.map(Some) } else { Ok(None) }
+    }
+
     /// Finds the pod of the call.
     pub async fn pod(call: &Call) -> Result<Self> {
         let pod = call.server.read(&call.resource, call.ns(), call.name()).await?.value;

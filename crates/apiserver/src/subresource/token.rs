@@ -6,6 +6,8 @@ use dunlin_pki::jwt::{Bound, Claims, Reference};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use crate::admission::attributes::Operation;
+use crate::admission::dynamic;
 use crate::auth::node::{acts_for, node_of};
 use crate::failure::{Cause, Failure, Result};
 use crate::handlers::decode;
@@ -25,6 +27,8 @@ pub async fn request(call: &mut Call, body: Bytes) -> Result<Reply> {
     let mut value = decode::object_of(call, &kind, &body)?;
     options::write("CreateOptions", &call.query)?;
     dunlin_api::apply::track_update(&kind, None, &mut value, &call.manager(), "token", &time::now());
+    let mut rounds = dynamic::Rounds::default();
+    while dynamic::mutate(call, Operation::Create, None, &mut value, &mut rounds).await? {}
     let account = call.server.read(&call.resource, call.ns(), call.name()).await?.value;
     let seconds = match at(&value, &["spec", "expirationSeconds"]).and_then(Value::as_i64) {
         None => HOUR,
@@ -40,6 +44,14 @@ pub async fn request(call: &mut Call, body: Bytes) -> Result<Reply> {
     if audiences.is_empty() {
         audiences.push(call.server.config.issuer_url.clone());
     }
+    let now = Timestamp::now();
+    value["spec"]["audiences"] = json!(audiences);
+    value["spec"]["expirationSeconds"] = json!(seconds);
+    value["metadata"]["name"] = json!(call.name());
+    value["metadata"]["namespace"] = json!(call.ns());
+    value["metadata"]["uid"] = json!(object::uid(&account));
+    value["metadata"]["creationTimestamp"] = json!(time::seconds(now));
+    dynamic::validate(call, Operation::Create, None, &value).await?;
     let mut bound = Bound {
         namespace: call.ns().to_owned(),
         serviceaccount: reference(&account),
@@ -48,7 +60,6 @@ pub async fn request(call: &mut Call, body: Bytes) -> Result<Reply> {
         node: None,
     };
     bind(call, &value["spec"]["boundObjectRef"], &mut bound).await?;
-    let now = Timestamp::now();
     let end = now.checked_add(SignedDuration::from_secs(seconds)).map_err(Failure::internal)?;
     let claims = Claims {
         iss: call.server.config.issuer_url.clone(),
@@ -60,13 +71,10 @@ pub async fn request(call: &mut Call, body: Bytes) -> Result<Reply> {
         jti: Some(object::new_uid()),
         kubernetes: bound,
     };
+    if let Some(id) = &claims.jti {
+        call.trail.annotate("authentication.kubernetes.io/issued-credential-id", format!("JTI={id}"));
+    }
     let token = call.server.config.issuer.issue(&claims).map_err(Failure::internal)?;
-    value["spec"]["audiences"] = json!(audiences);
-    value["spec"]["expirationSeconds"] = json!(seconds);
-    value["metadata"]["name"] = json!(call.name());
-    value["metadata"]["namespace"] = json!(call.ns());
-    value["metadata"]["uid"] = json!(object::uid(&account));
-    value["metadata"]["creationTimestamp"] = json!(time::seconds(now));
     value["status"] = json!({"token": token, "expirationTimestamp": time::seconds(end)});
     reply::value_in(201, &value, call.form)
 }
@@ -113,7 +121,12 @@ async fn bind(call: &Call, wanted: &Value, bound: &mut Bound) -> Result<()> {
             bound.secret = Some(reference(&secret));
             Ok(())
         }
-        other => Err(Failure::bad_request(format!("cannot bind token to object of type {other}"))),
+        other => {
+            let (group, version) =
+                text(wanted, &["apiVersion"]).rsplit_once('/').unwrap_or(("", text(wanted, &["apiVersion"])));
+            let why = format!("cannot bind token to object of type {group}/{version}, Kind={other}");
+            Err(Failure::bad_request(why))
+        }
     }
 }
 

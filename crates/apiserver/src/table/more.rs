@@ -220,3 +220,8 @@ pub const VOLUME_ATTACHMENT: Printer = Printer {
 const fn flag(name: &'static str) -> super::Column {
     (name, "boolean", "", 0)
 }
+
+pub const WEBHOOKS: Printer = Printer {
+    columns: &[NAME, int("Webhooks"), AGE],
+    cells: |o, now| vec![name(o), json!(list(o, &["webhooks"]).len()), age(o, now)],
+};

@@ -1,53 +1,18 @@
 //! Conversion by a webhook, at a URL and behind a Service.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use base64::Engine;
-use dunlin_apiserver::{BoxBody, BoxError, DialError, NodeDialer};
-use dunlin_pki::Authority;
-use futures_util::future::BoxFuture;
-use futures_util::{StreamExt, TryStreamExt};
-use http_body_util::{BodyDataStream, BodyExt, Full, StreamBody};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio_rustls::TlsAcceptor;
-use tokio_util::io::{ReaderStream, StreamReader};
 
-use crate::support::{Cluster, cluster_with, pod};
+use crate::support::{Cluster, cluster_with};
+use crate::webhook::{Node, Webhook, serve_behind_a_service};
 
 const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const THINGS: &str = "/apis/example.com/v1/things";
 
 /// A webhook that calls the size a length from `v2` on.
-struct Webhook {
-    tls: TlsAcceptor,
-    ca: String,
-}
-
-impl Webhook {
-    fn new() -> Arc<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let authority = Authority::open_or_create(folder.path(), "webhooks").unwrap();
-        let names = ["127.0.0.1".to_owned(), "converter.default.svc".to_owned()];
-        let identity = authority.issue_server(&names, Duration::from_secs(3600)).unwrap();
-        let config = dunlin_pki::tls::server_config(authority.ca_pem(), &identity, &[b"http/1.1"]).unwrap();
-        let ca = base64::engine::general_purpose::STANDARD.encode(authority.ca_pem());
-        Arc::new(Self { tls: TlsAcceptor::from(Arc::new(config)), ca })
-    }
-
-    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let Ok(stream) = self.tls.accept(stream).await else { return };
-        let service = hyper::service::service_fn(|request: http::Request<hyper::body::Incoming>| async {
-            let bytes = request.into_body().collect().await?.to_bytes();
-            let review: Value = serde_json::from_slice(&bytes).unwrap();
-            let body = Full::<bytes::Bytes>::from(convert(&review).to_string());
-            Ok::<_, hyper::Error>(http::Response::new(body))
-        });
-        let _ =
-            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-    }
+fn webhook() -> Arc<Webhook> {
+    Webhook::new(|_, review| convert(review))
 }
 
 fn convert(review: &Value) -> Value {
@@ -106,16 +71,8 @@ async fn converts(c: &Cluster) {
 #[tokio::test]
 async fn a_webhook_at_a_url_converts() {
     let c = crate::support::cluster().await;
-    let webhook = Webhook::new();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://{}/convert", listener.local_addr().unwrap());
-    let server = webhook.clone();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let server = server.clone();
-            tokio::spawn(async move { server.serve(stream).await });
-        }
-    });
+    let webhook = webhook();
+    let url = webhook.listen("convert").await;
     c.make(CRDS, definition(json!({"url": url, "caBundle": webhook.ca}))).await;
     converts(&c).await;
 }
@@ -128,60 +85,14 @@ async fn a_webhook_that_is_not_trusted_or_not_there_is_named() {
     let (code, status) = c.ask("GET", &THINGS.replace("/v1/", "/v2/"), Value::Null).await;
     assert_eq!(code, 500);
     let message = status["message"].as_str().unwrap();
-    assert!(message.ends_with("the service default/converter does not exist"), "{message}");
-}
-
-/// A node that forwards port 8443 of every pod to the webhook.
-struct Node(Arc<Webhook>);
-
-impl NodeDialer for Node {
-    fn call(
-        &self,
-        node: &str,
-        request: http::Request<BoxBody>,
-    ) -> BoxFuture<'static, Result<http::Response<BoxBody>, DialError>> {
-        assert_eq!(node, "n");
-        assert!(request.uri().path().ends_with("/portforward/8443"), "{}", request.uri());
-        let (ours, theirs) = tokio::io::duplex(4096);
-        let webhook = self.0.clone();
-        tokio::spawn(async move { webhook.serve(theirs).await });
-        let (from, mut to) = tokio::io::split(ours);
-        let body = BodyDataStream::new(request.into_body()).map_err(std::io::Error::other);
-        tokio::spawn(async move {
-            let mut body = StreamReader::new(body);
-            let mut piece = [0; 1024];
-            while let Ok(n @ 1..) = body.read(&mut piece).await {
-                to.write_all(&piece[..n]).await.unwrap();
-            }
-        });
-        let answer =
-            ReaderStream::new(from).map(|piece| piece.map(hyper::body::Frame::data).map_err(BoxError::from));
-        let response = http::Response::new(StreamBody::new(answer).boxed_unsync());
-        Box::pin(async move { Ok(response) })
-    }
+    assert!(message.ends_with("service \"converter\" not found"), "{message}");
 }
 
 #[tokio::test]
 async fn a_webhook_behind_a_service_is_reached_through_its_node() {
-    let webhook = Webhook::new();
+    let webhook = webhook();
     let c = cluster_with(Arc::new(Node(webhook.clone()))).await;
-    let core = "/api/v1/namespaces/default";
-    c.make(&format!("{core}/pods"), pod("w")).await;
-    c.ask("POST", &format!("{core}/pods/w/binding"), json!({"target": {"name": "n"}})).await;
-    c.make(
-        &format!("{core}/services"),
-        json!({"metadata": {"name": "converter"}, "spec": {"selector": {"app": "w"},
-            "ports": [{"name": "https", "port": 443, "targetPort": 8443}]}}),
-    )
-    .await;
-    c.make(
-        "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
-        json!({"metadata": {"name": "converter-1", "labels": {"kubernetes.io/service-name": "converter"}},
-            "addressType": "IPv4", "ports": [{"name": "https", "port": 8443}],
-            "endpoints": [{"addresses": ["10.1.0.5"], "conditions": {"ready": true},
-                "targetRef": {"kind": "Pod", "name": "w", "namespace": "default"}}]}),
-    )
-    .await;
+    serve_behind_a_service(&c, "converter").await;
     let service = json!({"name": "converter", "namespace": "default", "path": "/convert"});
     c.make(CRDS, definition(json!({"service": service, "caBundle": webhook.ca}))).await;
     converts(&c).await;

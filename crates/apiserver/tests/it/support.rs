@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use dunlin_apiserver::{ApiServer, BoxBody, Config, NoNodes, NodeDialer, StaticToken, User};
+use dunlin_apiserver::{ApiServer, BoxBody, BoxError, Config, NoNodes, NodeDialer, StaticToken, User};
 use dunlin_pki::jwt::Issuer;
 use dunlin_store::memory::MemoryStore;
-use http_body_util::{BodyExt, Full};
+use futures_util::{StreamExt, TryStreamExt};
+use http_body_util::{BodyDataStream, BodyExt, Full, StreamBody};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio_util::io::{ReaderStream, StreamReader};
 use tower::ServiceExt;
 
 pub struct Cluster {
@@ -20,10 +23,17 @@ pub async fn cluster() -> Cluster {
 
 /// One whose nodes are reached by `dialer`.
 pub async fn cluster_with(dialer: Arc<dyn NodeDialer>) -> Cluster {
+    cluster_of(|config| config.dialer = dialer).await
+}
+
+/// One that is made as `change` wants it.
+pub async fn cluster_of(change: impl FnOnce(&mut Config)) -> Cluster {
     let dir = tempfile::tempdir().unwrap();
     let issuer = Arc::new(Issuer::open_or_create(dir.path(), "https://issuer").unwrap());
-    let mut config = Config::new(Arc::new(MemoryStore::new()), issuer, "https://issuer", "CA", dialer);
+    let mut config =
+        Config::new(Arc::new(MemoryStore::new()), issuer, "https://issuer", "CA", Arc::new(NoNodes));
     config.tokens.push(StaticToken { token: "janes-token".into(), user: User::new("jane", &["people"]) });
+    change(&mut config);
     let api = ApiServer::new(config);
     api.bootstrap().await.unwrap();
     Cluster { api, _dir: dir }
@@ -68,6 +78,25 @@ impl Cluster {
         assert_eq!(code, 201, "{value}");
         value
     }
+}
+
+/// A forwarded port as a node answers for it: the answer, and the end of the connection that the pod would have.
+pub fn forwarded(request: http::Request<BoxBody>) -> (http::Response<BoxBody>, DuplexStream) {
+    let (ours, theirs) = tokio::io::duplex(4096);
+    let (from, mut to) = tokio::io::split(ours);
+    let body = BodyDataStream::new(request.into_body()).map_err(std::io::Error::other);
+    tokio::spawn(async move {
+        let mut body = StreamReader::new(body);
+        let mut piece = [0; 1024];
+        while let Ok(n @ 1..) = body.read(&mut piece).await {
+            if to.write_all(&piece[..n]).await.is_err() {
+                return;
+            }
+        }
+    });
+    let answer =
+        ReaderStream::new(from).map(|piece| piece.map(hyper::body::Frame::data).map_err(BoxError::from));
+    (http::Response::new(StreamBody::new(answer).boxed_unsync()), theirs)
 }
 
 pub fn pod(name: &str) -> Value {

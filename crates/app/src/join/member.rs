@@ -23,6 +23,8 @@ const LOOK: Duration = Duration::from_secs(3600);
 /// A membership whose certificate may change.
 pub struct Member {
     file: PathBuf,
+    /// The URL that is dialled.
+    dial: String,
     current: Mutex<Membership>,
     identity: Arc<ClientIdentity>,
     /// When the present certificate was issued, if this process has seen that.
@@ -74,6 +76,7 @@ impl Member {
         let identity = ClientIdentity::new(&membership.identity()).doing("reading the node's certificate")?;
         Ok(Arc::new(Self {
             file: joining.file.to_owned(),
+            dial: joining.dial.to_owned(),
             current: Mutex::new(membership),
             identity,
             issued: Mutex::new(fresh.then(Instant::now)),
@@ -90,8 +93,7 @@ impl Member {
     /// # Errors
     /// When the CA is malformed.
     pub fn client(&self) -> Result<kube::Client, Error> {
-        let server = self.membership().server;
-        super::client(&server, self.tls(&[b"h2", b"http/1.1"])?, None)
+        super::client(&self.dial, self.tls(&[b"h2", b"http/1.1"])?, None)
     }
 
     /// TLS to the server for these protocols; each connection shows the certificate that is the present one then.
@@ -139,7 +141,7 @@ impl Member {
     }
 
     async fn renew(&self) -> Result<(), kube::Error> {
-        let renewed = renew(&self.file, &self.membership()).await?;
+        let renewed = renew(&self.file, &self.membership(), &self.dial).await?;
         self.identity.replace(&renewed.identity()).map_err(|e| kube::Error::Service(e.into()))?;
         *self.issued.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = renewed;

@@ -62,6 +62,9 @@ times! {
     certificate_grace "certificate-grace" = s(365 * 86_400),
     /// Server: how often the Leases of connected nodes are renewed. A node of a Kubernetes cluster renews its own as often.
     heartbeat "heartbeat" = s(10),
+    /// Server, several on one store: how long the others wait after the last sign of the one that runs the controllers.
+    /// It stops by itself when two thirds have passed.
+    leader_lease "leader-lease" = s(15),
     /// Server: how often an idle tunnel is pinged.
     ping "ping" = s(25),
     /// Server: how long a ping may stay unanswered before the tunnel counts as lost.
@@ -148,6 +151,11 @@ impl Times {
         }
         if self.node_grace() < s(1) {
             return wrong("node-grace must be 1s at least: silence is counted in seconds".to_owned());
+        }
+        if self.leader_lease() < s(2) {
+            return wrong(
+                "leader-lease must be 2s at least: its third is what requests under way may take".to_owned(),
+            );
         }
         for (first, most, name) in [
             (self.reconnect_first(), self.reconnect_most(), "reconnect"),

@@ -31,6 +31,8 @@ const NAMESPACE: &str = "kube-system";
 
 struct Known {
     record: Record,
+    /// The version of its Secret: news of an older one come late, and are none.
+    version: u64,
     /// Held by the connections that the node's certificates have opened: dropping this closes them.
     alive: watch::Sender<()>,
 }
@@ -57,7 +59,7 @@ impl Certificates {
                 continue;
             };
             match serde_json::from_str(&record) {
-                Ok(record) => self.put(name, record),
+                Ok(record) => self.put(name, record, version(&secret)),
                 Err(error) => tracing::error!(
                     node = name,
                     %error,
@@ -90,25 +92,62 @@ impl Certificates {
             },
         });
         let params = PatchParams::apply("dunlin-signer").force();
-        secrets(client.clone())
+        let kept = secrets(client.clone())
             .patch(&secret_name(name), &params, &Patch::Apply(&secret))
             .await
             .doing(format!("keeping the record of node {name}"))?;
-        self.put(name.to_owned(), record);
+        self.put(name.to_owned(), record, version(&kept));
         Ok(())
     }
 
     /// A record in memory. One that does not follow from its predecessor ends what that one's certificates have opened.
-    fn put(&self, name: String, record: Record) {
+    fn put(&self, name: String, record: Record, version: u64) {
         let mut known = self.lock();
         match known.get_mut(&name) {
+            Some(known) if version < known.version => {}
             Some(known) if record.before.is_some() || record.last == known.record.last => {
-                known.record = record
+                (known.record, known.version) = (record, version);
             }
             _ => {
-                known.insert(name, Known { record, alive: watch::channel(()).0 });
+                known.insert(name, Known { record, version, alive: watch::channel(()).0 });
             }
         }
+    }
+
+    /// Follows the records that other servers on the same store keep, for as long as it is polled.
+    pub async fn mirror(&self, client: kube::Client) {
+        let config = watcher::Config::default().fields(&format!("type={NODE_CERTIFICATE}"));
+        let mut events = std::pin::pin!(watcher(secrets(client), config).default_backoff());
+        let mut listed = std::collections::BTreeSet::new();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::Init) => listed.clear(),
+                Ok(Event::InitApply(secret)) => listed.extend(self.mirror_one(&secret)),
+                Ok(Event::Apply(secret)) => drop(self.mirror_one(&secret)),
+                Ok(Event::InitDone) => self.lock().retain(|name, _| listed.contains(name)),
+                Ok(Event::Delete(secret)) => {
+                    let mut known = self.lock();
+                    if let Some(name) = field(&secret, "node")
+                        && known.get(&name).is_some_and(|known| known.version <= version(&secret))
+                    {
+                        // What its certificates have opened ends with it.
+                        known.remove(&name);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "watching nodes' certificates failed, trying again"
+                    );
+                }
+            }
+        }
+    }
+
+    fn mirror_one(&self, secret: &Secret) -> Option<String> {
+        let (name, record) = (field(secret, "node")?, field(secret, "record")?);
+        self.put(name.clone(), serde_json::from_str(&record).ok()?, version(secret));
+        Some(name)
     }
 
     /// Ends every certificate of the node.
@@ -237,6 +276,10 @@ pub async fn follow(client: kube::Client, certificates: &Certificates) {
 
 fn secrets(client: kube::Client) -> Api<Secret> {
     Api::namespaced(client, NAMESPACE)
+}
+
+fn version(secret: &Secret) -> u64 {
+    secret.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 
 fn secret_name(node: &str) -> String {

@@ -12,6 +12,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use super::exposed::Exposed;
+use super::servers::HELD_BY;
 
 /// How often Leases are renewed, and how long one is good for.
 #[derive(Debug, Clone, Copy)]
@@ -20,12 +21,14 @@ pub struct Beat {
     pub lease: Duration,
 }
 
-/// Renews for as long as it is polled. `local` is the node in this process, if it has one.
+/// Renews for as long as it is polled. `local` is the node in this process, if it has one; `server` is this server's name
+/// among several.
 pub async fn run(
     client: kube::Client,
     tunnels: Arc<Tunnels>,
     exposed: Arc<Exposed>,
     local: Option<String>,
+    server: Option<String>,
     beat: Beat,
 ) {
     let api: Api<Lease> = Api::namespaced(client, "kube-node-lease");
@@ -44,20 +47,28 @@ pub async fn run(
         // The machines last: whoever sees that its cluster's Lease was renewed was heard no later than they.
         let machines = connected.iter().flat_map(|cluster| exposed.heard_by(cluster)).collect::<Vec<_>>();
         for node in connected.into_iter().chain(local.clone()).chain(machines) {
-            if let Err(error) = renew(&api, &node, beat.lease).await {
+            if let Err(error) = renew(&api, &node, server.as_deref(), beat.lease).await {
                 tracing::debug!(node, error = chain(&error), "renewing a node's lease failed");
             }
         }
     }
 }
 
-async fn renew(api: &Api<Lease>, node: &str, lease: Duration) -> Result<(), kube::Error> {
+async fn renew(
+    api: &Api<Lease>,
+    node: &str,
+    server: Option<&str>,
+    lease: Duration,
+) -> Result<(), kube::Error> {
     let now = format!("{:.6}", k8s_openapi::jiff::Timestamp::now());
-    let patch = json!({"spec": {"holderIdentity": node, "leaseDurationSeconds": lease.as_secs().max(1), "renewTime": now}});
+    let mut patch = json!({"spec": {"holderIdentity": node, "leaseDurationSeconds": lease.as_secs().max(1), "renewTime": now}});
+    if let Some(server) = server {
+        patch["metadata"] = json!({"annotations": {HELD_BY: server}});
+    }
     match api.patch(node, &PatchParams::default(), &Patch::Merge(&patch)).await {
         Err(kube::Error::Api(status)) if status.code == 404 => {
             let mut lease = patch;
-            lease["metadata"] = json!({"name": node});
+            lease["metadata"]["name"] = json!(node);
             let lease = serde_json::from_value(lease).map_err(kube::Error::SerdeError)?;
             api.create(&PostParams::default(), &lease).await.map(drop)
         }

@@ -23,11 +23,13 @@ use serde_json::json;
 use super::certificates::Certificates;
 use super::certificates::clusters;
 use super::certificates::rules::{self, Asker, Record};
+use super::servers::Servers;
 
 /// The signer that kubelets ask.
 pub const NODE_SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 
 /// What certificates are issued with.
+#[derive(Clone)]
 pub struct Signer {
     /// The API, as somebody who may read and write everything.
     pub client: kube::Client,
@@ -37,6 +39,8 @@ pub struct Signer {
     pub certificates: Arc<Certificates>,
     /// How long a node's certificate is valid; it is renewed at 70 % of that.
     pub life: Duration,
+    /// The other servers, if there may be any: their own nodes are nobody else's.
+    pub servers: Option<Servers>,
 }
 
 /// Answers signing requests for as long as it is polled.
@@ -111,7 +115,11 @@ async fn sign(signer: &Signer, request: &CertificateSigningRequestSpec) -> Resul
                 subject.user
             )
         })?;
-    if signer.certificates.is_own(name) {
+    let elsewhere = match &signer.servers {
+        Some(servers) => servers.is_own_node(name).await.map_err(|e| chain(&e))?,
+        None => false,
+    };
+    if elsewhere || signer.certificates.is_own(name) {
         return Err(format!("{name:?} is the server's own node; choose another name"));
     }
     let nodes: Api<Node> = Api::all(signer.client.clone());

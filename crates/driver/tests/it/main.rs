@@ -1,5 +1,6 @@
 //! The driver against a whole API server in this process: what a user sees happen.
 
+mod election;
 mod extender;
 mod moves;
 mod policies;

@@ -1,7 +1,9 @@
 //! The outside-in suite: the built program on machines of its own, driven by kubectl as a user would.
 
+mod access;
 mod autoscaling;
 mod bad_input;
+mod client;
 mod crd;
 mod deep;
 mod disruption;

@@ -68,7 +68,7 @@ pub struct World {
 /// A node with a certificate of its own: from Ready to nothing left.
 pub fn run() -> Result<()> {
     let lan = Lan::new()?;
-    let kubernetes = Kubernetes::start_with(&lan, &RANGES)?;
+    let kubernetes = Kubernetes::start_with(&lan, &[], &RANGES)?;
     let kubeconfig = node_kubeconfig(&kubernetes, "edge")?;
     let agent =
         Dunlin::node_of(&lan, &kubeconfig, "edge", &["--time", "heartbeat=1s", "--label", "place=field"])?;

@@ -7,6 +7,7 @@ use dunlin_reference::call::{self, Outcome};
 use dunlin_reference::corpus;
 use dunlin_reference::kubernetes::Kubernetes;
 use dunlin_reference::side::Side;
+use dunlin_reference::webhook::Webhook;
 use dunlin_testkit::cluster::Dunlin;
 use dunlin_testkit::internet::Internet;
 
@@ -31,11 +32,12 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) -> Result<(usize, usize)> {
     runtime.block_on(async {
         let theirs = Side::new("Kubernetes", &kubernetes.kubeconfig()).await?;
         let ours = Side::new("Dunlin", &dunlin.data.path().join("kubeconfig.yaml")).await?;
+        let webhook = Webhook::start(&kubernetes.host.address).await?;
         for (name, file) in &chosen {
             let text = std::fs::read_to_string(file).with_context(|| name.clone())?;
             let parsed = corpus::parse(&text).with_context(|| name.clone())?;
             let namespace = format!("corpus-{}", name.replace('/', "-"));
-            match call::run(&theirs, &ours, &namespace, &parsed).await {
+            match call::run(&theirs, &ours, &namespace, &webhook.variables(), &parsed).await {
                 Ok(outcome) => {
                     calls += outcome.calls;
                     failed += usize::from(!report(name, &outcome));
@@ -52,7 +54,7 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) -> Result<(usize, usize)> {
 }
 
 /// Prints what a file has shown; whether that is well.
-fn report(name: &str, outcome: &Outcome) -> bool {
+pub fn report(name: &str, outcome: &Outcome) -> bool {
     let well = outcome.unlisted.is_empty() && outcome.stale.is_empty();
     let (calls, listed) = (outcome.calls, outcome.listed);
     let verdict = if well { "ok" } else { "FAILED" };

@@ -4,9 +4,12 @@
 //! the corpus are its tests, and because one real Kubernetes serves them all.
 
 mod agent;
+mod audit;
 mod corpus;
+mod etcd;
 mod helm;
 mod python;
+mod servers;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -17,6 +20,18 @@ use anyhow::Result;
 const ALONE: &[(&str, fn() -> Result<()>)] = &[
     ("agent-life", agent::run),
     ("agent-bootstrap", agent::bootstrap::run),
+    ("audit", audit::run),
+    ("etcd/contract", etcd::contract::run),
+    ("etcd/killed", etcd::faults::killed),
+    ("etcd/cut", etcd::faults::cut),
+    ("etcd/compacted", etcd::faults::compacted),
+    ("etcd/members", etcd::faults::members),
+    ("etcd/majority", etcd::faults::majority),
+    ("etcd/limits", etcd::access::limits),
+    ("etcd/tls", etcd::access::tls),
+    ("etcd/password", etcd::access::password),
+    ("servers/killed", servers::killed),
+    ("servers/apart", servers::apart),
     ("helm", helm::run),
     ("python", python::run),
 ];

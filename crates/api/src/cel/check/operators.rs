@@ -29,7 +29,9 @@ pub(super) fn binary(at: u32, op: Op, left: &Type, right: &Type) -> Result<Type,
     let refuse = || no_overload(at, op.name(), &[left, right]);
     if left.is_dyn() || right.is_dyn() {
         return match op {
-            Op::Add | Op::Subtract | Op::Multiply | Op::Divide | Op::Modulo => Ok(Type::Dyn),
+            Op::Add | Op::Subtract | Op::Multiply | Op::Divide | Op::Modulo => {
+                half_known(op, left, right).map_or_else(refuse, Ok)
+            }
             Op::In if !matches!(right, Type::Dyn | Type::List(..) | Type::Map(..)) => refuse(),
             _ => Ok(Type::Bool),
         };
@@ -85,4 +87,29 @@ pub(super) fn binary(at: u32, op: Op, left: &Type, right: &Type) -> Result<Type,
             _ => refuse(),
         },
     }
+}
+
+/// The type of an arithmetic operation of which the type of one side is not known: that of the only way to do it, if there is
+/// only one. `None`: there is none.
+fn half_known(op: Op, left: &Type, right: &Type) -> Option<Type> {
+    let known = match (left.is_dyn(), right.is_dyn()) {
+        (true, true) => return Some(Type::Dyn),
+        (true, false) => right,
+        _ => left,
+    };
+    Some(match (op, known) {
+        (_, Type::Int | Type::Uint) => known.clone(),
+        (Op::Add | Op::Subtract | Op::Multiply | Op::Divide, Type::Double) => Type::Double,
+        (Op::Add, Type::String(_)) => Type::String(None),
+        (Op::Add, Type::Bytes(_)) => Type::Bytes(None),
+        (Op::Add, Type::List(of, _, items)) => Type::List(of.clone(), None, items.clone()),
+        (Op::Add, Type::Timestamp) => Type::Timestamp,
+        // A length of time is added to another or to a moment.
+        (Op::Add, Type::Duration) => Type::Dyn,
+        (Op::Subtract, Type::Timestamp) if right.is_dyn() => Type::Dyn,
+        (Op::Subtract, Type::Timestamp) => Type::Duration,
+        (Op::Subtract, Type::Duration) if right.is_dyn() => Type::Duration,
+        (Op::Subtract, Type::Duration) => Type::Dyn,
+        _ => return None,
+    })
 }

@@ -5,7 +5,7 @@ use crate::cel::ast::{Access, Expr, Kind, Macro, What};
 use crate::cel::lexer::Word;
 use crate::cel::{Issue, RESERVED, functions};
 
-impl Parser {
+impl Parser<'_> {
     pub(super) fn arguments(&mut self) -> Result<Vec<Expr>> {
         self.expect("(")?;
         let mut args = Vec::new();
@@ -110,16 +110,21 @@ impl Parser {
         self.expect("{")?;
         let mut fields = Vec::new();
         while !self.is("}") {
+            let optional = self.accept("?");
             let Word::Name(field) = self.take() else { return Err(self.unexpected()) };
+            let colon = self.at();
             self.expect(":")?;
-            fields.push((field.into(), self.expr()?));
+            fields.push((field.into(), self.expr()?, optional, colon));
             if !self.accept(",") {
                 break;
             }
         }
         self.expect("}")?;
-        let checked =
-            self.node(Kind::Null, at, &fields.iter().map(|(_, e): &(_, Expr)| e).collect::<Vec<_>>())?;
+        let checked = self.node(
+            Kind::Null,
+            at,
+            &fields.iter().map(|(_, e, ..): &(_, Expr, _, _)| e).collect::<Vec<_>>(),
+        )?;
         Ok(Expr { kind: Kind::Struct { name: name.into(), fields: fields.into() }, ..checked })
     }
 
@@ -136,6 +141,12 @@ impl Parser {
             return match arg.kind {
                 Kind::Select { of, field, how: Access::Plain } => {
                     Ok(Expr { kind: Kind::Select { of, field, how: Access::Test }, at, depth: arg.depth })
+                }
+                // A variable with a dot in its name, where it is the field that is asked about.
+                Kind::Name(whole) if whole.contains('.') => {
+                    let (root, field) = whole.split_once('.').unwrap_or_default();
+                    let of = Box::new(self.node(Kind::Name(root.into()), arg.at, &[])?);
+                    self.node(Kind::Select { of, field: field.into(), how: Access::Test }, at, &[])
                 }
                 _ => Err(Issue { message: "invalid argument to has() macro".into(), at }),
             };

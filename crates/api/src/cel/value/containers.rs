@@ -23,7 +23,11 @@ impl<'a> List<'a> {
         }
     }
 
-    pub(in crate::cel) fn items(&self) -> Result<Vec<Val<'a>>, Failed> {
+    /// All items.
+    ///
+    /// # Errors
+    /// When one is not of the type that it should have.
+    pub fn items(&self) -> Result<Vec<Val<'a>>, Failed> {
         (0..self.len()).filter_map(|at| self.get(at)).collect()
     }
 
@@ -109,7 +113,7 @@ impl<'a> Map<'a> {
     pub(in crate::cel) fn len(&self) -> usize {
         match self {
             Self::Json(fields, _) => fields.len(),
-            Self::Made(entries) => entries.len(),
+            Self::Made(entries) | Self::Named(_, entries) => entries.len(),
         }
     }
 
@@ -122,7 +126,7 @@ impl<'a> Map<'a> {
             }
             Self::Json(fields, Type::Map(_, ty, _)) => fields.get(name).map(|v| Val::json(v, ty)),
             Self::Json(fields, _) => fields.get(name).map(|v| Val::json(v, &DYN)),
-            Self::Made(entries) => {
+            Self::Made(entries) | Self::Named(_, entries) => {
                 let found = entries.iter().find(|(key, _)| matches!(key, Val::Text(t) if t == name));
                 found.map(|(_, value)| Ok(value.clone()))
             }
@@ -133,7 +137,7 @@ impl<'a> Map<'a> {
         if let Val::Text(name) = key {
             return self.field(name).transpose();
         }
-        let Self::Made(entries) = self else { return Ok(None) };
+        let (Self::Made(entries) | Self::Named(_, entries)) = self else { return Ok(None) };
         for (known, value) in entries.iter() {
             if known.equals(key)? {
                 return Ok(Some(value.clone()));
@@ -153,7 +157,7 @@ impl<'a> Map<'a> {
                     |(k, v): (&'a String, &'a Value)| Ok((Val::Text(Cow::Borrowed(k)), Val::json(v, ty)?));
                 fields.iter().map(entry).collect()
             }
-            Self::Made(entries) => Ok(entries.to_vec()),
+            Self::Made(entries) | Self::Named(_, entries) => Ok(entries.to_vec()),
         }
     }
 

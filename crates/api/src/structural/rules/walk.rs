@@ -164,6 +164,7 @@ impl Walk {
                 rule.rule
             ),
             Failed::Error(text) => format!("{text} evaluating rule: {}", rule.rule),
+            other @ Failed::Unanswered => format!("{other} evaluating rule: {}", rule.rule),
         };
         let shown = if new.is_object() || new.is_array() { None } else { Some(Shown::Value(new.clone())) };
         self.errors

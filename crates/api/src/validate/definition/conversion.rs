@@ -1,7 +1,7 @@
 //! Who converts between versions: nobody, or a webhook.
 
 use super::super::field::{At, Errors};
-use super::super::syntax;
+use super::super::webhook;
 
 pub(super) fn check(conversion: &At, errors: &mut Errors) {
     if !conversion.is_set() {
@@ -24,7 +24,7 @@ pub(super) fn check(conversion: &At, errors: &mut Errors) {
         return;
     }
     if config.is_set() {
-        client(&config, errors);
+        webhook::client(&config, errors);
     } else {
         errors.required(&config, "required when strategy is set to Webhook");
     }
@@ -32,40 +32,5 @@ pub(super) fn check(conversion: &At, errors: &mut Errors) {
         errors.required(&reviews, "");
     } else if !reviews.items().iter().any(|v| matches!(v.text(), "v1" | "v1beta1")) {
         errors.invalid(&reviews, "must include at least one of v1, v1beta1");
-    }
-}
-
-/// Where a webhook is.
-fn client(config: &At, errors: &mut Errors) {
-    let (url, service) = (config.get("url"), config.get("service"));
-    match (url.is_set(), service.is_set()) {
-        (true, false) => {
-            let host =
-                url.text().strip_prefix("https://").map(|rest| rest.split('/').next().unwrap_or_default());
-            match host {
-                None => errors.invalid_value(
-                    &url,
-                    url.text().split("://").next().unwrap_or_default(),
-                    "'https' is the only allowed URL scheme; desired format: https://host[/path]",
-                ),
-                Some("") => {
-                    errors.invalid(&url, "host must be specified; desired format: https://host[/path]");
-                }
-                Some(host) if host.contains('@') || url.text().contains(['?', '#']) => errors.invalid(
-                    &url,
-                    "user information, query and fragment are not permitted; desired format: https://host[/path]",
-                ),
-                Some(_) => {}
-            }
-        }
-        (false, true) => {
-            errors.need(&service.get("name"));
-            errors.need(&service.get("namespace"));
-            let port = service.get("port");
-            if let Some(number) = port.int() {
-                errors.complaints(&port, syntax::port_number(number));
-            }
-        }
-        _ => errors.required(config, "exactly one of url or service is required"),
     }
 }

@@ -1,4 +1,4 @@
-//! Storage classes, and what is known of CSI drivers: in general, and on a node.
+//! Storage classes, volume attributes classes, and what is known of CSI drivers: in general, and on a node.
 
 use super::super::field::{At, Errors};
 use super::super::{FieldError, syntax, volumes};
@@ -8,28 +8,51 @@ const MAX_PARAMETERS: usize = 512;
 const MAX_PARAMETER_BYTES: usize = 256 * 1024;
 
 pub(super) fn class(object: &At, errors: &mut Errors) {
-    let provisioner = object.get("provisioner");
-    if errors.need(&provisioner) {
-        let text = provisioner.text().to_lowercase();
-        errors.complaints_about(&provisioner, provisioner.text(), syntax::qualified_name(&text));
+    driver(&object.get("provisioner"), errors);
+    parameters(&object.get("parameters"), errors);
+    errors.need_supported(&object.get("reclaimPolicy"), &["Delete", "Retain"]);
+    errors.need_supported(&object.get("volumeBindingMode"), &["Immediate", "WaitForFirstConsumer"]);
+    topologies(&object.get("allowedTopologies"), errors);
+}
+
+pub(super) fn attributes(object: &At, errors: &mut Errors) {
+    driver(&object.get("driverName"), errors);
+    let all = object.get("parameters");
+    parameters(&all, errors);
+    if all.is_empty() {
+        errors.required(&all, "must contain at least one key/value pair");
     }
-    let parameters = object.get("parameters");
+}
+
+pub(super) fn attributes_change(new: &At, old: &At, errors: &mut Errors) {
+    for field in ["driverName", "parameters"] {
+        if new.get(field).value != old.get(field).value {
+            errors.forbidden(&new.get(field), &format!("updates to {field} are forbidden."));
+        }
+    }
+}
+
+fn driver(at: &At, errors: &mut Errors) {
+    if errors.need(at) {
+        let text = at.text().to_lowercase();
+        errors.complaints_about(at, at.text(), syntax::qualified_name(&text));
+    }
+}
+
+fn parameters(parameters: &At, errors: &mut Errors) {
     if parameters.entries().len() > MAX_PARAMETERS {
         errors.push(FieldError::too_long(&parameters.path, MAX_PARAMETERS));
     }
     let mut size = 0;
     for (key, value) in parameters.entries() {
         if key.is_empty() {
-            errors.invalid_value(&parameters, key, "field can not be empty.");
+            errors.invalid_value(parameters, key, "field can not be empty.");
         }
         size += key.len() + value.text().len();
     }
     if size > MAX_PARAMETER_BYTES {
         errors.push(FieldError::too_long(&parameters.path, MAX_PARAMETER_BYTES));
     }
-    errors.need_supported(&object.get("reclaimPolicy"), &["Delete", "Retain"]);
-    errors.need_supported(&object.get("volumeBindingMode"), &["Immediate", "WaitForFirstConsumer"]);
-    topologies(&object.get("allowedTopologies"), errors);
 }
 
 fn topologies(list: &At, errors: &mut Errors) {

@@ -45,7 +45,7 @@ pub fn frame(line: &[u8]) -> Option<Bytes> {
     Some(Bytes::from([&length[..], &out].concat()))
 }
 
-fn varint(out: &mut Vec<u8>, mut value: u64) {
+pub fn varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -53,13 +53,13 @@ fn varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-fn bytes(out: &mut Vec<u8>, number: u64, payload: &[u8]) {
+pub fn bytes(out: &mut Vec<u8>, number: u64, payload: &[u8]) {
     varint(out, number << 3 | 2);
     varint(out, payload.len() as u64);
     out.extend_from_slice(payload);
 }
 
-fn integer(out: &mut Vec<u8>, number: u64, value: i64) {
+pub fn integer(out: &mut Vec<u8>, number: u64, value: i64) {
     varint(out, number << 3);
     varint(out, value.cast_unsigned());
 }
@@ -184,6 +184,13 @@ mod tests {
         }));
         survives(json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"a": "aGVsbG8="},
+        }));
+        survives(json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": "w"},
+            "webhooks": [{"name": "a.b.c", "timeoutSeconds": 5, "admissionReviewVersions": ["v1"],
+                "clientConfig": {"url": "https://a.b", "caBundle": "aGVsbG8="},
+                "rules": [{"operations": ["CREATE"], "apiGroups": ["apps"], "resources": ["*"], "scope": "*"}]}],
         }));
         survives(json!({
             "apiVersion": "apps/v1", "kind": "DeploymentList", "metadata": {"resourceVersion": "7"},

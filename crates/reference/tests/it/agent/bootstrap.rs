@@ -40,7 +40,7 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: "system:node
 pub fn run() -> Result<()> {
     let lan = Lan::new()?;
     let kubernetes =
-        Kubernetes::start_with(&lan, &[&RANGES[..], &["--cluster-signing-duration=40s"]].concat())?;
+        Kubernetes::start_with(&lan, &[], &[&RANGES[..], &["--cluster-signing-duration=40s"]].concat())?;
     let kubectl = kubernetes.kubectl();
     let token = kubeconfig(&kubernetes, "token", "token: abcdef.0123456789abcdef")?;
     // Nobody knows the token yet.
