@@ -16,9 +16,7 @@ use dunlin_node::{
     PodEvent, PodRef, Readings, Recorder, Registration, ServeError, Session, StatusWriter, Usage,
 };
 use dunlin_runtime::image::ImageStore;
-use dunlin_runtime::{
-    ContainerId, ExecSpec, Runtime, SandboxId, SessionInput, SessionOutput, TerminalSize,
-};
+use dunlin_runtime::{ContainerId, ExecSpec, Runtime, SandboxId, SessionInput, SessionOutput, TerminalSize};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolume, Pod};

@@ -64,7 +64,9 @@ fn one_manifest_as_container_and_as_native_process() -> Result<()> {
         has(&run(&format!("describe pod {name}"))?, &["Started", "native"])?;
     }
 
-    let list = || kubectl.run(&["get", "pods", "-l", "app=native", "-o", "jsonpath={range .items[*]}{.metadata.uid} {.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount} {end}"]);
+    let list = || {
+        kubectl.run(&["get", "pods", "-l", "app=native", "-o", "jsonpath={range .items[*]}{.metadata.uid} {.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount} {end}"])
+    };
     let before = list()?;
     world.server.kill();
     world.server.start()?;

@@ -213,8 +213,7 @@ fn mount_all(native: &Native) -> Result<(), Failed> {
         })?;
     }
     if native.read_only {
-        mount_remount("/", MountFlags::BIND | MountFlags::RDONLY, "")
-            .map_err(failed("making the root file system read-only".into()))?;
+        write_protect(Path::new("/")).map_err(failed("making the root file system read-only".into()))?;
     }
     Ok(())
 }
@@ -234,9 +233,21 @@ fn bind(wanted: &Bind) -> io::Result<()> {
         mount_change(&wanted.target, MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     }
     if wanted.read_only {
-        mount_remount(&wanted.target, MountFlags::BIND | MountFlags::RDONLY, "")?;
+        write_protect(&wanted.target)?;
     }
     Ok(())
+}
+
+/// Makes a mount read-only, and keeps what else holds for it: a remount without these flags would take them off.
+fn write_protect(mount: &Path) -> rustix::io::Result<()> {
+    let bits = rustix::fs::statvfs(mount)?.f_flag.bits();
+    let kept = MountFlags::NOSUID
+        | MountFlags::NODEV
+        | MountFlags::NOEXEC
+        | MountFlags::NOATIME
+        | MountFlags::NODIRATIME;
+    let held = MountFlags::from_bits_truncate(bits as u32) & kept;
+    mount_remount(mount, held | MountFlags::BIND | MountFlags::RDONLY, "")
 }
 
 /// A new terminal: master and slave.

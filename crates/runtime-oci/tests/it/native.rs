@@ -10,6 +10,8 @@ use dunlin_runtime_oci::Kind;
 
 use crate::bench::Bench;
 
+// Left out is what needs an image or a namespace of process ids: files at `/` that tests make or layers bring, working
+// directories that are made, layers, devices, process 1 and `shareProcessNamespace`.
 mod contract_of_processes {
     use super::*;
 
@@ -148,7 +150,10 @@ async fn what_is_refused() {
         let mut spec = bench.spec("a-0", &["true"]);
         spec.cwd = "/no/such/folder".into();
         let error = runtime.start_container(&sandbox, spec).await;
-        assert!(matches!(&error, Err(Error::Spec { reason, .. }) if reason.contains("/no/such/folder")), "{error:?}");
+        assert!(
+            matches!(&error, Err(Error::Spec { reason, .. }) if reason.contains("/no/such/folder")),
+            "{error:?}"
+        );
         let mut spec = bench.spec("a-0", &["true"]);
         spec.devices.push(("/dev/zero".into(), "/dev/ours".into(), "r".into()));
         let error = runtime.start_container(&sandbox, spec).await;
