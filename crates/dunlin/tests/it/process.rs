@@ -34,9 +34,15 @@ spec:
 }
 
 const CLASSES: &str = "
-{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: container}, handler: oci}
+apiVersion: node.k8s.io/v1
+kind: RuntimeClass
+metadata: {name: container}
+handler: oci
 ---
-{apiVersion: node.k8s.io/v1, kind: RuntimeClass, metadata: {name: native}, handler: process}
+apiVersion: node.k8s.io/v1
+kind: RuntimeClass
+metadata: {name: native}
+handler: process
 ";
 
 #[test]
