@@ -1,5 +1,8 @@
 //! Native processes as pods.
 
+use std::fs;
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use dunlin_testkit::cluster::PATIENCE;
 use dunlin_testkit::wait;
@@ -45,8 +48,34 @@ metadata: {name: native}
 handler: process
 ";
 
+/// Mount points that native processes make on the machine; those that were not there before are taken away at the end.
+struct Made(Vec<&'static str>);
+
+impl Made {
+    fn new() -> Self {
+        let all = [
+            "/dev/termination-log",
+            "/run/secrets/kubernetes.io/serviceaccount",
+            "/run/secrets/kubernetes.io",
+            "/run/secrets",
+        ];
+        Self(all.into_iter().filter(|path| !Path::new(path).exists()).collect())
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            // Only what is as empty as it was made.
+            let empty = fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() == 0);
+            let _ = if empty { fs::remove_file(path) } else { fs::remove_dir(path) };
+        }
+    }
+}
+
 #[test]
 fn one_manifest_as_container_and_as_native_process() -> Result<()> {
+    let _made = Made::new();
     let mut world = World::told(&["--native-processes"])?;
     let program = dunlin_testkit::program::hello()?.display().to_string();
     world.kubectl.apply(CLASSES)?;
