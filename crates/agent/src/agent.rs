@@ -16,9 +16,7 @@ use dunlin_node::{
     PodEvent, PodRef, Readings, Recorder, Registration, ServeError, Session, StatusWriter, Usage,
 };
 use dunlin_runtime::image::ImageStore;
-use dunlin_runtime::{
-    ContainerId, ExecSpec, Runtime, SandboxId, SandboxStatus, SessionInput, SessionOutput, TerminalSize,
-};
+use dunlin_runtime::{ContainerId, ExecSpec, Runtime, SandboxId, SessionInput, SessionOutput, TerminalSize};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
@@ -31,7 +29,7 @@ use crate::disk::Disk;
 use crate::model::{Record, deleting, spec};
 use crate::plan::Delays;
 use crate::sources::Sources;
-use crate::worker::{self, Handle, View};
+use crate::worker::{self, Found, Handle, View};
 
 /// Why an agent cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -99,28 +97,37 @@ impl Shared {
         let (host, port) = endpoint.rsplit_once(':').unwrap_or((&endpoint, "443"));
         (host.trim_matches(['[', ']']).to_owned(), port.parse().unwrap_or(443))
     }
-    pub fn default_runtime(&self) -> &'static str {
-        self.runtimes[0].name()
+    fn named(&self, runtime: &str) -> Option<&Arc<dyn Runtime>> {
+        self.runtimes.iter().find(|r| r.name() == runtime)
     }
-    pub fn has_runtime(&self, name: &str) -> bool {
-        self.runtimes.iter().any(|r| r.name() == name)
+    /// The runtime that a pod had; the first one for a pod that had none yet.
+    pub fn runtime(&self, had: &str) -> Arc<dyn Runtime> {
+        self.named(had).unwrap_or(&self.runtimes[0]).clone()
     }
-    /// The runtime of a pod: the one it had, else the one its class names, else the first.
-    pub fn runtime(&self, pod: &Pod, had: &str) -> Arc<dyn Runtime> {
+    /// The runtime that a new pod asks for by its RuntimeClass.
+    pub async fn runtime_for(&self, pod: &Pod) -> Result<Arc<dyn Runtime>, String> {
         let class = spec(pod).runtime_class_name.as_deref().unwrap_or("");
-        let named = |name: &str| self.runtimes.iter().find(|r| r.name() == name);
-        named(had).or_else(|| named(class)).unwrap_or(&self.runtimes[0]).clone()
-    }
-    /// Whether a RuntimeClass leads to the default runtime.
-    pub async fn class_is_default(&self, class: &str) -> bool {
-        let api: kube::Api<RuntimeClass> = kube::Api::all(self.client.clone());
-        match tokio::time::timeout(Duration::from_secs(5), api.get(class)).await {
-            Ok(Ok(found)) => {
-                found.handler == self.default_runtime()
-                    || crate::machine::LIKE_OCI.contains(&found.handler.as_str())
-            }
-            _ => false,
+        if class.is_empty() {
+            return Ok(self.runtimes[0].clone());
         }
+        if let Some(runtime) = self.named(class) {
+            return Ok(runtime.clone());
+        }
+        let api: kube::Api<RuntimeClass> = kube::Api::all(self.client.clone());
+        let handler = match tokio::time::timeout(Duration::from_secs(5), api.get(class)).await {
+            Ok(Ok(found)) => found.handler,
+            Ok(Err(error)) => return Err(format!("reading RuntimeClass {class:?}: {error}")),
+            Err(_) => return Err(format!("reading RuntimeClass {class:?}: no answer within 5 s")),
+        };
+        let like = crate::machine::LIKE_OCI.contains(&handler.as_str());
+        let wanted = if like { "oci" } else { &handler };
+        self.named(wanted).cloned().ok_or_else(|| {
+            let all: Vec<&str> = self.runtimes.iter().map(|r| r.name()).collect();
+            format!(
+                "RuntimeClass {class:?} wants the handler {handler:?}, and this node has only {}",
+                all.join(", ")
+            )
+        })
     }
     /// A pod's worker has nothing more to do.
     pub fn ended(&self, uid: &str) {
@@ -252,10 +259,10 @@ impl Agent {
             ended: ended_tx,
             config,
         });
-        let mut orphans: HashMap<String, SandboxStatus> = HashMap::new();
+        let mut orphans: HashMap<String, Found> = HashMap::new();
         for runtime in &shared.runtimes {
             let found = runtime.sandboxes().await.map_err(|e| Error::Runtime(runtime.name(), e))?;
-            orphans.extend(found.into_iter().map(|s| (s.id.0.clone(), s)));
+            orphans.extend(found.into_iter().map(|s| (s.id.0.clone(), (runtime.clone(), s))));
         }
         let pods =
             Arc::new(Pods { shared: shared.clone(), workers: Mutex::default(), orphans: Mutex::default() });
@@ -448,7 +455,7 @@ pub(crate) struct Pods {
     shared: Arc<Shared>,
     workers: Mutex<HashMap<String, Handle>>,
     /// Sandboxes that run without a pod on disk; the first listing decides about them.
-    orphans: Mutex<HashMap<String, SandboxStatus>>,
+    orphans: Mutex<HashMap<String, Found>>,
 }
 
 impl Pods {
@@ -542,7 +549,7 @@ impl Pods {
         if !known.running() {
             return Err(ServeError::bad_request(format!("container {} is not running", container.container)));
         }
-        let runtime = self.shared.runtime(&view.pod, &view.record.runtime);
+        let runtime = self.shared.runtime(&view.record.runtime);
         let id = ContainerId(format!("{}-{}", container.container, known.launches.saturating_sub(1)));
         Ok((runtime, SandboxId(container.pod.uid.clone()), id))
     }
@@ -630,15 +637,13 @@ impl PodBackend for Pods {
                 }
                 // Short and ends by itself; a pod that comes meanwhile has another uid.
                 tokio::spawn(async move {
-                    for uid in orphans.into_keys() {
-                        for runtime in &shared.runtimes {
-                            if let Err(error) = runtime.remove_sandbox(&SandboxId(uid.clone())).await {
-                                tracing::warn!(
-                                    error = dunlin_base::error::chain(&error),
-                                    uid,
-                                    "a sandbox without a pod could not be removed"
-                                );
-                            }
+                    for (uid, (runtime, _)) in orphans {
+                        if let Err(error) = runtime.remove_sandbox(&SandboxId(uid.clone())).await {
+                            tracing::warn!(
+                                error = dunlin_base::error::chain(&error),
+                                uid,
+                                "a sandbox without a pod could not be removed"
+                            );
                         }
                     }
                     let network = shared.network.borrow().clone();
@@ -773,7 +778,7 @@ impl PodBackend for Pods {
                     dunlin_base::error::chain(&e)
                 ))
             };
-            let runtime = self.shared.runtime(&view.pod, &view.record.runtime);
+            let runtime = self.shared.runtime(&view.record.runtime);
             let status = runtime
                 .sandbox(&SandboxId(pod.uid.clone()))
                 .await

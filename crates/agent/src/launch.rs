@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dunlin_node::admit::{milli, whole};
 use dunlin_node::{PodRef, events::container_field};
-use dunlin_runtime::image::{Image, PullPolicy};
+use dunlin_runtime::image::{Image, ImageConfig, PullPolicy};
 use dunlin_runtime::{
     ContainerId, ContainerSpec, ContainerStatus, Mount, Resources, Runtime, SandboxId, SandboxSpec,
 };
@@ -158,7 +158,10 @@ pub async fn launch(
     launches: u32,
     ip: &str,
 ) -> Result<Launched, Failure> {
-    let image = image(shared, pod, container).await?;
+    let image = match runtime.name() {
+        "process" => host_program(container),
+        _ => image(shared, pod, container).await?,
+    };
     let pod_ref = PodRef::of(pod);
     let field = container_field(pod, &container.name);
     let failed = |message: &str| {
@@ -186,7 +189,8 @@ pub async fn launch(
                 .as_ref()
                 .and_then(|l| l.stop_signal.clone())
                 .or(image.config.stop_signal.clone());
-            Ok(Launched { status, image_id: image.repo_digest(), stop_signal })
+            let image_id = if image.digest.is_empty() { String::new() } else { image.repo_digest() };
+            Ok(Launched { status, image_id, stop_signal })
         }
         Err(error) => {
             use dunlin_runtime::Error as E;
@@ -202,6 +206,22 @@ pub async fn launch(
             };
             Err(Failure { reason: reason.into(), message, exit_code, image: false })
         }
+    }
+}
+
+/// What a native process runs, as if it were an image: this machine's files, and the program that the image's name is the
+/// path of. Any other name stands for no program, and the container has to name its command.
+fn host_program(container: &Container) -> Image {
+    let reference = container.image.clone().unwrap_or_default();
+    let program = reference.starts_with('/').then(|| reference.clone());
+    Image {
+        id: String::new(),
+        digest: String::new(),
+        reference,
+        config: ImageConfig { entrypoint: program.into_iter().collect(), ..ImageConfig::default() },
+        // Users are looked up here.
+        layers: vec![PathBuf::from("/")],
+        size: 0,
     }
 }
 

@@ -67,7 +67,7 @@ impl Handle {
 }
 
 enum Done {
-    Sandbox(Result<Option<String>, String>),
+    Sandbox(Result<(Arc<dyn Runtime>, Option<String>), String>),
     Removed(Result<(), String>),
     Volumes(Result<Option<Timestamp>, String>),
     Started(String, Result<Box<Launched>, Failure>),
@@ -96,16 +96,22 @@ struct Worker {
     gone: bool,
 }
 
+/// A sandbox that runs already, and the runtime that it is in.
+pub type Found = (Arc<dyn Runtime>, SandboxStatus);
+
 /// Starts the worker of a pod. `found` is its sandbox, if it runs already.
 pub fn start(
     shared: Arc<Shared>,
     pod: Arc<Pod>,
     mut record: Record,
-    found: Option<SandboxStatus>,
+    found: Option<Found>,
     forgotten: bool,
 ) -> Handle {
     let pod_ref = PodRef::of(&pod);
-    let runtime = shared.runtime(&pod, &record.runtime);
+    let (runtime, found) = match found {
+        Some((runtime, sandbox)) => (runtime, Some(sandbox)),
+        None => (shared.runtime(&record.runtime), None),
+    };
     record.runtime = runtime.name().to_owned();
     let saved = record.clone();
     let (view, receiver) = watch::channel(View { pod: pod.clone(), record: record.clone() });
@@ -421,8 +427,8 @@ impl Worker {
 
     fn create_sandbox(&mut self) {
         self.record.sandbox = Sandbox::Creating;
-        let (shared, runtime, pod) = (self.shared.clone(), self.runtime.clone(), self.pod.clone());
-        self.jobs.push(Box::pin(async move { Done::Sandbox(make_sandbox(&shared, &runtime, &pod).await) }));
+        let (shared, pod) = (self.shared.clone(), self.pod.clone());
+        self.jobs.push(Box::pin(async move { Done::Sandbox(make_sandbox(&shared, &pod).await) }));
         if !self.record.volumes_ready && self.volume_failures == 0 && !needs_ip(&self.pod) {
             self.refresh();
         }
@@ -523,7 +529,9 @@ impl Worker {
     fn done(&mut self, done: Done) {
         let now = Timestamp::now();
         match done {
-            Done::Sandbox(Ok(ip)) => {
+            Done::Sandbox(Ok((runtime, ip))) => {
+                self.record.runtime = runtime.name().to_owned();
+                self.runtime = runtime;
                 self.record.sandbox = Sandbox::Ready;
                 self.record.sandbox_failures = 0;
                 self.record.sandbox_retry = None;
@@ -1029,19 +1037,15 @@ fn needs_ip(pod: &Pod) -> bool {
     })
 }
 
-async fn make_sandbox(
-    shared: &Shared,
-    runtime: &Arc<dyn Runtime>,
-    pod: &Pod,
-) -> Result<Option<String>, String> {
+/// Makes the pod's sandbox in the runtime that it asks for; the pod's address, if it has one.
+async fn make_sandbox(shared: &Shared, pod: &Pod) -> Result<(Arc<dyn Runtime>, Option<String>), String> {
+    let runtime = shared.runtime_for(pod).await?;
+    let address = connect(shared, &runtime, pod).await?;
+    Ok((runtime, address))
+}
+
+async fn connect(shared: &Shared, runtime: &Arc<dyn Runtime>, pod: &Pod) -> Result<Option<String>, String> {
     let text = |e: dunlin_runtime::Error| dunlin_base::error::chain(&e);
-    if let Some(class) = spec(pod).runtime_class_name.as_deref().filter(|c| !c.is_empty())
-        && !shared.has_runtime(class)
-        && runtime.name() == shared.default_runtime()
-        && !shared.class_is_default(class).await
-    {
-        return Err(format!("RuntimeClass \"{class}\" names no runtime of this node"));
-    }
     let status = runtime.create_sandbox(crate::launch::sandbox(pod)).await.map_err(text)?;
     if spec(pod).host_network == Some(true) || !shared.config.network {
         return Ok(Some(shared.node_ip()));

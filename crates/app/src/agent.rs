@@ -8,7 +8,7 @@ use dunlin_agent::{Agent, AgentConfig, AgentHandle, NodeService, RegistrationOpt
 use dunlin_base::task::Task;
 use dunlin_runtime::Runtime;
 use dunlin_runtime::image::ImageStore;
-use dunlin_runtime_oci::OciRuntime;
+use dunlin_runtime_oci::{Kind, OciRuntime};
 use dunlin_tunnel::dial;
 
 use crate::balancer::Balancer;
@@ -23,6 +23,8 @@ use crate::options::times::Times;
 pub(crate) struct Settings {
     pub node_name: String,
     pub labels: Vec<String>,
+    /// Whether pods may run programs of this machine.
+    pub native: bool,
     pub area: Option<String>,
     /// The way to the API of pods that were made above.
     pub home: Option<dunlin_agent::HomeDial>,
@@ -73,6 +75,7 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
     let settings = Settings {
         node_name,
         labels: options.label.clone(),
+        native: options.native_processes,
         area: options.area.clone(),
         home: Some(home),
         foreign: None,
@@ -115,7 +118,7 @@ pub(crate) async fn start(
     let id = layout.node_id()?;
     let run_dir = layout::run_dir(&id);
     layout::private_folder(&run_dir)?;
-    let runtime = OciRuntime::open(oci_config(layout, &id)?).await.doing("starting the container runtime")?;
+    let runtimes = runtimes(layout, &id, settings.native).await?;
     let images = ImageStore::open(layout.images()).doing("opening the image store")?;
     let labels = labels(&settings.labels)?;
     let mut config = AgentConfig::new(settings.node_name, layout.agent(), run_dir);
@@ -143,7 +146,6 @@ pub(crate) async fn start(
     config.pull_backoff_first = settings.times.pull_backoff_first();
     config.pull_backoff_most = settings.times.pull_backoff_most();
     config.contact = settings.times.contact();
-    let runtimes: Vec<Arc<dyn Runtime>> = vec![Arc::new(runtime)];
     Agent::start(config, client, runtimes, images, api_endpoint).await.doing("starting the agent")
 }
 
@@ -158,11 +160,38 @@ pub(crate) fn labels(flags: &[String]) -> Result<std::collections::BTreeMap<Stri
     flags.iter().map(one).collect()
 }
 
-/// The container runtime's configuration, derived from the node's identity.
-pub(crate) fn oci_config(layout: &Layout, id: &str) -> Result<dunlin_runtime_oci::Config, Error> {
+/// The runtimes of this machine, the default one first.
+async fn runtimes(layout: &Layout, id: &str, native: bool) -> Result<Vec<Arc<dyn Runtime>>, Error> {
+    let containers = open(layout, id, Kind::Oci).await?;
+    let mut all: Vec<Arc<dyn Runtime>> = vec![Arc::new(containers)];
+    if native {
+        all.push(Arc::new(open(layout, id, Kind::Process).await?));
+    } else if runtime_config(layout, id, Kind::Process)?.run_dir.exists() {
+        // They were allowed once, and nobody would look after what runs from then.
+        let processes = open(layout, id, Kind::Process).await?;
+        for sandbox in processes.sandboxes().await.doing("listing native processes")? {
+            tracing::warn!(pod = %sandbox.id, "native processes are not allowed any more: ending a pod");
+            processes.remove_sandbox(&sandbox.id).await.doing("ending native processes")?;
+        }
+    }
+    Ok(all)
+}
+
+/// Opens one of the runtimes.
+pub(crate) async fn open(layout: &Layout, id: &str, kind: Kind) -> Result<OciRuntime, Error> {
+    OciRuntime::open(runtime_config(layout, id, kind)?).await.doing("starting the runtime of containers")
+}
+
+/// A runtime's configuration, derived from the node's identity.
+fn runtime_config(layout: &Layout, id: &str, kind: Kind) -> Result<dunlin_runtime_oci::Config, Error> {
+    let below = match kind {
+        Kind::Oci => "",
+        Kind::Process => "process",
+    };
     Ok(dunlin_runtime_oci::Config {
-        data_dir: layout.agent(),
-        run_dir: layout::run_dir(id),
+        kind,
+        data_dir: layout.agent().join(below),
+        run_dir: layout::run_dir(id).join(below),
         cgroup_root: layout::cgroup_root(id),
         executable: std::env::current_exe().doing("finding this program's file")?,
     })

@@ -59,6 +59,7 @@ async fn serve(options: AgentOptions, kubeconfig: &Path) -> Result<(), Error> {
     let settings = Settings {
         node_name: joined.node.clone(),
         labels: options.label.clone(),
+        native: options.native_processes,
         area: options.area.clone(),
         home: None,
         foreign: Some((Foreign { api, kubelet_port: port }, options.pod_cidr.clone())),

@@ -77,6 +77,8 @@ pub struct Choices {
     pub pod_cidr: Option<String>,
     /// Labels of this machine's node, `NAME=VALUE`.
     pub label: Vec<String>,
+    /// Whether pods may run programs of this machine.
+    pub native_processes: Option<bool>,
     /// Log filter.
     pub log: Option<String>,
     /// Graces, tolerances and intervals.
@@ -136,6 +138,7 @@ impl Choices {
             client_ca_file: self.client_ca_file.or(below.client_ca_file),
             pod_cidr: self.pod_cidr.or(below.pod_cidr),
             label: list(self.label, below.label),
+            native_processes: self.native_processes.or(below.native_processes),
             log: self.log.or(below.log),
             times: self.times.over(below.times),
             access: self.access.over(below.access),
@@ -182,6 +185,8 @@ pub struct ServerOptions {
     pub area: Option<String>,
     /// Labels of the own node.
     pub label: Vec<String>,
+    /// Whether pods may run programs of this machine.
+    pub native_processes: bool,
     /// Where objects live: `sqlite`, or `etcd://HOST:PORT,...`.
     pub store: Option<String>,
     /// How connections to etcd are secured.
@@ -217,6 +222,7 @@ impl From<Choices> for ServerOptions {
             scheduler: choices.scheduler,
             area: choices.area,
             label: choices.label,
+            native_processes: choices.native_processes.unwrap_or(false),
             store: choices.store,
             store_tls: StoreTls { ca: choices.store_ca, cert: choices.store_cert, key: choices.store_key },
             store_user: choices.store_user,
@@ -252,6 +258,8 @@ pub struct AgentOptions {
     pub node_name: Option<String>,
     /// Labels of the node.
     pub label: Vec<String>,
+    /// Whether pods may run programs of this machine.
+    pub native_processes: bool,
     /// Where this machine is.
     pub area: Option<String>,
     /// Graces, tolerances and intervals.
@@ -270,6 +278,7 @@ impl From<Choices> for AgentOptions {
             pod_cidr: choices.pod_cidr,
             node_name: choices.node_name,
             label: choices.label,
+            native_processes: choices.native_processes.unwrap_or(false),
             area: choices.area,
             times: choices.times,
         }

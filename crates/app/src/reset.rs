@@ -4,7 +4,7 @@ use std::path::Path;
 
 use dunlin_base::error::chain;
 use dunlin_runtime::Runtime;
-use dunlin_runtime_oci::OciRuntime;
+use dunlin_runtime_oci::Kind;
 
 use crate::agent;
 use crate::error::{Doing, Error};
@@ -21,15 +21,17 @@ pub async fn run(data_dir: &Path, everything: bool) -> Result<(), Error> {
     }
     let layout = Layout::open(data_dir)?;
     let id = layout.node_id()?;
-    let runtime =
-        OciRuntime::open(agent::oci_config(&layout, &id)?).await.doing("opening the container runtime")?;
     let mut failures = Vec::new();
-    for sandbox in runtime.sandboxes().await.doing("listing this node's pods")? {
-        if let Err(error) = runtime.remove_sandbox(&sandbox.id).await {
-            failures.push(chain(&error));
+    let (containers, processes) =
+        (agent::open(&layout, &id, Kind::Oci).await?, agent::open(&layout, &id, Kind::Process).await?);
+    for runtime in [&containers, &processes] {
+        for sandbox in runtime.sandboxes().await.doing("listing this node's pods")? {
+            if let Err(error) = runtime.remove_sandbox(&sandbox.id).await {
+                failures.push(chain(&error));
+            }
         }
     }
-    runtime.remove_root().await.doing("removing this node's cgroups")?;
+    containers.remove_root().await.doing("removing this node's cgroups")?;
     dunlin_net::remove_all(&id).await.doing("removing this node's network")?;
     remove(&layout::run_dir(&id))?;
     if everything {

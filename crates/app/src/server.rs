@@ -257,6 +257,7 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
         let settings = agent::Settings {
             node_name: name.clone(),
             labels: options.label.clone(),
+            native: options.native_processes,
             area: options.area.clone(),
             home: Some(home.local(&name)),
             foreign: None,

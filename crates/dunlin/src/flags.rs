@@ -281,6 +281,9 @@ pub struct Node {
     /// Where this machine is: a name, or latitude and longitude
     #[arg(long, value_name = "NAME|LAT,LON")]
     pub area: Option<String>,
+    /// Let pods of the RuntimeClass process run programs of this machine
+    #[arg(long)]
+    pub native_processes: bool,
     /// A grace, tolerance or interval, as in node-grace=20s; the configuration file's `times` has the same names
     #[arg(long = "time", value_name = "NAME=LENGTH")]
     pub times: Vec<String>,

@@ -36,6 +36,7 @@ pub fn server(server: Server, global: Global) -> Result<(), Error> {
         access: server.access.into(),
         node_name: server.node.node_name,
         label: server.node.label,
+        native_processes: server.node.native_processes.then_some(true),
         area: server.node.area,
         times: Times::from_flags(&server.node.times)?,
         ..Choices::default()
@@ -64,6 +65,7 @@ pub fn agent(agent: Agent, global: Global) -> Result<(), Error> {
         pod_cidr: agent.pod_cidr,
         node_name: agent.node.node_name,
         label: agent.node.label,
+        native_processes: agent.node.native_processes.then_some(true),
         area: agent.node.area,
         times: Times::from_flags(&agent.node.times)?,
         ..Choices::default()

@@ -39,6 +39,36 @@ pub struct Bundle {
     pub drop_sys_admin: bool,
     /// The capabilities that the container keeps, by which the filter is relaxed.
     pub capabilities: Vec<String>,
+    /// A process of the host instead of a container.
+    pub native: Option<Native>,
+}
+
+/// How a native process belongs to its pod.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Native {
+    /// The `cgroup.procs` files by which it enters its cgroup.
+    pub cgroups: Vec<PathBuf>,
+    /// The namespaces that it joins.
+    pub namespaces: Vec<PathBuf>,
+    /// What it sees in other places than the host does, in order.
+    pub mounts: Vec<Bind>,
+    /// The host's root file system cannot be written.
+    pub read_only: bool,
+}
+
+/// A bind mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Bind {
+    /// The host's path.
+    pub source: PathBuf,
+    /// Where it appears.
+    pub target: PathBuf,
+    /// Read-only.
+    pub read_only: bool,
+    /// Mounts that the host makes below it later appear, too.
+    pub follows: bool,
 }
 
 impl Bundle {

@@ -79,7 +79,12 @@ impl Cgroups {
 
     /// The `cgroup.procs` files by which a shim leaves the agent's cgroup.
     pub fn shim_files(&self) -> Vec<PathBuf> {
-        self.accounted(SHIMS).into_iter().map(|dir| dir.join("cgroup.procs")).collect()
+        self.procs_files(SHIMS)
+    }
+
+    /// The `cgroup.procs` files by which a process enters a cgroup.
+    pub fn procs_files(&self, relative: &str) -> Vec<PathBuf> {
+        self.accounted(relative).into_iter().map(|dir| dir.join("cgroup.procs")).collect()
     }
 
     /// The shims that live.

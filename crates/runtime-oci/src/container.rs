@@ -17,8 +17,8 @@ use crate::cgroup::Cgroups;
 use crate::connection::Connection;
 use crate::paths::text;
 use crate::plan::config::{Context, Device, config};
-use crate::plan::{capabilities, validate};
-use crate::runtime::Shared;
+use crate::plan::{self, capabilities, validate};
+use crate::runtime::{Kind, Shared};
 use crate::sandbox::{Sandbox, blocking, cgroup_error, io_error, remove_directory};
 
 /// How long a creator may take. A slow board with a cold disk needs seconds.
@@ -119,7 +119,7 @@ pub async fn start(
     sandbox: &Sandbox,
     spec: ContainerSpec,
 ) -> Result<ContainerStatus, Error> {
-    validate::container(&sandbox.spec, &spec)?;
+    validate::container(shared.kind, &sandbox.spec, &spec)?;
     let gone = || Error::Shim { sandbox: sandbox.spec.id.clone(), reason: "the shim is gone".into() };
     let shim = sandbox.shim().ok_or_else(gone)?;
     // What a start that was broken off has left would be in the way.
@@ -160,7 +160,8 @@ fn prepare(
         })?;
     let seccomp = spec.seccomp_default && !spec.privileged;
     let lend_sys_admin = seccomp && !spec.no_new_privileges && !granted.contains(&"CAP_SYS_ADMIN");
-    let devices = devices(spec)?;
+    let native = shared.kind == Kind::Process;
+    let devices = if native { Vec::new() } else { devices(spec)? };
     for (n, mount) in spec.mounts.iter().enumerate().filter(|(_, m)| m.source.starts_with('/')) {
         if let Err(error) = fs::metadata(&mount.source) {
             let reason = format!("source {}: {error}", mount.source);
@@ -170,7 +171,7 @@ fn prepare(
     let name = cgroup(sandbox, &spec.id);
     shared.cgroups.create(&name, &spec.resources).map_err(cgroup_error)?;
     shared.cgroups.end_together(&name).map_err(cgroup_error)?;
-    if !spec.privileged {
+    if !spec.privileged && !native {
         shared.cgroups.allow_devices(&name, &devices).map_err(cgroup_error)?;
     }
     let (directory, layer) = (paths.bundle(&spec.id), paths.layer(&spec.id));
@@ -188,6 +189,9 @@ fn prepare(
         seccomp,
         drop_sys_admin: lend_sys_admin,
         capabilities: granted.iter().map(|c| (*c).to_owned()).collect(),
+        native: native.then(|| {
+            plan::native::native(spec, &sandbox.spec, paths, shim.pid, shared.cgroups.procs_files(&name))
+        }),
     };
     let context = Context {
         sandbox: &sandbox.spec,

@@ -1,4 +1,4 @@
-//! Containers by `libcontainer`, one tiny shim process per pod, no daemon.
+//! Containers by `libcontainer`, and native processes, with one tiny shim process per pod and no daemon.
 //!
 //! The runtime object only asks: what runs belongs to the shim of its pod, so that it outlives this process. Containers
 //! are made by the *creator*, this program executed again (see [`creator`]), because libcontainer may never be called
@@ -17,4 +17,4 @@ mod plan;
 mod runtime;
 mod sandbox;
 
-pub use runtime::{Config, OciRuntime};
+pub use runtime::{Config, Kind, OciRuntime};

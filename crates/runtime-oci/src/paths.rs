@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dunlin_runtime::{ContainerId, SandboxId};
+use dunlin_runtime::{ContainerId, Mount, SandboxId};
 
 /// The runtime's directories.
 #[derive(Debug, Clone)]
@@ -60,6 +60,13 @@ impl Sandbox {
     /// A memory volume.
     pub fn volume(&self, name: &str) -> PathBuf {
         self.dir.join("volumes").join(name)
+    }
+    /// What a mount takes its files from.
+    pub fn source(&self, mount: &Mount) -> PathBuf {
+        mount
+            .source
+            .strip_prefix("tmpfs:")
+            .map_or_else(|| PathBuf::from(&mount.source), |name| self.volume(name))
     }
     /// All bundles.
     pub fn bundles(&self) -> PathBuf {

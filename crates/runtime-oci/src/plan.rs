@@ -3,4 +3,5 @@
 pub mod capabilities;
 pub mod config;
 pub mod limits;
+pub mod native;
 pub mod validate;

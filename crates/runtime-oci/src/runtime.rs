@@ -24,9 +24,20 @@ use crate::{attach, container, exec, install};
 /// Exits that nobody has looked at yet; a listener that falls further behind looks at everything once.
 const EVENTS: usize = 256;
 
+/// What the containers of a runtime are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Containers: an image's root file system and namespaces of their own.
+    Oci,
+    /// Native processes: programs of the host on its own file system, with limits, a user and a network of their own.
+    Process,
+}
+
 /// Where the runtime keeps its things, and what it executes.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// What its containers are. Two runtimes of one node share no directory.
+    pub kind: Kind,
     /// Survives a reboot: writable layers of containers, the installed shim. Not mounted `noexec`.
     pub data_dir: PathBuf,
     /// Gone after a reboot: sandboxes, sockets, bundles, exit records.
@@ -40,6 +51,8 @@ pub struct Config {
 /// What all operations need.
 #[derive(Debug)]
 pub struct Shared {
+    /// What the containers are.
+    pub kind: Kind,
     /// Directories.
     pub layout: Layout,
     /// Cgroups.
@@ -61,7 +74,7 @@ struct Slot {
     sandbox: Mutex<Option<Arc<Sandbox>>>,
 }
 
-/// The `oci` runtime. Cheap to drop: nothing that runs depends on it, only sessions end.
+/// The runtimes `oci` and `process`. Cheap to drop: nothing that runs depends on it, only sessions end.
 #[derive(Debug)]
 pub struct OciRuntime {
     shared: Arc<Shared>,
@@ -89,6 +102,7 @@ impl OciRuntime {
         let shim_program = installed.map_err(io_error("installing the shim in", &programs))?;
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let shared = Arc::new(Shared {
+            kind: config.kind,
             layout,
             cgroups: Cgroups::open(&config.cgroup_root).map_err(cgroup_error)?,
             executable: config.executable,
@@ -328,7 +342,10 @@ fn names(directory: &std::path::Path) -> Vec<SandboxId> {
 
 impl Runtime for OciRuntime {
     fn name(&self) -> &'static str {
-        "oci"
+        match self.shared.kind {
+            Kind::Oci => "oci",
+            Kind::Process => "process",
+        }
     }
 
     fn create_sandbox(&self, spec: SandboxSpec) -> BoxFuture<'_, Result<SandboxStatus, Error>> {

@@ -15,6 +15,7 @@ mod joining;
 mod kubectl;
 mod machines;
 mod pods;
+mod process;
 mod quota;
 mod reach;
 mod restart;

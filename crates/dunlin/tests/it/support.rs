@@ -17,8 +17,13 @@ pub struct World {
 
 impl World {
     pub fn new() -> Result<Self> {
+        Self::told(&[])
+    }
+
+    /// The same with further flags.
+    pub fn told(flags: &[&str]) -> Result<Self> {
         let lan = Lan::new()?;
-        let server = Dunlin::server(&lan, &["--node-name", "one"])?;
+        let server = Dunlin::server(&lan, &[&["--node-name", "one"], flags].concat())?;
         Self::with(lan, server)
     }
 

@@ -10,13 +10,16 @@ use libcontainer::syscall::syscall::SyscallType;
 
 use super::executor::{Command, told};
 use super::terminal::Console;
-use super::{Failed, overlay, prepare, reasons, send};
+use super::{Failed, native, overlay, prepare, reasons, send};
 use crate::bundle::Bundle;
 
 /// Makes the container of a bundle; on success its process runs and the shim knows.
 pub fn run(directory: &Path, control: BorrowedFd<'_>) -> Result<(), Failed> {
     let bundle = Bundle::read(directory).map_err(|e| Failed::create("reading the bundle", e))?;
     prepare(&bundle);
+    if let Some(native) = &bundle.native {
+        return native::create(directory, &bundle, native, control);
+    }
     let root = directory.join("rootfs");
     overlay::mount_root(&bundle, directory, &root)?;
     overlay::make_directory(&root, &bundle.cwd, bundle.uid, bundle.gid).map_err(|e| Failed {

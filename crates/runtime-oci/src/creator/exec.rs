@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::create::{pipe, read_outcome};
 use super::executor::Command;
 use super::terminal::Console;
-use super::{Failed, prepare, reasons, send};
+use super::{Failed, native, prepare, reasons, send};
 use crate::bundle::{self, Bundle};
 
 /// What to run: the first datagram on the control socket.
@@ -36,11 +36,25 @@ pub fn run(directory: &Path, control: BorrowedFd<'_>) -> Result<(), Failed> {
         serde_json::from_slice(&datagram[..length]).map_err(|e| Failed::create("reading the request", e))?;
     let bundle = Bundle::read(directory).map_err(|e| Failed::create("reading the bundle", e))?;
     prepare(&bundle);
-    let private = Private::make(directory, &bundle, &request)?;
+    let native::Started { pid, master } = match &bundle.native {
+        Some(native) => native::exec(directory, &bundle, native, &request.args, request.tty)?,
+        None => join(directory, &bundle, &request)?,
+    };
+    send(control, &Report::Started { pid: pid as u32 }, master.as_ref().map(|m| m.as_fd()))
+        .map_err(|e| Failed::create("reporting", e))?;
+    drop(master);
+    let status = wait(pid, control, signals.as_fd());
+    let _ = send(control, &status, None);
+    Ok(())
+}
+
+/// Starts the process in the container.
+fn join(directory: &Path, bundle: &Bundle, request: &Request) -> Result<native::Started, Failed> {
+    let private = Private::make(directory, bundle, request)?;
     let (outcome, told_here) = pipe()?;
     let console = if request.tty { Some(Console::listen(&private.directory)?) } else { None };
     let built = ContainerBuilder::new(bundle.container.clone(), SyscallType::default())
-        .with_executor(Command::new(&bundle, told_here.as_raw_fd()))
+        .with_executor(Command::new(bundle, told_here.as_raw_fd()))
         .with_root_path(&private.directory)
         .map_err(|e| Failed::create("preparing the process", reasons(&e)))?
         .with_console_socket(console.as_ref().map(|c| c.path().to_owned()))
@@ -58,13 +72,7 @@ pub fn run(directory: &Path, control: BorrowedFd<'_>) -> Result<(), Failed> {
         (Err(error), None) => return Err(Failed { failure: Failure::Create, text: reasons(&error) }),
     };
     let master = console.map(Console::receive).transpose()?;
-    drop(private);
-    send(control, &Report::Started { pid: pid as u32 }, master.as_ref().map(|m| m.as_fd()))
-        .map_err(|e| Failed::create("reporting", e))?;
-    drop(master);
-    let status = wait(pid, control, signals.as_fd());
-    let _ = send(control, &status, None);
-    Ok(())
+    Ok(native::Started { pid, master })
 }
 
 /// Waits for the process; kills it and all of its group when the control socket's other end is closed.

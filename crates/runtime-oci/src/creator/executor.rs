@@ -32,7 +32,8 @@ impl Command {
         Self { report, filter, drop_sys_admin: bundle.drop_sys_admin }
     }
 
-    fn tell(&self, failed: &Failed) {
+    /// Writes why there is no process into the pipe.
+    pub fn tell(&self, failed: &Failed) {
         let mut bytes = vec![failed.failure as u8];
         bytes.extend_from_slice(&failed.text.as_bytes()[..failed.text.len().min(3000)]);
         // SAFETY: the descriptor stays open until this process executes or ends.
@@ -43,7 +44,11 @@ impl Command {
 /// Reads what a [`Command`] told. `None`: it was executed.
 pub fn told(bytes: &[u8]) -> Option<Failed> {
     let (kind, text) = bytes.split_first()?;
-    let failure = if *kind == Failure::Command as u8 { Failure::Command } else { Failure::Create };
+    let failure = match *kind {
+        kind if kind == Failure::Command as u8 => Failure::Command,
+        kind if kind == Failure::Spec as u8 => Failure::Spec,
+        _ => Failure::Create,
+    };
     Some(Failed { failure, text: String::from_utf8_lossy(text).into_owned() })
 }
 
@@ -72,7 +77,7 @@ impl Executor for Command {
 
 impl Command {
     /// Returns only with the reason why the program does not run.
-    fn execute(&self, spec: &Spec) -> Failed {
+    pub fn execute(&self, spec: &Spec) -> Failed {
         let path = match find(spec) {
             Ok(path) => path,
             Err(failed) => return failed,

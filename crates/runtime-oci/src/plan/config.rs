@@ -125,10 +125,7 @@ fn mounts(spec: &ContainerSpec, context: &Context<'_>) -> Vec<Value> {
 }
 
 fn bind(wanted: &Mount, paths: &Sandbox) -> Value {
-    let source = match wanted.source.strip_prefix("tmpfs:") {
-        Some(name) => text(&paths.volume(name)),
-        None => wanted.source.clone(),
-    };
+    let source = text(&paths.source(wanted));
     let propagation = match wanted.propagation.as_deref() {
         Some("rslave") => "rslave",
         _ => "rprivate",

@@ -3,6 +3,7 @@
 use dunlin_runtime::{ContainerSpec, Error, SandboxSpec};
 
 use crate::paths::is_name;
+use crate::runtime::Kind;
 
 fn wrong(field: impl Into<String>, reason: impl Into<String>) -> Error {
     Error::Spec { field: field.into(), reason: reason.into() }
@@ -70,7 +71,7 @@ pub fn sysctl_path(name: &str) -> String {
 }
 
 /// Checks a container.
-pub fn container(sandbox: &SandboxSpec, spec: &ContainerSpec) -> Result<(), Error> {
+pub fn container(kind: Kind, sandbox: &SandboxSpec, spec: &ContainerSpec) -> Result<(), Error> {
     if !is_name(&spec.id.0) {
         return Err(wrong(
             "id",
@@ -80,7 +81,10 @@ pub fn container(sandbox: &SandboxSpec, spec: &ContainerSpec) -> Result<(), Erro
     if spec.args.is_empty() || spec.args[0].is_empty() {
         return Err(wrong("args", "the command is empty"));
     }
-    if spec.layers.is_empty() {
+    if kind == Kind::Process && !spec.devices.is_empty() {
+        return Err(wrong("devices", "a native process has the host's devices already"));
+    }
+    if kind == Kind::Oci && spec.layers.is_empty() {
         return Err(wrong("layers", "there is no root file system"));
     }
     if !spec.cwd.is_absolute() {

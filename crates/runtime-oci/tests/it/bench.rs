@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use dunlin_runtime::Runtime;
 use dunlin_runtime::contract::Factory;
-use dunlin_runtime_oci::{Config, OciRuntime};
+use dunlin_runtime_oci::{Config, Kind, OciRuntime};
 use futures_util::future::BoxFuture;
 
 /// What the root file system of the tests is made of.
@@ -18,21 +18,23 @@ pub const BUSYBOX: &str = "/usr/bin/busybox";
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// Opens OCI runtimes for the contract suite.
-pub struct Oci {
+/// Opens runtimes for the contract suite.
+pub struct Bench {
+    kind: Kind,
     directory: tempfile::TempDir,
     cgroup_root: String,
 }
 
-impl Oci {
-    pub fn new() -> Self {
+impl Bench {
+    pub fn new(kind: Kind) -> Self {
         let cgroup_root =
             format!("dunlin-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        Self { directory: tempfile::tempdir().unwrap(), cgroup_root }
+        Self { kind, directory: tempfile::tempdir().unwrap(), cgroup_root }
     }
 
     pub fn config(&self) -> Config {
         Config {
+            kind: self.kind,
             data_dir: self.directory.path().join("data"),
             run_dir: self.directory.path().join("run"),
             cgroup_root: self.cgroup_root.clone(),
@@ -77,7 +79,7 @@ fn below(directory: &Path, all: &mut Vec<PathBuf>) {
     }
 }
 
-impl Factory for Oci {
+impl Factory for Bench {
     fn open(&self) -> BoxFuture<'_, Arc<dyn Runtime>> {
         Box::pin(async { Arc::new(self.runtime().await) as Arc<dyn Runtime> })
     }
@@ -113,7 +115,7 @@ impl Factory for Oci {
     }
 }
 
-impl Drop for Oci {
+impl Drop for Bench {
     fn drop(&mut self) {
         // What a test that failed has left running would keep its groups, and itself, for ever.
         let deadline = Instant::now() + Duration::from_secs(10);

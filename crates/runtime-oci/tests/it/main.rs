@@ -1,10 +1,13 @@
-//! The OCI runtime for real: the contract suite and what is particular to it. Needs root and `busybox-static`.
+//! The runtimes of containers and of native processes for real: the contract suite and what is particular to each. Needs
+//! root and `busybox-static`.
 
 mod bench;
 #[cfg(target_arch = "x86_64")]
 mod guest;
+mod native;
 mod shim;
 
-use bench::Oci;
+use bench::Bench;
+use dunlin_runtime_oci::Kind;
 
-dunlin_runtime::contract_tests!(Oci::new());
+dunlin_runtime::contract_tests!(Bench::new(Kind::Oci));

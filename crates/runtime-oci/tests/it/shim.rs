@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use dunlin_runtime::contract::{self, Bench, Factory, PATIENCE, until};
 use dunlin_runtime::{ContainerId, ContainerState, Event, Runtime, SandboxId};
 
-use crate::bench::Oci;
+use dunlin_runtime_oci::Kind;
+
+use crate::bench;
 
 fn shim_pid(bench: &Bench<'_>, status: &dunlin_runtime::SandboxStatus) -> i32 {
     let path = bench.runtime().network_namespace(status).unwrap();
@@ -32,7 +34,7 @@ fn kill(pid: i32) {
 /// A shim that dies is told of; its sandbox is dead and can be removed with everything in it.
 #[tokio::test]
 async fn a_lost_shim_is_told_and_cleaned_up() {
-    contract::run(&Oci::new(), async |bench: &mut Bench<'_>| {
+    contract::run(&bench::Bench::new(Kind::Oci), async |bench: &mut Bench<'_>| {
         let mut events = bench.runtime().events();
         let (sandbox, id, pid) = sandbox_with_sleeper(bench).await;
         kill(pid);
@@ -54,7 +56,7 @@ async fn a_lost_shim_is_told_and_cleaned_up() {
 /// A shim that hangs does not hang the runtime: the sandbox can be removed.
 #[tokio::test]
 async fn a_hanging_shim_is_removed() {
-    contract::run(&Oci::new(), async |bench: &mut Bench<'_>| {
+    contract::run(&bench::Bench::new(Kind::Oci), async |bench: &mut Bench<'_>| {
         let (sandbox, _, pid) = sandbox_with_sleeper(bench).await;
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
@@ -67,7 +69,7 @@ async fn a_hanging_shim_is_removed() {
 /// Garbage, huge lengths, half frames and many connections change nothing for others.
 #[tokio::test]
 async fn hostile_bytes_on_the_socket() {
-    let oci = Oci::new();
+    let oci = bench::Bench::new(Kind::Oci);
     contract::run(&oci, async |bench: &mut Bench<'_>| {
         let (sandbox, id, _) = sandbox_with_sleeper(bench).await;
         let directory = fs::File::open(oci.path().join("run/sandboxes").join(&sandbox.0)).unwrap();
@@ -111,7 +113,7 @@ async fn hostile_bytes_on_the_socket() {
 /// A path longer than a socket's name may be.
 #[tokio::test]
 async fn long_paths() {
-    let oci = Oci::new();
+    let oci = bench::Bench::new(Kind::Oci);
     let mut config = oci.config();
     let deep = "a-directory-name-that-is-rather-long/".repeat(5);
     config.run_dir = oci.path().join("run").join(&deep);
@@ -134,7 +136,7 @@ async fn long_paths() {
 /// What an idle shim costs, and how long a start and an exec take. Prints the figures.
 #[tokio::test]
 async fn figures() {
-    let oci = Oci::new();
+    let oci = bench::Bench::new(Kind::Oci);
     contract::run(&oci, async |bench: &mut Bench<'_>| {
         let mut starts = Vec::new();
         let mut sandboxes = Vec::new();

@@ -12,16 +12,16 @@ fn line(text: &str) -> SessionInput {
 /// What is written goes to all clients and to the log; the exit ends the sessions.
 pub async fn output_goes_to_log_and_client(bench: &mut Bench<'_>) {
     let sandbox = bench.sandbox().await;
-    let spec =
-        bench.script("app-0", "while [ ! -e /go ]; do echo tick; sleep 0.02; done; echo err >&2; exit 5");
+    let script =
+        "trap stop=1 TERM; while [ -z \"$stop\" ]; do echo tick; sleep 0.02; done; echo err >&2; exit 5";
+    let spec = bench.script("app-0", script);
     let log = spec.log_path.clone();
     let id = bench.start(&sandbox, spec).await;
     let mut one = bench.runtime().attach(&sandbox, &id).await.unwrap();
     let mut other = bench.runtime().attach(&sandbox, &id).await.unwrap();
     hear(&mut one, "tick\n").await;
     hear(&mut other, "tick\n").await;
-    let go = crate::ExecSpec { args: vec!["touch".into(), "/go".into()], ..Default::default() };
-    listen(&mut bench.runtime().exec(&sandbox, &id, go).await.unwrap()).await;
+    bench.runtime().signal(&sandbox, &id, 15).await.unwrap();
     for session in [&mut one, &mut other] {
         let heard = listen(session).await;
         assert_eq!((heard.err.as_str(), heard.status.map(|s| s.code)), ("err\n", Some(5)));

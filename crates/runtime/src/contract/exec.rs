@@ -101,7 +101,9 @@ pub async fn dropping_kills(bench: &mut Bench<'_>) {
 /// An exec has the container's user, environment, directory, filter and cgroup.
 pub async fn user_and_environment(bench: &mut Bench<'_>) {
     let sandbox = bench.sandbox().await;
-    let mut container = bench.spec("app-0", &["sleep", "1000000"]);
+    let cgroup = "sort /proc/self/cgroup | md5sum";
+    let mut container = bench.script("app-0", &format!("{cgroup}; exec sleep 1000000"));
+    let log = container.log_path.clone();
     (container.uid, container.gid, container.cwd) = (1000, 1001, "/tmp".into());
     container.env.push(("GREETING".into(), "hello".into()));
     let id = bench.start(&sandbox, container).await;
@@ -110,10 +112,9 @@ pub async fn user_and_environment(bench: &mut Bench<'_>) {
     let heard = listen(&mut begin(bench, &sandbox, &id, script(text)).await).await;
     let expected = "1000\n1001\n/tmp\nhello\nSeccomp:\t2\nCapEff:\t0000000000000000\nx\n";
     assert_eq!(heard.out, expected, "{}", heard.err);
-    let cgroup = "cat /proc/self/cgroup | sort | md5sum; cat /proc/1/cgroup | sort | md5sum";
     let heard = listen(&mut begin(bench, &sandbox, &id, script(cgroup)).await).await;
-    let sums: Vec<&str> = heard.out.lines().collect();
-    assert!(sums.len() == 2 && sums[0] == sums[1], "{}", heard.out);
+    until("the container's cgroup", async || !super::logs::content(&log).is_empty()).await;
+    assert_eq!(heard.out, super::logs::content(&log));
 }
 
 /// Probes of many containers come together.
