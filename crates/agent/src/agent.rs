@@ -97,7 +97,8 @@ impl Shared {
         let (host, port) = endpoint.rsplit_once(':').unwrap_or((&endpoint, "443"));
         (host.trim_matches(['[', ']']).to_owned(), port.parse().unwrap_or(443))
     }
-    fn named(&self, runtime: &str) -> Option<&Arc<dyn Runtime>> {
+    /// One of the runtimes by its name.
+    pub fn named(&self, runtime: &str) -> Option<&Arc<dyn Runtime>> {
         self.runtimes.iter().find(|r| r.name() == runtime)
     }
     /// The runtime that a pod had; the first one for a pod that had none yet.
@@ -109,9 +110,6 @@ impl Shared {
         let class = spec(pod).runtime_class_name.as_deref().unwrap_or("");
         if class.is_empty() {
             return Ok(self.runtimes[0].clone());
-        }
-        if let Some(runtime) = self.named(class) {
-            return Ok(runtime.clone());
         }
         let api: kube::Api<RuntimeClass> = kube::Api::all(self.client.clone());
         let handler = match tokio::time::timeout(Duration::from_secs(5), api.get(class)).await {

@@ -109,10 +109,12 @@ pub fn start(
 ) -> Handle {
     let pod_ref = PodRef::of(&pod);
     let (runtime, found) = match found {
-        Some((runtime, sandbox)) => (runtime, Some(sandbox)),
+        Some((runtime, sandbox)) => {
+            record.runtime = runtime.name().to_owned();
+            (runtime, Some(sandbox))
+        }
         None => (shared.runtime(&record.runtime), None),
     };
-    record.runtime = runtime.name().to_owned();
     let saved = record.clone();
     let (view, receiver) = watch::channel(View { pod: pod.clone(), record: record.clone() });
     let mail: Arc<(Mutex<Mail>, Notify)> = Arc::default();
@@ -427,8 +429,8 @@ impl Worker {
 
     fn create_sandbox(&mut self) {
         self.record.sandbox = Sandbox::Creating;
-        let (shared, pod) = (self.shared.clone(), self.pod.clone());
-        self.jobs.push(Box::pin(async move { Done::Sandbox(make_sandbox(&shared, &pod).await) }));
+        let (shared, pod, had) = (self.shared.clone(), self.pod.clone(), self.record.runtime.clone());
+        self.jobs.push(Box::pin(async move { Done::Sandbox(make_sandbox(&shared, &pod, &had).await) }));
         if !self.record.volumes_ready && self.volume_failures == 0 && !needs_ip(&self.pod) {
             self.refresh();
         }
@@ -1037,9 +1039,17 @@ fn needs_ip(pod: &Pod) -> bool {
     })
 }
 
-/// Makes the pod's sandbox in the runtime that it asks for; the pod's address, if it has one.
-async fn make_sandbox(shared: &Shared, pod: &Pod) -> Result<(Arc<dyn Runtime>, Option<String>), String> {
-    let runtime = shared.runtime_for(pod).await?;
+/// Makes the pod's sandbox in the runtime that it `had`, or else asks for; the pod's address, if it has one.
+async fn make_sandbox(
+    shared: &Shared,
+    pod: &Pod,
+    had: &str,
+) -> Result<(Arc<dyn Runtime>, Option<String>), String> {
+    // A handler never changes, and after a restart of the machine the API may be out of reach.
+    let runtime = match shared.named(had) {
+        Some(runtime) => runtime.clone(),
+        None => shared.runtime_for(pod).await?,
+    };
     let address = connect(shared, &runtime, pod).await?;
     Ok((runtime, address))
 }
