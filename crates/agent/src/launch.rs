@@ -158,9 +158,9 @@ pub async fn launch(
     launches: u32,
     ip: &str,
 ) -> Result<Launched, Failure> {
-    let image = match runtime.name() {
-        "process" => host_program(container),
-        _ => image(shared, pod, container).await?,
+    let image = match runtime.takes_images() {
+        true => image(shared, pod, container).await?,
+        false => host_program(container),
     };
     let pod_ref = PodRef::of(pod);
     let field = container_field(pod, &container.name);

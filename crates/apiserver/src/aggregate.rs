@@ -49,7 +49,7 @@ pub struct Registry {
     entries: RwLock<Arc<Vec<Entry>>>,
     identity: Mutex<Option<Identity>>,
     /// Something changed that may make an extension server available or not.
-    pub wake: Notify,
+    pub wake: Arc<Notify>,
 }
 
 impl Registry {

@@ -4,16 +4,15 @@ mod roles;
 
 use dunlin_api::flowcontrol;
 use dunlin_api::names::{annotation, storage as storage_names};
-use dunlin_store::{Error, Expect};
+use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
 use crate::admission::{ip_address, namespace};
 use crate::aggregate;
 use crate::failure::Result;
 use crate::flow;
-use crate::handlers::{decode, prepare, storage};
+use crate::handlers::{decode, prepare};
 use crate::model;
-use crate::object;
 use crate::resources::{Resource, known};
 use crate::server::Inner;
 use crate::time;
@@ -29,9 +28,10 @@ pub async fn run(server: &Inner) -> Result<()> {
         put(server, known("", "namespaces"), value).await?;
         namespace::furnish(server, name).await?;
     }
-    for (plural, value) in roles::all() {
-        make(server, known("rbac.authorization.k8s.io", plural), value).await?;
-    }
+    // Together, so that the store writes them together.
+    let roles = roles::all().into_iter();
+    let roles = roles.map(|(plural, value)| make(server, known("rbac.authorization.k8s.io", plural), value));
+    try_join_all(roles).await?;
     for (name, value, description) in [
         (
             "system-cluster-critical",
@@ -56,12 +56,9 @@ pub async fn run(server: &Inner) -> Result<()> {
         "provisioner": storage_names::LOCAL_PATH, "reclaimPolicy": "Delete", "volumeBindingMode": "WaitForFirstConsumer",
     });
     make(server, known("storage.k8s.io", "storageclasses"), class).await?;
-    for level in flowcontrol::levels() {
-        flow::make(server, "prioritylevelconfigurations", level).await?;
-    }
-    for schema in flowcontrol::schemas() {
-        flow::make(server, "flowschemas", schema).await?;
-    }
+    let levels = flowcontrol::levels().into_iter().map(|level| ("prioritylevelconfigurations", level));
+    let schemas = flowcontrol::schemas().into_iter().map(|schema| ("flowschemas", schema));
+    try_join_all(levels.chain(schemas).map(|(plural, value)| flow::make(server, plural, value))).await?;
     let mut range = json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
         "metadata": {"name": "kubernetes", "finalizers": ["networking.k8s.io/service-cidr-finalizer"]},
@@ -102,10 +99,5 @@ async fn make(server: &Inner, resource: &Resource, mut value: Value) -> Result<(
 }
 
 async fn put(server: &Inner, resource: &Resource, value: Value) -> Result<()> {
-    let name = object::name(&value).to_owned();
-    let value = decode::typed(resource, value)?;
-    match server.save(resource, Expect::Absent, value).await {
-        Ok(_) | Err(Error::Exists { .. } | Error::Conflict { .. }) => Ok(()),
-        Err(error) => Err(storage::failed(resource, &name, error)),
-    }
+    server.ensure(resource, decode::typed(resource, value)?).await
 }

@@ -1,12 +1,12 @@
 //! `ComponentStatus`: how the parts feel on which this server depends. Of these it knows its store; what decides and
 //! places is a client of the API as all others, and says by its own health pages how it is.
 
-use dunlin_api::selector::{FieldSelector, LabelSelector};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Result};
 use crate::handlers::emit;
+use crate::model;
 use crate::negotiate::Shape;
 use crate::reply::{self, Reply};
 use crate::resources::key;
@@ -27,14 +27,7 @@ pub async fn answer(call: &mut Call, verb: &str) -> Result<Reply> {
         one["apiVersion"] = json!("v1");
         return emit::value(call, 200, one);
     }
-    let labels = match call.query.get("labelSelector") {
-        Some(text) => LabelSelector::parse(text).map_err(|e| Failure::bad_request(e.to_string()))?,
-        None => LabelSelector::everything(),
-    };
-    let fields = match call.query.get("fieldSelector") {
-        Some(text) => FieldSelector::parse(text).map_err(|e| Failure::bad_request(e.to_string()))?,
-        None => FieldSelector::everything(),
-    };
+    let (labels, fields) = model::selectors(&call.query)?;
     let mut items = vec![store(call).await];
     items.retain(|_| {
         labels.matches(&Value::Null) && fields.matches(|f| (f == "metadata.name").then_some(STORE))

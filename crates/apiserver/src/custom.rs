@@ -9,9 +9,9 @@
 
 pub mod cleanup;
 pub mod columns;
-mod conditions;
 mod definition;
 pub mod form;
+mod names;
 pub mod webhook;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -23,6 +23,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::aggregate;
+use crate::conditions;
 use crate::failure::Result;
 use crate::handlers::storage;
 use crate::model;
@@ -146,7 +147,7 @@ pub async fn settle(server: &Inner) -> Result<()> {
             definitions.push(storage::parse(&entry.value)?);
         }
         let mut raced = false;
-        for (at, status) in conditions::settle(&definitions, &time::now()) {
+        for (at, status) in names::settle(&definitions, &time::now()) {
             let mut value = definitions[at].clone();
             value["status"] = status;
             model::track(resource, Some(&definitions[at]), &mut value, "kube-apiserver", "status");

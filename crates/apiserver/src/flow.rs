@@ -193,15 +193,14 @@ impl Flow {
             .find(|schema| schema.fits(user, asked, path))
             .or_else(|| plan.schemas.iter().find(|s| s.name == dunlin_api::flowcontrol::CATCH_ALL))?;
         let (uid, shape) = plan.levels.get(&schema.level)?;
-        let digest = Sha256::new().chain_update(&schema.name).chain_update([0]);
-        let digest = digest.chain_update(schema.flow(user, asked)).finalize();
-        let hash = digest.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        // Who never waits needs no queue.
+        let flow = if shape.is_some() { flow(schema, user, asked) } else { 0 };
         Some(Class {
             schema: schema.name.clone(),
             schema_uid: schema.uid.clone(),
             level: schema.level.clone(),
             level_uid: uid.clone(),
-            flow: hash,
+            flow,
             exempt: shape.is_none(),
         })
     }
@@ -259,6 +258,13 @@ impl Flow {
             }
         }
     }
+}
+
+/// A number that tells the request's flow from others.
+fn flow(schema: &Schema, user: &User, asked: &Asked) -> u64 {
+    let digest = Sha256::new().chain_update(&schema.name).chain_update([0]);
+    let digest = digest.chain_update(schema.flow(user, asked)).finalize();
+    digest.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 impl Class {

@@ -10,6 +10,7 @@ mod audit;
 mod auth;
 mod bootstrap;
 mod components;
+mod conditions;
 mod config;
 mod custom;
 mod discovery;

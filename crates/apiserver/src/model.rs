@@ -3,6 +3,7 @@
 //! Kubernetes' rules themselves are in `dunlin-api`; nothing here adds one.
 
 use dunlin_api::gvk::GroupVersionKind;
+use dunlin_api::query::Query;
 use dunlin_api::schema::Node;
 use dunlin_api::selector::{FieldSelector, LabelSelector};
 use dunlin_api::structural;
@@ -303,17 +304,20 @@ fn unselectable(resource: &Resource, field: &str) -> Option<String> {
     })
 }
 
+/// The selectors of a query.
+pub fn selectors(query: &Query) -> Result<(LabelSelector, FieldSelector)> {
+    let labels = query.get("labelSelector").map(LabelSelector::parse).transpose();
+    let fields = query.get("fieldSelector").map(FieldSelector::parse).transpose();
+    Ok((
+        labels.map_err(|e| Failure::bad_request(e.to_string()))?.unwrap_or_else(LabelSelector::everything),
+        fields.map_err(|e| Failure::bad_request(e.to_string()))?.unwrap_or_else(FieldSelector::everything),
+    ))
+}
+
 impl Selection {
     /// Reads the selectors of a call.
     pub fn of(call: &Call) -> Result<Self> {
-        let labels = match call.query.get("labelSelector") {
-            Some(text) => LabelSelector::parse(text).map_err(|e| Failure::bad_request(e.to_string()))?,
-            None => LabelSelector::everything(),
-        };
-        let fields = match call.query.get("fieldSelector") {
-            Some(text) => FieldSelector::parse(text).map_err(|e| Failure::bad_request(e.to_string()))?,
-            None => FieldSelector::everything(),
-        };
+        let (labels, fields) = selectors(&call.query)?;
         let mut selection = Self { labels, fields, name: None, namespace: None, node: None };
         for requirement in selection.fields.requirements() {
             let field = requirement.field.as_str();

@@ -68,11 +68,6 @@ const NONE: &str = "406: Not Acceptable\n\nAvailable representations: applicatio
                     application/vnd.kubernetes.protobuf, application/json;stream=watch, \
                     application/vnd.kubernetes.protobuf;stream=watch";
 
-/// In which syntax a failure is told.
-pub fn syntax(headers: &HeaderMap) -> Syntax {
-    form(headers, true).map_or(Syntax::Json, |form| form.syntax)
-}
-
 /// The first form that the client accepts and we write. `protobuf` tells whether what is asked for can be written so.
 pub fn form(headers: &HeaderMap, protobuf: bool) -> Result<Form> {
     let wanted = accepts(headers);

@@ -164,7 +164,6 @@ impl ApiServer {
         let issuers = &self.inner.config.oidc;
         self.inner.oidc.get_or_init(|| issuers.iter().cloned().map(Provider::start).collect());
         dynamic::settle(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
-        aggregate::settle(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
         flow::settle(&self.inner).await.map_err(|f| BootstrapError(f.message))?;
         let weak = Arc::downgrade(&self.inner);
         self.inner
@@ -193,14 +192,15 @@ impl ApiServer {
         {
             request.extensions_mut().insert(user.clone());
         }
-        let syntax = negotiate::syntax(request.headers());
+        let syntax =
+            negotiate::form(request.headers(), true).map_or(negotiate::Syntax::Json, |form| form.syntax);
         let id = audit::id(request.headers());
-        let mut trail = Trail::default();
+        let mut left = Left::default();
         let answer = match &self.inner.config.audit {
-            None => route(&self.inner, request, &asked, query, &trail).await,
-            Some(audit) => followed(&self.inner, audit, request, &asked, query, &id, &mut trail).await,
+            None => route(&self.inner, request, &asked, query, &mut left).await,
+            Some(audit) => followed(&self.inner, audit, request, &asked, query, &id, &mut left).await,
         };
-        let reply = match answer {
+        let mut reply = match answer {
             Ok(reply) => reply,
             Err(failure) => {
                 if failure.code >= 500 {
@@ -209,11 +209,22 @@ impl ApiServer {
                 reply::failure(&failure, syntax)
             }
         };
-        let mut reply = trail.answered(reply).await;
+        if let Some(class) = &left.class {
+            class.mark(&mut reply);
+        }
+        let mut reply = left.trail.answered(reply).await;
         reply.headers_mut().insert(audit::HEADER, id);
         self.inner.metrics.done(&asked, reply.status().as_u16(), started.elapsed());
         reply
     }
+}
+
+/// What a request leaves behind on its way to the answer.
+#[derive(Default)]
+struct Left {
+    trail: Trail,
+    /// By which schema and level it was judged.
+    class: Option<flow::Class>,
 }
 
 /// Bootstrapping failed.
@@ -273,7 +284,7 @@ async fn followed(
     asked: &Asked,
     query: Query,
     id: &HeaderValue,
-    trail: &mut Trail,
+    left: &mut Left,
 ) -> Result<Reply> {
     let about = About::of(&request, id.clone());
     let path = request.uri().path().to_owned();
@@ -293,7 +304,8 @@ async fn followed(
             return Err(failure);
         }
     };
-    *trail = Trail::begin(audit, &about, Some(&user), asked, &path);
+    left.trail = Trail::begin(audit, &about, Some(&user), asked, &path);
+    let trail = &left.trail;
     trail.received().await;
     if trail.is_on() && discovery::is_public(request.method(), &path) {
         // Whoever may not act as another still gets these pages.
@@ -301,7 +313,7 @@ async fn followed(
         auth::note(inner, &other.unwrap_or_else(|_| user.clone()), asked, &path, trail, true).await?;
     }
     request.extensions_mut().insert(user);
-    route(inner, request, asked, query, trail).await
+    route(inner, request, asked, query, left).await
 }
 
 async fn route(
@@ -309,7 +321,7 @@ async fn route(
     request: Request<BoxBody>,
     asked: &Asked,
     query: Query,
-    trail: &Trail,
+    left: &mut Left,
 ) -> Result<Reply> {
     let path = request.uri().path().to_owned();
     if let Some(reply) = discovery::public(inner, request.method(), &path, &query) {
@@ -317,30 +329,17 @@ async fn route(
     }
     let known = request.extensions().get::<User>().cloned();
     let user = auth::authenticate(inner, known, request.headers()).await?;
-    let user = auth::impersonate(inner, user, request.headers(), trail).await?;
-    let syntax = negotiate::syntax(request.headers());
-    let Some(class) = inner.flow.classify(&user, asked, &path) else {
-        return authorized(inner, request, asked, query, user, trail).await;
-    };
-    // A place is kept until the answer is there to be sent.
-    let place = match flow::is_session(asked, query.flag("follow")) {
-        true => Ok(None),
-        false => inner.flow.enter(&class, inner.config.limits.request / 4).await,
-    };
-    let mut reply = match &place {
-        Ok(_) => match authorized(inner, request, asked, query, user, trail).await {
-            Ok(reply) => reply,
-            Err(failure) => {
-                if failure.code >= 500 {
-                    tracing::warn!(code = failure.code, message = %failure.message, "request failed");
-                }
-                reply::failure(&failure, syntax)
-            }
-        },
-        Err(_) => flow::refusal(),
-    };
-    class.mark(&mut reply);
-    Ok(reply)
+    let user = auth::impersonate(inner, user, request.headers(), &left.trail).await?;
+    // The place is kept until the answer is there to be sent.
+    let mut _place = None;
+    left.class = inner.flow.classify(&user, asked, &path);
+    if let Some(class) = left.class.as_ref().filter(|_| !flow::is_session(asked, query.flag("follow"))) {
+        _place = match inner.flow.enter(class, inner.config.limits.request / 4).await {
+            Ok(place) => place,
+            Err(_) => return Ok(flow::refusal()),
+        };
+    }
+    authorized(inner, request, asked, query, user, &left.trail).await
 }
 
 /// What follows once it is settled who asks and that it is his turn.

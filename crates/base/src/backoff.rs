@@ -48,6 +48,17 @@ pub fn early(wait: Duration) -> Duration {
     wait.mul_f64(1.0 - 0.1 * random_fraction())
 }
 
+/// Longer than this nobody sleeps in one go: timers stand still while a machine sleeps.
+pub const LOOK: Duration = Duration::from_secs(3600);
+
+/// Sleeps until something that is due after `wait` is nearly due, but never long. False means that it is not due yet.
+pub async fn nearly(wait: Duration) -> bool {
+    if !wait.is_zero() {
+        tokio::time::sleep(early(wait).min(LOOK)).await;
+    }
+    wait <= LOOK
+}
+
 /// A number in `[0, 1)`; without randomness from the kernel it is 0.5, which costs spread and nothing else.
 fn random_fraction() -> f64 {
     let mut bytes = [0u8; 4];

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dunlin_api::names::user::{GROUP_NODES, node_name};
-use dunlin_base::backoff::{Backoff, early};
+use dunlin_base::backoff::{Backoff, nearly};
 use dunlin_base::error::chain;
 use dunlin_node::connect::{Connections, client_of};
 use dunlin_pki::Identity;
@@ -25,9 +25,6 @@ use crate::error::Error;
 use crate::kubeconfig::Cluster;
 
 const PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
-/// The due time is looked at this often at least: timers stand still while a machine sleeps, and clocks are set.
-const LOOK: Duration = Duration::from_secs(3600);
-
 /// Who the node is, as it is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -230,11 +227,8 @@ impl Certificate {
                 let present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
                 present.0.due_in(present.1)
             };
-            if !wait.is_zero() {
-                tokio::time::sleep(early(wait).min(LOOK)).await;
-                if wait > LOOK {
-                    continue;
-                }
+            if !nearly(wait).await {
+                continue;
             }
             match self.renew().await {
                 Ok(()) => backoff.reset(),

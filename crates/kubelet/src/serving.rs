@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dunlin_api::names::user::node;
-use dunlin_base::backoff::{Backoff, early};
+use dunlin_base::backoff::{Backoff, nearly};
 use dunlin_base::error::chain;
 use dunlin_pki::Identity;
 use dunlin_pki::tls::ServerIdentity;
@@ -19,9 +19,6 @@ use crate::error::Error;
 
 /// How long our own certificate is valid.
 const LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
-/// The due time is looked at this often at least.
-const LOOK: Duration = Duration::from_secs(3600);
-
 /// The serving certificate.
 pub struct Serving {
     wanted: Wanted,
@@ -64,11 +61,8 @@ impl Serving {
         let mut issued = None;
         loop {
             let due = self.signed.as_ref().map_or(Duration::ZERO, |signed| signed.due_in(issued));
-            if !due.is_zero() {
-                tokio::time::sleep(early(due).min(LOOK)).await;
-                if due > LOOK {
-                    continue;
-                }
+            if !nearly(due).await {
+                continue;
             }
             match self.renew(&client).await {
                 Ok(()) => {

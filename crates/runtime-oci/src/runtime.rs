@@ -348,6 +348,10 @@ impl Runtime for OciRuntime {
         }
     }
 
+    fn takes_images(&self) -> bool {
+        self.shared.kind == Kind::Oci
+    }
+
     fn create_sandbox(&self, spec: SandboxSpec) -> BoxFuture<'_, Result<SandboxStatus, Error>> {
         Box::pin(self.create(spec))
     }

@@ -52,6 +52,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// The name by which a `RuntimeClass` handler selects it: `oci`, `wasm`, `process`, ...
     fn name(&self) -> &'static str;
 
+    /// Whether its containers get their files from an image. Without one the image's name is the path of the machine's own
+    /// program.
+    fn takes_images(&self) -> bool {
+        true
+    }
+
     /// Makes the pod's sandbox: its namespaces, its cgroup, the process that will own its containers.
     fn create_sandbox(&self, spec: SandboxSpec) -> BoxFuture<'_, Result<SandboxStatus, Error>>;
 

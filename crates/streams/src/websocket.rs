@@ -3,11 +3,14 @@
 //! Either the first byte of a message is a channel (`v4.channel.k8s.io` and its kin), or the messages carry the bytes of
 //! a SPDY connection (`SPDY/3.1+...`).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -26,6 +29,9 @@ const MESSAGE: usize = 1 << 20;
 const PIECE: usize = 32 << 10;
 /// The channel of a message that ends another channel (version 5).
 const CLOSE: u8 = 255;
+/// How long nothing is said on a new connection. client-go before 1.34 throws away what comes before it has made its
+/// streams (kubernetes/kubernetes#131189), and a short command has said everything by then.
+const HEAD_START: Duration = Duration::from_millis(50);
 
 /// A connection that speaks WebSocket.
 pub type Socket = WebSocketStream<TokioIo<Upgraded>>;
@@ -80,8 +86,13 @@ pub fn tunnel(
 
 /// Serves channels until the client is gone or the handler is done. `inputs` are those that the client may write to, by
 /// number; with `ends` it may end one (version 5), else only the whole.
-pub async fn channels<H, F>(socket: Socket, inputs: Vec<Option<mpsc::Sender<Piece>>>, ends: bool, handler: H)
-where
+pub async fn channels<S, H, F>(
+    socket: WebSocketStream<S>,
+    inputs: Vec<Option<mpsc::Sender<Piece>>>,
+    ends: bool,
+    handler: H,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
     H: FnOnce(mpsc::Sender<Sent>) -> F,
     F: Future<Output = ()>,
 {
@@ -119,6 +130,7 @@ where
         }
     };
     let writing = async move {
+        tokio::time::sleep(HEAD_START).await;
         while let Some(sent) = unsent.recv().await {
             let Sent::Data(channel, bytes) = sent else { continue };
             let mut message = Vec::with_capacity(bytes.len() + 1);
@@ -133,4 +145,31 @@ where
         let _ = sink.send(Message::Close(Some(end))).await;
     };
     stream::run(reading, writing, handler(out)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::stream::Sending;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_has_a_moment_to_get_ready_and_then_hears_everything() {
+        let (near, far) = tokio::io::duplex(4096);
+        let server = WebSocketStream::from_raw_socket(near, Role::Server, None).await;
+        let mut client = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
+        let begun = Instant::now();
+        let session = channels(server, Vec::new(), true, async |out| {
+            let _ = Sending::new(1, out).data(Bytes::from_static(b"said at once")).await;
+        });
+        let listening = async {
+            let first = client.next().await.expect("a message").expect("a good one");
+            assert!(begun.elapsed() >= HEAD_START, "said after {:?}", begun.elapsed());
+            assert_eq!(first.into_data(), "\x01said at once");
+            let last = client.next().await.expect("a message").expect("a good one");
+            assert!(last.is_close());
+        };
+        tokio::join!(session, listening);
+    }
 }

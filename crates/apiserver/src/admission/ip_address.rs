@@ -3,11 +3,10 @@
 //! What is given out is decided by the bitmaps of `admission::service`; these objects follow the services and are made
 //! right again at every start.
 
-use dunlin_store::Expect;
 use serde_json::{Value, json};
 
 use crate::failure::Result;
-use crate::handlers::{prepare, storage};
+use crate::handlers::prepare;
 use crate::object::{self, at, list, text};
 use crate::resources::known;
 use crate::server::Inner;
@@ -65,18 +64,10 @@ async fn make(server: &Inner, address: &str, service: &Value) -> Result<()> {
             "namespace": text(service, &["metadata", "namespace"])}},
     });
     prepare::new_object(resource, &mut value);
-    match server.save(resource, Expect::Absent, value).await {
-        // Somebody made it by hand, and it stays his.
-        Ok(_) | Err(dunlin_store::Error::Exists { .. } | dunlin_store::Error::Conflict { .. }) => Ok(()),
-        Err(error) => Err(storage::failed(resource, address, error)),
-    }
+    // One that somebody made by hand stays his.
+    server.ensure(resource, value).await
 }
 
 async fn remove(server: &Inner, address: &str) -> Result<()> {
-    let resource = known("networking.k8s.io", "ipaddresses");
-    let Some(found) = server.find(resource, "", address).await? else { return Ok(()) };
-    match server.erase(resource, &found.entry, found.value).await {
-        Ok(_) | Err(dunlin_store::Error::NotFound { .. } | dunlin_store::Error::Conflict { .. }) => Ok(()),
-        Err(error) => Err(storage::failed(resource, address, error)),
-    }
+    server.discard(known("networking.k8s.io", "ipaddresses"), address).await
 }

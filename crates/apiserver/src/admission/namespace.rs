@@ -1,10 +1,9 @@
 //! Namespaces must be there and must not be going; the ones that the system lives in stay.
 
-use dunlin_store::{Error, Expect};
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Result};
-use crate::handlers::{prepare, storage};
+use crate::handlers::prepare;
 use crate::object::{self, map, meta, text};
 use crate::resources::known;
 use crate::server::{Call, Inner};
@@ -71,10 +70,7 @@ pub async fn furnish(server: &Inner, namespace: &str) -> Result<()> {
     for (plural, mut value) in [("serviceaccounts", account), ("configmaps", ca)] {
         let resource = known("", plural);
         prepare::new_object(resource, &mut value);
-        match server.save(resource, Expect::Absent, value).await {
-            Ok(_) | Err(Error::Exists { .. } | Error::Conflict { .. }) => {}
-            Err(error) => return Err(storage::failed(resource, namespace, error)),
-        }
+        server.ensure(resource, value).await?;
     }
     Ok(())
 }

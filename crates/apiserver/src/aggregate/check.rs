@@ -9,14 +9,15 @@ use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Limited};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::remote::{Found, Remote};
 use super::{Entry, documents, headers};
+use crate::conditions;
 use crate::config::User;
 use crate::failure::Result;
 use crate::handlers::storage;
-use crate::object::{self, at, list, text};
+use crate::object::{at, list, text};
 use crate::reply;
 use crate::resources::known;
 use crate::server::Inner;
@@ -32,25 +33,29 @@ const ATTEMPTS: usize = 5;
 /// The largest document that is read, in bytes.
 const LARGEST: usize = 2 << 20;
 
-/// What a check found: status, reason and message of the condition.
-pub type Verdict = (&'static str, &'static str, String);
+/// What a check found: whether it is available, reason and message of the condition.
+pub type Verdict = (bool, &'static str, String);
 
-/// Checks whenever something may have changed, and now and then, until the server is gone.
+/// Checks whenever something may have changed, and now and then while there are any, until the server is gone.
 pub async fn run(server: Weak<Inner>) {
     loop {
         let Some(strong) = server.upgrade() else { return };
         if let Err(failure) = round(&strong).await {
             tracing::warn!(message = %failure.message, "checking extension servers failed");
         }
-        // The server is let go now and then, so that it can end.
-        let _ = tokio::time::timeout(EVERY, strong.aggregate.wake.notified()).await;
+        let (wake, remotes) = (strong.aggregate.wake.clone(), strong.aggregate.has_remotes());
+        // The server is not held meanwhile, so that it can end.
         drop(strong);
+        if remotes {
+            let _ = tokio::time::timeout(EVERY, wake.notified()).await;
+        } else {
+            wake.notified().await;
+        }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
 async fn round(server: &Inner) -> Result<()> {
-    super::settle(server).await?;
     let entries = server.aggregate.entries();
     let checks = entries.iter().filter_map(|entry| Some((entry, entry.remote.as_ref()?)));
     let verdicts: Vec<_> = checks
@@ -70,24 +75,15 @@ async fn round(server: &Inner) -> Result<()> {
 }
 
 /// Writes the condition if it says something else than before.
-async fn note(server: &Inner, name: &str, (status, reason, message): &Verdict) -> Result<bool> {
+async fn note(server: &Inner, name: &str, (available, reason, message): &Verdict) -> Result<bool> {
     let resource = known(super::local::GROUP, "apiservices");
     let Some(found) = server.find(resource, "", name).await? else { return Ok(false) };
     let mut value = found.value;
-    let before = list(&value, &["status", "conditions"]).iter().find(|c| text(c, &["type"]) == "Available");
-    let same_status = before.is_some_and(|c| text(c, &["status"]) == *status);
-    if same_status
-        && before.is_some_and(|c| text(c, &["reason"]) == *reason && text(c, &["message"]) == message)
-    {
+    let old = value.clone();
+    conditions::set(&mut value["status"], "Available", *available, reason, message, &time::now());
+    if value == old {
         return Ok(false);
     }
-    let since = before.filter(|_| same_status).map(|c| text(c, &["lastTransitionTime"]).to_owned());
-    let condition = json!({"type": "Available", "status": status, "reason": reason, "message": message,
-        "lastTransitionTime": since.unwrap_or_else(time::now)});
-    let old = value.clone();
-    let others = list(&value, &["status", "conditions"]).iter().filter(|c| text(c, &["type"]) != "Available");
-    let all: Vec<Value> = others.cloned().chain([condition]).collect();
-    object::map(&mut value, "status").insert("conditions".into(), json!(all));
     crate::model::track(resource, Some(&old), &mut value, "kube-apiserver", "status");
     match server.save(resource, Expect::Revision(found.entry.revision), value).await {
         Ok(_) => Ok(true),
@@ -114,13 +110,13 @@ async fn check(server: &Inner, entry: &Entry, remote: &Arc<Remote>) -> Result<Ve
         match answer {
             Ok(found) => {
                 remote.note(found);
-                return Ok(("True", "Passed", "all checks passed".into()));
+                return Ok((true, "Passed", "all checks passed".into()));
             }
             Err(why) => last = why,
         }
     }
     remote.doubt();
-    Ok(("False", "FailedDiscoveryCheck", last))
+    Ok((false, "FailedDiscoveryCheck", last))
 }
 
 /// What is wrong with the service before anybody is asked. Pure.
@@ -128,7 +124,7 @@ pub fn missing(remote: &Remote, service: Option<&Value>, slices: &[Value]) -> Op
     let (namespace, name, port) = (&remote.namespace, &remote.name, remote.port);
     let Some(service) = service else {
         let why = format!("service/{name} in {namespace:?} is not present");
-        return Some(("False", "ServiceNotFound", why));
+        return Some((false, "ServiceNotFound", why));
     };
     if text(service, &["spec", "type"]) != "ClusterIP" {
         return None;
@@ -136,7 +132,7 @@ pub fn missing(remote: &Remote, service: Option<&Value>, slices: &[Value]) -> Op
     let ports = list(service, &["spec", "ports"]);
     let Some(found) = ports.iter().find(|p| p["port"].as_u64() == Some(port.into())) else {
         let why = format!("service/{name} in {namespace:?} is not listening on port {port}");
-        return Some(("False", "ServicePortError", why));
+        return Some((false, "ServicePortError", why));
     };
     let label = "kubernetes.io/service-name";
     let own = |slice: &&Value| {
@@ -145,7 +141,7 @@ pub fn missing(remote: &Remote, service: Option<&Value>, slices: &[Value]) -> Op
     let own: Vec<&Value> = slices.iter().filter(own).collect();
     if own.is_empty() {
         let why = format!("cannot find endpointslices for service/{name} in {namespace:?}");
-        return Some(("False", "EndpointsNotFound", why));
+        return Some((false, "EndpointsNotFound", why));
     }
     let port_name = text(found, &["name"]);
     let active = |slice: &&Value| {
@@ -156,7 +152,7 @@ pub fn missing(remote: &Remote, service: Option<&Value>, slices: &[Value]) -> Op
         let why = format!(
             "endpointslices for service/{name} in {namespace:?} have no addresses with port name {port_name:?}"
         );
-        return Some(("False", "MissingEndpoints", why));
+        return Some((false, "MissingEndpoints", why));
     }
     None
 }
@@ -199,6 +195,8 @@ async fn get(server: &Inner, remote: &Arc<Remote>, path: &str) -> Result<(u16, V
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -1,10 +1,10 @@
 //! The `APIService` objects of what this server serves itself.
 
-use dunlin_store::Expect;
+use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
 use crate::failure::Result;
-use crate::handlers::{decode, prepare, storage};
+use crate::handlers::{decode, prepare};
 use crate::model;
 use crate::object::{self, at};
 use crate::resources::{self, BUILTIN, known};
@@ -47,12 +47,9 @@ pub const GROUP: &str = "apiregistration.k8s.io";
 
 /// Makes those of the built-in groups that are missing.
 pub async fn built_in(server: &Inner) -> Result<()> {
-    for (group, versions) in resources::groups(&BUILTIN).into_iter().filter(|(g, _)| *g != GROUP) {
-        for version in versions {
-            make(server, group, version, "onstart").await?;
-        }
-    }
-    Ok(())
+    let all = resources::groups(&BUILTIN).into_iter().filter(|(group, _)| *group != GROUP);
+    let pairs = all.flat_map(|(group, versions)| versions.into_iter().map(move |version| (group, version)));
+    try_join_all(pairs.map(|(group, version)| make(server, group, version, "onstart"))).await.map(drop)
 }
 
 /// Makes those of custom resources that are missing, and removes those of which nothing is served any more.
@@ -78,12 +75,7 @@ pub async fn custom(server: &Inner) -> Result<()> {
         if !ours || wanted.iter().any(|(g, v)| named(g, v) == object::name(object)) {
             continue;
         }
-        if let Some(found) = server.find(resource, "", object::name(object)).await? {
-            match server.erase(resource, &found.entry, found.value).await {
-                Ok(_) | Err(dunlin_store::Error::NotFound { .. } | dunlin_store::Error::Conflict { .. }) => {}
-                Err(error) => return Err(storage::failed(resource, object::name(object), error)),
-            }
-        }
+        server.discard(resource, object::name(object)).await?;
     }
     Ok(())
 }
@@ -114,9 +106,5 @@ async fn make(server: &Inner, group: &str, version: &str, managed: &str) -> Resu
     model::track(resource, None, &mut value, "kube-apiserver", "");
     prepare::new_object(resource, &mut value);
     available(&mut value);
-    let value = decode::typed(resource, value)?;
-    match server.save(resource, Expect::Absent, value).await {
-        Ok(_) | Err(dunlin_store::Error::Exists { .. } | dunlin_store::Error::Conflict { .. }) => Ok(()),
-        Err(error) => Err(storage::failed(resource, &format!("{version}.{group}"), error)),
-    }
+    server.ensure(resource, decode::typed(resource, value)?).await
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use dunlin_store::{Error, Expect};
 use serde_json::{Value, json};
 
-use super::{conditions, is_going, settle};
+use super::{is_going, settle};
+use crate::conditions;
 use crate::failure::Result;
 use crate::handlers::delete::{self, Options};
 use crate::handlers::{modify, storage};

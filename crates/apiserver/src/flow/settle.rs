@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use dunlin_api::flowcontrol;
 use dunlin_store::{Error, Expect};
-use serde_json::{Value, json};
+use futures_util::future::try_join_all;
+use serde_json::Value;
 
 use super::queues::Shape;
 use super::{Plan, classify};
+use crate::conditions;
 use crate::failure::Result;
 use crate::handlers::{decode, prepare, storage};
 use crate::model;
-use crate::object::{self, at, list, text};
+use crate::object::{self, at, text};
 use crate::resources::known;
 use crate::server::Inner;
 use crate::time;
@@ -31,9 +33,7 @@ pub async fn settle(server: &Inner) -> Result<()> {
     }
     let levels = server.all(known(GROUP, "prioritylevelconfigurations"), None).await?;
     let schemas = server.all(known(GROUP, "flowschemas"), None).await?;
-    for schema in &schemas {
-        tell(server, schema, &levels).await?;
-    }
+    try_join_all(schemas.iter().map(|schema| tell(server, schema, &levels))).await?;
     server.flow.apply(plan(&schemas, &levels, server.config.limits.concurrency));
     Ok(())
 }
@@ -41,16 +41,11 @@ pub async fn settle(server: &Inner) -> Result<()> {
 /// Makes an object that is missing.
 pub async fn make(server: &Inner, plural: &str, mut object: Value) -> Result<()> {
     let resource = known(GROUP, plural);
-    let name = object::name(&object).to_owned();
-    if server.find(resource, "", &name).await?.is_some() {
+    if server.find(resource, "", object::name(&object)).await?.is_some() {
         return Ok(());
     }
     prepare::new_object(resource, &mut object);
-    let object = decode::typed(resource, object)?;
-    match server.save(resource, Expect::Absent, object).await {
-        Ok(_) | Err(Error::Exists { .. } | Error::Conflict { .. }) => Ok(()),
-        Err(error) => Err(storage::failed(resource, &name, error)),
-    }
+    server.ensure(resource, decode::typed(resource, object)?).await
 }
 
 /// Writes the condition `Dangling` if it says something else than before.
@@ -58,26 +53,19 @@ async fn tell(server: &Inner, schema: &Value, levels: &[Value]) -> Result<()> {
     let level = text(schema, &["spec", "priorityLevelConfiguration", "name"]);
     let there = levels.iter().any(|l| object::name(l) == level);
     let about = format!("This FlowSchema references the PriorityLevelConfiguration object named {level:?}");
-    let (status, reason, message) = if there {
-        ("False", "Found", format!("{about} and it exists"))
-    } else {
-        ("True", "NotFound", format!("{about} but there is no such object"))
+    let (reason, message) = match there {
+        true => ("Found", format!("{about} and it exists")),
+        false => ("NotFound", format!("{about} but there is no such object")),
     };
-    let all = list(schema, &["status", "conditions"]);
-    let same = |c: &&Value| {
-        text(c, &["type"]) == "Dangling" && text(c, &["status"]) == status && text(c, &["message"]) == message
-    };
-    if all.iter().any(|c| same(&c)) {
+    let resource = known(GROUP, "flowschemas");
+    let mut wanted = schema["status"].clone();
+    conditions::set(&mut wanted, "Dangling", !there, reason, &message, &time::now());
+    if schema["status"] == wanted {
         return Ok(());
     }
-    let resource = known(GROUP, "flowschemas");
     let Some(found) = server.find(resource, "", object::name(schema)).await? else { return Ok(()) };
-    let condition = json!({"type": "Dangling", "status": status, "reason": reason, "message": message,
-        "lastTransitionTime": time::now()});
-    let others = all.iter().filter(|c| text(c, &["type"]) != "Dangling").cloned();
     let mut value = found.value.clone();
-    let all: Vec<Value> = others.chain([condition]).collect();
-    object::map(&mut value, "status").insert("conditions".into(), json!(all));
+    value["status"] = wanted;
     model::track(resource, Some(&found.value), &mut value, MANAGER, "status");
     match server.save(resource, Expect::Revision(found.entry.revision), value).await {
         // Who changed it meanwhile brings us here again.

@@ -100,6 +100,24 @@ impl Inner {
         Ok(removed)
     }
 
+    /// Makes an object that the server itself wants to be there; one that is there stays as it is.
+    pub async fn ensure(&self, resource: &Resource, value: Value) -> Result<()> {
+        let name = object::name(&value).to_owned();
+        match self.save(resource, Expect::Absent, value).await {
+            Ok(_) | Err(Error::Exists { .. } | Error::Conflict { .. }) => Ok(()),
+            Err(error) => Err(failed(resource, &name, error)),
+        }
+    }
+
+    /// Removes an object that the server itself has made, if it is there and nobody changes it just now.
+    pub async fn discard(&self, resource: &Resource, name: &str) -> Result<()> {
+        let Some(found) = self.find(resource, "", name).await? else { return Ok(()) };
+        match self.erase(resource, &found.entry, found.value).await {
+            Ok(_) | Err(Error::NotFound { .. } | Error::Conflict { .. }) => Ok(()),
+            Err(error) => Err(failed(resource, name, error)),
+        }
+    }
+
     /// As [`Inner::remove`], for what nothing else follows.
     pub async fn erase(&self, resource: &Resource, entry: &Entry, last: Value) -> Result<Entry, Error> {
         let class = resource.class(&entry.key.namespace);

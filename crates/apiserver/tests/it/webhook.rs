@@ -5,18 +5,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine;
-use dunlin_apiserver::{BoxBody, BoxError, DialError, NodeDialer};
+use dunlin_apiserver::{BoxBody, DialError, NodeDialer};
 use dunlin_pki::Authority;
 use futures_util::future::BoxFuture;
-use futures_util::{StreamExt, TryStreamExt};
-use http_body_util::{BodyDataStream, BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
-use tokio_util::io::{ReaderStream, StreamReader};
 
-use crate::support::{Cluster, pod};
+use crate::support::{Cluster, forwarded, pod};
 
 /// Answers by path and review.
 type Answer = dyn Fn(&str, &Value) -> Value + Send + Sync;
@@ -94,21 +92,9 @@ impl NodeDialer for Node {
     ) -> BoxFuture<'static, Result<http::Response<BoxBody>, DialError>> {
         assert_eq!(node, "n");
         assert!(request.uri().path().ends_with("/portforward/8443"), "{}", request.uri());
-        let (ours, theirs) = tokio::io::duplex(4096);
+        let (response, theirs) = forwarded(request);
         let webhook = self.0.clone();
         tokio::spawn(async move { webhook.serve(theirs).await });
-        let (from, mut to) = tokio::io::split(ours);
-        let body = BodyDataStream::new(request.into_body()).map_err(std::io::Error::other);
-        tokio::spawn(async move {
-            let mut body = StreamReader::new(body);
-            let mut piece = [0; 1024];
-            while let Ok(n @ 1..) = body.read(&mut piece).await {
-                to.write_all(&piece[..n]).await.unwrap();
-            }
-        });
-        let answer =
-            ReaderStream::new(from).map(|piece| piece.map(hyper::body::Frame::data).map_err(BoxError::from));
-        let response = http::Response::new(StreamBody::new(answer).boxed_unsync());
         Box::pin(async move { Ok(response) })
     }
 }

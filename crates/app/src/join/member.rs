@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use dunlin_base::backoff::{Backoff, early};
+use dunlin_base::backoff::{Backoff, nearly};
 use dunlin_base::error::chain;
 use dunlin_pki::tls::{ClientIdentity, client_config_with};
 
@@ -17,9 +17,6 @@ use crate::error::{Doing, Error};
 /// How long the start waits for the server's word; the pods of this machine come first, and a server that is there
 /// answers at once.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// The due time is looked at this often at least: timers stand still while a machine sleeps, and clocks are set.
-const LOOK: Duration = Duration::from_secs(3600);
-
 /// A membership whose certificate may change.
 pub struct Member {
     file: PathBuf,
@@ -110,12 +107,9 @@ impl Member {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(600));
         loop {
             let wait = self.due();
-            if !wait.is_zero() {
-                // Of 1,000 nodes that joined in one minute, few are due in one minute.
-                tokio::time::sleep(early(wait).min(LOOK)).await;
-                if wait > LOOK {
-                    continue;
-                }
+            // Of 1,000 nodes that joined in one minute, few are due in one minute.
+            if !nearly(wait).await {
+                continue;
             }
             match self.renew().await {
                 Ok(()) => backoff.reset(),

@@ -3,15 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin_base::backoff::early;
+use dunlin_base::backoff::{LOOK, nearly};
 use dunlin_base::error::chain;
 use dunlin_pki::tls::ServerIdentity;
 use dunlin_pki::{Authority, Identity};
 
 use crate::error::{Doing, Error};
-
-/// How soon a failure is tried again, and how often the due time is looked at: timers stand still while a machine sleeps.
-const LOOK: Duration = Duration::from_secs(3600);
 
 /// The certificate that the API's listener shows.
 pub struct Serving {
@@ -55,8 +52,7 @@ pub async fn run(whose: &'static str, first: Identity, renew: impl Fn() -> Resul
     loop {
         // Our clock has issued it; where it was set back since, the certificate's own length counts.
         let wait = identity.renew_in().ok().flatten().or_else(|| identity.renew_after().ok()).unwrap_or(LOOK);
-        tokio::time::sleep(early(wait).min(LOOK)).await;
-        if wait > LOOK {
+        if !nearly(wait).await {
             continue;
         }
         match renew() {
