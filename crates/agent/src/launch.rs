@@ -10,7 +10,7 @@ use dunlin_runtime::image::{Image, ImageConfig, PullPolicy};
 use dunlin_runtime::{
     ContainerId, ContainerSpec, ContainerStatus, Mount, Resources, Runtime, SandboxId, SandboxSpec,
 };
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, ContainerPort, Pod};
 
 use crate::agent::Shared;
 use crate::env::{NodeFacts, expand};
@@ -353,6 +353,7 @@ async fn build(
         seccomp_default: !privileged && profile.is_some_and(|p| p.type_ == "RuntimeDefault"),
         masked_paths: list(&security::MASKED),
         readonly_paths: list(&security::READONLY),
+        ports: ports(container),
         tty: container.tty == Some(true),
         stdin: container.stdin == Some(true),
         stdin_once: container.stdin_once == Some(true),
@@ -361,6 +362,13 @@ async fn build(
         log_max_size: shared.config.log_max_size,
         log_max_files: shared.config.log_max_files,
     })
+}
+
+/// The TCP ports that a container declares.
+fn ports(container: &Container) -> Vec<u16> {
+    let tcp = |p: &&ContainerPort| p.protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
+    let ports = container.ports.iter().flatten().filter(tcp);
+    ports.filter_map(|p| u16::try_from(p.container_port).ok()).collect()
 }
 
 async fn environment(

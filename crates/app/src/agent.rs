@@ -164,6 +164,9 @@ pub(crate) fn labels(flags: &[String]) -> Result<std::collections::BTreeMap<Stri
 async fn runtimes(layout: &Layout, id: &str, native: bool) -> Result<Vec<Arc<dyn Runtime>>, Error> {
     let containers = open(layout, id, Kind::Oci).await?;
     let mut all: Vec<Arc<dyn Runtime>> = vec![Arc::new(containers)];
+    if cfg!(feature = "wasm") {
+        all.push(Arc::new(open(layout, id, Kind::Wasm).await?));
+    }
     if native {
         all.push(Arc::new(open(layout, id, Kind::Process).await?));
     } else if runtime_config(layout, id, Kind::Process)?.run_dir.exists() {
@@ -187,11 +190,13 @@ fn runtime_config(layout: &Layout, id: &str, kind: Kind) -> Result<dunlin_runtim
     let below = match kind {
         Kind::Oci => "",
         Kind::Process => "process",
+        Kind::Wasm => "wasm",
     };
     Ok(dunlin_runtime_oci::Config {
         kind,
         data_dir: layout.agent().join(below),
         run_dir: layout::run_dir(id).join(below),
+        programs_dir: layout.agent().join("bin"),
         cgroup_root: layout::cgroup_root(id),
         executable: std::env::current_exe().doing("finding this program's file")?,
     })

@@ -41,6 +41,22 @@ pub struct Bundle {
     pub capabilities: Vec<String>,
     /// A process of the host instead of a container.
     pub native: Option<Native>,
+    /// A WebAssembly guest instead of a program of the image.
+    pub wasm: Option<Wasm>,
+}
+
+/// What a WebAssembly guest may take.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Wasm {
+    /// Where compiled code is kept.
+    pub cache: PathBuf,
+    /// The most memory that a module's instance may have, bytes.
+    pub memory: Option<u64>,
+    /// Where it serves HTTP.
+    pub ports: Vec<u16>,
+    /// It is in the host's network.
+    pub host_network: bool,
 }
 
 /// How a native process belongs to its pod.

@@ -23,6 +23,12 @@ use crate::sandbox::{Sandbox, blocking, cgroup_error, io_error, remove_directory
 
 /// How long a creator may take. A slow board with a cold disk needs seconds.
 const CREATE: Duration = Duration::from_secs(60);
+/// The same where a module may have to be compiled first, after others.
+const COMPILE: Duration = Duration::from_secs(600);
+
+fn patience(kind: Kind) -> Duration {
+    if kind == Kind::Wasm { COMPILE } else { CREATE }
+}
 
 /// The container's cgroup, below the pod's.
 pub fn cgroup(sandbox: &Sandbox, id: &ContainerId) -> String {
@@ -127,7 +133,11 @@ pub async fn start(
     let made = prepare(shared, sandbox, shim, &spec);
     let result = match made {
         Ok(request) => {
-            shim.ask_within(&Request::Start(Box::new(request)), CREATE + Duration::from_secs(5)).await
+            shim.ask_within(
+                &Request::Start(Box::new(request)),
+                patience(shared.kind) + Duration::from_secs(5),
+            )
+            .await
         }
         Err(error) => Err(error),
     };
@@ -192,6 +202,8 @@ fn prepare(
         native: native.then(|| {
             plan::native::native(spec, &sandbox.spec, paths, shim.pid, shared.cgroups.procs_files(&name))
         }),
+        wasm: (shared.kind == Kind::Wasm)
+            .then(|| plan::wasm::wasm(spec, &sandbox.spec, shared.layout.compiled())),
     };
     let context = Context {
         sandbox: &sandbox.spec,
@@ -203,6 +215,7 @@ fn prepare(
         capabilities: &granted,
         lend_sys_admin,
         devices: &devices,
+        guest: shared.kind == Kind::Wasm,
     };
     for made in [&directory.join("rootfs"), &bundle.upper, &bundle.work] {
         fs::create_dir_all(made).map_err(io_error("creating", made))?;
@@ -231,7 +244,7 @@ fn request(shared: &Shared, spec: &ContainerSpec, directory: &Path, cgroup: &str
         stdin_once: spec.stdin_once,
         cgroup_procs: text(&shared.cgroups.procs_file(cgroup)),
         oom_file: text(&shared.cgroups.oom_file(cgroup)),
-        timeout_ms: CREATE.as_millis() as u32,
+        timeout_ms: patience(shared.kind).as_millis() as u32,
     }
 }
 

@@ -13,6 +13,8 @@ mod native;
 mod overlay;
 mod seccomp;
 mod terminal;
+#[cfg(feature = "wasm")]
+mod wasm;
 
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};

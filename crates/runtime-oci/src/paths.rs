@@ -1,7 +1,7 @@
 //! Where everything lies. One place, so that what is made and what is removed cannot drift apart.
 //!
 //! Below `run_dir` (gone after a reboot): sandboxes with socket, bundles, exit records. Below `data_dir` (on disk): the
-//! writable layers, because they may be large, and the installed shim.
+//! writable layers, because they may be large, and compiled WebAssembly.
 
 use std::path::{Path, PathBuf};
 
@@ -29,9 +29,9 @@ impl Layout {
     pub fn layers(&self) -> PathBuf {
         self.data.join("containers")
     }
-    /// Installed shims.
-    pub fn programs(&self) -> PathBuf {
-        self.data.join("bin")
+    /// Compiled WebAssembly.
+    pub fn compiled(&self) -> PathBuf {
+        self.data.join("compiled")
     }
 }
 

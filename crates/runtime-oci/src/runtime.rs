@@ -31,6 +31,8 @@ pub enum Kind {
     Oci,
     /// Native processes: programs of the host on its own file system, with limits, a user and a network of their own.
     Process,
+    /// WebAssembly modules and components of an image, in a container's place.
+    Wasm,
 }
 
 /// Where the runtime keeps its things, and what it executes.
@@ -38,8 +40,10 @@ pub enum Kind {
 pub struct Config {
     /// What its containers are. Two runtimes of one node share no directory.
     pub kind: Kind,
-    /// Survives a reboot: writable layers of containers, the installed shim. Not mounted `noexec`.
+    /// Survives a reboot: writable layers of containers.
     pub data_dir: PathBuf,
+    /// Survives a reboot: the installed shim, which all runtimes of a node share. Not mounted `noexec`.
+    pub programs_dir: PathBuf,
     /// Gone after a reboot: sandboxes, sockets, bundles, exit records.
     pub run_dir: PathBuf,
     /// Name of the cgroup under which everything of this runtime lives: `dunlin-<id>`.
@@ -96,7 +100,7 @@ impl OciRuntime {
         for directory in [layout.sandboxes(), layout.layers()] {
             fs::create_dir_all(&directory).map_err(io_error("creating", &directory))?;
         }
-        let programs = layout.programs();
+        let programs = config.programs_dir;
         let directory = programs.clone();
         let installed = blocking(move || install::install(&directory)).await;
         let shim_program = installed.map_err(io_error("installing the shim in", &programs))?;
@@ -345,11 +349,12 @@ impl Runtime for OciRuntime {
         match self.shared.kind {
             Kind::Oci => "oci",
             Kind::Process => "process",
+            Kind::Wasm => "wasm",
         }
     }
 
     fn takes_images(&self) -> bool {
-        self.shared.kind == Kind::Oci
+        self.shared.kind != Kind::Process
     }
 
     fn create_sandbox(&self, spec: SandboxSpec) -> BoxFuture<'_, Result<SandboxStatus, Error>> {

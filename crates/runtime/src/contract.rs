@@ -129,6 +129,7 @@ impl Bench<'_> {
             seccomp_default: true,
             masked_paths: vec!["/proc/kcore".into()],
             readonly_paths: vec!["/proc/sys".into()],
+            ports: Vec::new(),
             tty: false,
             stdin: false,
             stdin_once: false,

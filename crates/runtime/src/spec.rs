@@ -122,6 +122,9 @@ pub struct ContainerSpec {
     pub masked_paths: Vec<String>,
     /// Paths that are read-only inside (`/proc/sys`...).
     pub readonly_paths: Vec<String>,
+    /// The TCP ports that the container declares, in order.
+    #[serde(default)]
+    pub ports: Vec<u16>,
     /// Run with a terminal.
     pub tty: bool,
     /// Keep standard input open for [`crate::Runtime::attach`].

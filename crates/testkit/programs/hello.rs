@@ -1,44 +1,70 @@
 //! The payload of tests and the demo: one small static program that can be a web server, a crash, a hog or a sleeper.
 //!
 //! It is compiled by `rustc` alone, without dependencies, and linked statically, so that an image of it needs nothing
-//! else. Usage: `hello serve [PORT]`, `hello sleep`, `hello exit CODE [AFTER_MS]`, `hello hog MIB`, `hello print LINES`,
-//! `hello stubborn` (ignores SIGTERM), `hello cat` (copies its input), `hello env`, `hello read FILE`, `hello get HOST:PORT PATH`,
-//! `hello echo [PORT]` (sends back what comes on a TCP connection), `hello send HOST:PORT` (sends its input, ends its
-//! direction, and prints what comes back).
+//! else; for WASI, too, which knows neither signals nor threads. Usage: `hello serve [PORT]`, `hello sleep`,
+//! `hello exit CODE [AFTER_MS]`, `hello abort`, `hello hog MIB`, `hello spin`, `hello print LINES`, `hello stubborn` (ignores
+//! SIGTERM), `hello cat` (copies its input), `hello env`, `hello read FILE`, `hello write FILE TEXT`,
+//! `hello get HOST:PORT PATH`, `hello echo [PORT]` (sends back what comes on a TCP connection), `hello send HOST:PORT`
+//! (sends its input, ends its direction, and prints what comes back).
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-unsafe extern "C" {
-    fn signal(number: i32, handler: usize) -> usize;
-    fn _exit(code: i32) -> !;
+#[cfg(unix)]
+mod signals {
+    unsafe extern "C" {
+        fn signal(number: i32, handler: usize) -> usize;
+        fn _exit(code: i32) -> !;
+    }
+
+    extern "C" fn leave(_: i32) {
+        // SAFETY: _exit is safe to call in a signal handler.
+        unsafe { _exit(0) }
+    }
+
+    /// Leaves at SIGTERM, or does not hear it. Process 1 of a container has no default action for it.
+    pub fn set(stubborn: bool) {
+        // SAFETY: the handler only calls _exit; 1 is SIG_IGN.
+        unsafe { signal(15, if stubborn { 1 } else { leave as *const () as usize }) };
+    }
 }
 
-extern "C" fn leave(_: i32) {
-    // SAFETY: _exit is safe to call in a signal handler.
-    unsafe { _exit(0) }
+/// At once where there are threads, else when nothing else is to be done.
+fn beside(work: impl FnOnce() + Send + 'static) {
+    if cfg!(target_family = "wasm") {
+        work();
+    } else {
+        std::thread::spawn(work);
+    }
 }
 
 static HEALTHY: AtomicBool = AtomicBool::new(true);
 static REQUESTS: AtomicU64 = AtomicU64::new(0);
 
 fn main() {
-    let args: Vec<String> = std::env::args().collect();
+    let mut args: Vec<String> = std::env::args().collect();
+    // Under another name it is the command of that name.
+    if !args.first().is_some_and(|name| name.rsplit('/').next().is_some_and(|last| last.starts_with("hello"))) {
+        args.insert(0, "hello".to_owned());
+    }
     let word = |n: usize| args.get(n).map(String::as_str);
     let number = |n: usize, default: u64| word(n).and_then(|w| w.parse().ok()).unwrap_or(default);
-    if word(1) != Some("stubborn") {
-        // SAFETY: the handler only calls _exit. Process 1 of a container has no default action for SIGTERM.
-        unsafe { signal(15, leave as *const () as usize) };
-    } else {
-        // SAFETY: 1 is SIG_IGN.
-        unsafe { signal(15, 1) };
-    }
+    #[cfg(unix)]
+    signals::set(word(1) == Some("stubborn"));
     match word(1).unwrap_or("serve") {
         "serve" => serve(number(2, 8080) as u16),
         "sleep" | "stubborn" => loop {
             std::thread::sleep(Duration::from_secs(3600));
+        },
+        "abort" => std::process::abort(),
+        "write" => match std::fs::write(word(2).unwrap_or_default(), word(3).unwrap_or_default()) {
+            Ok(()) => println!("written"),
+            Err(error) => {
+                eprintln!("{error}");
+                std::process::exit(1);
+            }
         },
         "exit" => {
             std::thread::sleep(Duration::from_millis(number(3, 0)));
@@ -58,6 +84,9 @@ fn main() {
                 println!("line {line}");
             }
         }
+        "spin" => loop {
+            std::hint::spin_loop();
+        },
         "cat" => {
             let mut input = Vec::new();
             let _ = std::io::stdin().read_to_end(&mut input);
@@ -133,7 +162,7 @@ fn listen(port: u16) -> TcpListener {
 
 fn echo(port: u16) {
     for mut stream in listen(port).incoming().flatten() {
-        std::thread::spawn(move || {
+        beside(move || {
             let copied = stream.try_clone().and_then(|mut reading| std::io::copy(&mut reading, &mut stream));
             println!("echoed {copied:?}");
         });
@@ -143,13 +172,12 @@ fn echo(port: u16) {
 fn serve(port: u16) {
     let listener = listen(port);
     for stream in listener.incoming().flatten() {
-        std::thread::spawn(move || answer(stream));
+        beside(move || answer(stream));
     }
 }
 
-fn answer(mut stream: TcpStream) {
-    let Ok(reading) = stream.try_clone() else { return };
-    let mut lines = BufReader::new(reading.take(64 * 1024)).lines();
+fn answer(stream: TcpStream) {
+    let mut lines = BufReader::new((&stream).take(64 * 1024)).lines();
     let Some(Ok(request)) = lines.next() else { return };
     for line in lines.by_ref() {
         match line {
@@ -178,5 +206,5 @@ fn answer(mut stream: TcpStream) {
     if path != "/healthz" {
         println!("{request} -> {status}");
     }
-    let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    let _ = write!(&stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
 }

@@ -11,6 +11,7 @@ use crate::disk::SmallDisk;
 use crate::host::{Host, Network};
 use crate::image::ImageBuilder;
 use crate::kubectl::Kubectl;
+use crate::machine::Seen;
 use crate::process::Process;
 use crate::{program, wait};
 
@@ -212,6 +213,14 @@ impl Dunlin {
     /// When the machine's processes cannot be listed.
     pub fn running(&self, command: &str) -> Result<usize> {
         self.host.running(&self.group(), command)
+    }
+
+    /// Every living process on this machine, in pods and outside.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub fn processes(&self) -> Result<Vec<Seen>> {
+        self.host.processes(&self.group())
     }
 
     /// The control group of this machine's node; empty if it has none.

@@ -17,6 +17,8 @@ pub struct ImageBuilder {
     entrypoint: Vec<String>,
     env: Vec<String>,
     user: String,
+    /// Another than this machine's.
+    architecture: Option<String>,
 }
 
 impl ImageBuilder {
@@ -31,6 +33,24 @@ impl ImageBuilder {
     /// When the program cannot be compiled.
     pub fn hello() -> Result<Self> {
         Ok(Self::new().file("hello", &crate::program::hello()?).entrypoint(&["/hello"]))
+    }
+
+    /// The image of the payload program as a WebAssembly component: `/hello.wasm` and nothing else.
+    ///
+    /// # Errors
+    /// When the program cannot be compiled.
+    pub fn hello_component() -> Result<Self> {
+        let program = crate::program::hello_component()?;
+        Ok(Self::new().file("hello.wasm", &program).entrypoint(&["/hello.wasm"]).architecture("wasm"))
+    }
+
+    /// The image of a component that serves `wasi:http`: `/http.wasm` and nothing else.
+    ///
+    /// # Errors
+    /// When it cannot be compiled.
+    pub fn http_component() -> Result<Self> {
+        let program = crate::program::http_component()?;
+        Ok(Self::new().file("http.wasm", &program).entrypoint(&["/http.wasm"]).architecture("wasm"))
     }
 
     /// An image with a shell, the usual commands, and `/hello`.
@@ -51,6 +71,12 @@ impl ImageBuilder {
             image = image.link(&format!("bin/{name}"), "busybox");
         }
         Ok(image.entrypoint(&["/bin/sh"]))
+    }
+
+    /// Says for which architecture it is, in Go's words, if not for this machine's.
+    pub fn architecture(mut self, name: &str) -> Self {
+        self.architecture = Some(name.to_owned());
+        self
     }
 
     /// Adds a file from the host, executable.
@@ -129,11 +155,12 @@ impl ImageBuilder {
     /// When a file cannot be read or the archive not be written.
     pub fn write_docker_archive(&self, reference: &str, to: &Path) -> Result<()> {
         let layer = self.layer()?;
-        let architecture = match std::env::consts::ARCH {
+        let own = match std::env::consts::ARCH {
             "x86_64" => "amd64",
             "aarch64" => "arm64",
             other => other,
         };
+        let architecture = self.architecture.as_deref().unwrap_or(own);
         let config = json!({
             "architecture": architecture,
             "os": "linux",

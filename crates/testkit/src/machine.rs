@@ -14,13 +14,16 @@ use crate::wait;
 
 /// A process as `/proc` shows it.
 #[derive(Debug, Clone)]
-struct Seen {
-    pid: u32,
-    command: String,
+pub struct Seen {
+    /// As this kernel numbers it.
+    pub pid: u32,
+    /// The first 15 bytes of its program's name.
+    pub command: String,
 }
 
 impl Host {
-    /// How many processes of this machine, whose node's control groups are below `group`, run the program `command`.
+    /// How many processes of this machine, whose node's control groups are below `group`, run the program `command`: the
+    /// first 15 bytes of its name.
     ///
     /// # Errors
     /// When `/proc` cannot be read.
@@ -29,7 +32,10 @@ impl Host {
     }
 
     /// Every living process of this machine. What ends while we look is left out.
-    fn processes(&self, group: &str) -> Result<Vec<Seen>> {
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub fn processes(&self, group: &str) -> Result<Vec<Seen>> {
         let path = self.namespace().path();
         let network = std::fs::metadata(&path).with_context(|| path.display().to_string())?.ino();
         let mut found = Vec::new();

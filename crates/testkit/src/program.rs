@@ -41,33 +41,89 @@ pub fn target() -> PathBuf {
 /// # Errors
 /// When `rustc` fails.
 pub fn hello() -> Result<PathBuf> {
+    compiled("hello", &["-C", "target-feature=+crt-static", "-C", "relocation-model=static"])
+}
+
+/// The same as a WebAssembly module of WASI preview 1, which has no sockets.
+///
+/// # Errors
+/// When `rustc` fails, or lacks the target.
+pub fn hello_module() -> Result<PathBuf> {
+    compiled("hello-module.wasm", &["--target", "wasm32-wasip1"])
+}
+
+/// The same as a component of WASI 0.2.
+///
+/// # Errors
+/// When `rustc` fails, or lacks the target.
+pub fn hello_component() -> Result<PathBuf> {
+    compiled("hello-component.wasm", &["--target", "wasm32-wasip2"])
+}
+
+/// `hello` under a name of its own, compiled with these arguments when its source is newer than it.
+fn compiled(name: &str, arguments: &[&str]) -> Result<PathBuf> {
     static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _one = ONE.lock();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/hello.rs");
-    let folder = target().join("testkit");
-    let program = folder.join("hello");
-    let newer = |a: &Path, b: &Path| -> Result<bool> {
-        Ok(a.metadata()?.modified()?
-            > b.metadata().and_then(|m| m.modified()).unwrap_or(std::time::UNIX_EPOCH))
-    };
+    let (folder, program) = place(name)?;
     if !newer(&source, &program)? {
         return Ok(program);
     }
-    std::fs::create_dir_all(&folder)?;
     // Several test programs may get here at once: each compiles its own, and the rename is atomic.
-    let made = folder.join(format!("hello.{}", std::process::id()));
-    let output = Command::new("rustc")
-        .args(["--edition", "2024", "-C", "opt-level=s", "-C", "panic=abort", "-C", "strip=symbols"])
-        .args(["-C", "target-feature=+crt-static", "-C", "relocation-model=static", "-o"])
-        .arg(&made)
-        .arg(&source)
-        .output()
-        .context("starting rustc")?;
-    if !output.status.success() {
-        bail!("compiling {}: {}", source.display(), String::from_utf8_lossy(&output.stderr));
-    }
+    let made = folder.join(format!("{name}.{}", std::process::id()));
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--edition", "2024", "-C", "opt-level=s", "-C", "panic=abort", "-C", "strip=symbols"]);
+    run(rustc.args(arguments).arg("-o").arg(&made).arg(&source))?;
     std::fs::rename(&made, &program)?;
     Ok(program)
+}
+
+/// A component that serves `wasi:http`, compiled by cargo when its source is newer than it.
+///
+/// # Errors
+/// When it cannot be compiled.
+pub fn http_component() -> Result<PathBuf> {
+    static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one = ONE.lock();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/http");
+    let (folder, program) = place("http-component.wasm")?;
+    if !newer(&source.join("src/lib.rs"), &program)? {
+        return Ok(program);
+    }
+    let target = folder.join("http");
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--release", "--locked", "--target", "wasm32-wasip2", "--manifest-path"]);
+    cargo.arg(source.join("Cargo.toml")).arg("--target-dir").arg(&target);
+    // What this process was built with is not for a guest.
+    for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
+        cargo.env_remove(variable);
+    }
+    run(&mut cargo)?;
+    let made = folder.join(format!("http-component.wasm.{}", std::process::id()));
+    std::fs::copy(target.join("wasm32-wasip2/release/http.wasm"), &made)?;
+    std::fs::rename(&made, &program)?;
+    Ok(program)
+}
+
+/// The folder of the payload programs, and one of them.
+fn place(name: &str) -> Result<(PathBuf, PathBuf)> {
+    let folder = target().join("testkit");
+    std::fs::create_dir_all(&folder)?;
+    let program = folder.join(name);
+    Ok((folder, program))
+}
+
+fn newer(a: &Path, b: &Path) -> Result<bool> {
+    let made = b.metadata().and_then(|m| m.modified()).unwrap_or(std::time::UNIX_EPOCH);
+    Ok(a.metadata()?.modified()? > made)
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("starting {:?}", command.get_program()))?;
+    if !output.status.success() {
+        bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
 }
 
 /// Debian's static busybox, for images that need a shell.

@@ -103,6 +103,7 @@ fn one_manifest_as_container_and_as_native_process() -> Result<()> {
         kubectl.run(&["get", "pods", "-l", "app=native", "-o", "jsonpath={range .items[*]}{.metadata.uid} {.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount} {end}"])
     };
     let before = list()?;
+    ensure!(world.server.running("hello")? == 4, "{:?}", world.server.processes()?);
     world.server.kill();
     world.server.start()?;
     world.server.wait_for_node("")?;
@@ -114,7 +115,7 @@ fn one_manifest_as_container_and_as_native_process() -> Result<()> {
         ensure!(left.is_empty(), "{left}");
         Ok(())
     })?;
-    ensure!(world.server.running(&program)? == 0, "a process is left");
+    ensure!(world.server.running("hello")? == 0, "a process is left");
     Ok(())
 }
 

@@ -6,12 +6,16 @@ use std::path::Path;
 
 use dunlin_shim::message::{Failure, Report};
 use libcontainer::container::builder::ContainerBuilder;
+#[cfg(feature = "wasm")]
+use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::syscall::syscall::SyscallType;
 
 use super::executor::{Command, told};
 use super::terminal::Console;
+#[cfg(feature = "wasm")]
+use super::wasm;
 use super::{Failed, native, overlay, prepare, reasons, send};
-use crate::bundle::Bundle;
+use crate::bundle::{self, Bundle};
 
 /// Makes the container of a bundle; on success its process runs and the shim knows.
 pub fn run(directory: &Path, control: BorrowedFd<'_>) -> Result<(), Failed> {
@@ -26,10 +30,23 @@ pub fn run(directory: &Path, control: BorrowedFd<'_>) -> Result<(), Failed> {
         failure: Failure::Spec,
         text: format!("working directory {}: {e}", bundle.cwd.display()),
     })?;
+    #[cfg(feature = "wasm")]
+    let program = match &bundle.wasm {
+        Some(wasm) => {
+            let spec = Spec::load(directory.join(bundle::CONFIG))
+                .map_err(|e| Failed::create("reading the configuration", reasons(&e)))?;
+            let args = spec.process().as_ref().and_then(|p| p.args().clone()).unwrap_or_default();
+            Some(wasm::program(wasm, &bundle, &root, &args)?)
+        }
+        None => None,
+    };
     let (outcome, told_here) = pipe()?;
+    let command = Command::new(&bundle, told_here.as_raw_fd());
+    #[cfg(feature = "wasm")]
+    let command = command.with_guest(program);
     let console = if bundle.tty { Some(Console::listen(directory)?) } else { None };
     let builder = ContainerBuilder::new(bundle.container.clone(), SyscallType::default())
-        .with_executor(Command::new(&bundle, told_here.as_raw_fd()))
+        .with_executor(command)
         .with_root_path(&bundle.state)
         .map_err(|e| Failed::create("preparing the container", reasons(&e)))?
         .with_console_socket(console.as_ref().map(|c| c.path().to_owned()));

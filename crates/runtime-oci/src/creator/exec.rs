@@ -14,6 +14,8 @@ use serde_json::Value;
 use super::create::{pipe, read_outcome};
 use super::executor::Command;
 use super::terminal::Console;
+#[cfg(feature = "wasm")]
+use super::wasm;
 use super::{Failed, native, prepare, reasons, send};
 use crate::bundle::{self, Bundle};
 
@@ -51,10 +53,21 @@ pub fn run(directory: &Path, control: BorrowedFd<'_>) -> Result<(), Failed> {
 /// Starts the process in the container.
 fn join(directory: &Path, bundle: &Bundle, request: &Request) -> Result<native::Started, Failed> {
     let private = Private::make(directory, bundle, request)?;
+    #[cfg(feature = "wasm")]
+    let program = match &bundle.wasm {
+        Some(wasm) => {
+            let root = wasm::root_of(first(bundle)?);
+            Some(wasm::program(wasm, bundle, &root, &request.args)?)
+        }
+        None => None,
+    };
     let (outcome, told_here) = pipe()?;
+    let command = Command::new(bundle, told_here.as_raw_fd());
+    #[cfg(feature = "wasm")]
+    let command = command.with_guest(program);
     let console = if request.tty { Some(Console::listen(&private.directory)?) } else { None };
     let built = ContainerBuilder::new(bundle.container.clone(), SyscallType::default())
-        .with_executor(Command::new(bundle, told_here.as_raw_fd()))
+        .with_executor(command)
         .with_root_path(&private.directory)
         .map_err(|e| Failed::create("preparing the process", reasons(&e)))?
         .with_console_socket(console.as_ref().map(|c| c.path().to_owned()))
@@ -73,6 +86,16 @@ fn join(directory: &Path, bundle: &Bundle, request: &Request) -> Result<native::
     };
     let master = console.map(Console::receive).transpose()?;
     Ok(native::Started { pid, master })
+}
+
+/// The first process of a container, as the host numbers it.
+#[cfg(feature = "wasm")]
+fn first(bundle: &Bundle) -> Result<i32, Failed> {
+    let state = std::fs::read(bundle.state.join(&bundle.container).join("state.json"))
+        .and_then(|bytes| Ok(serde_json::from_slice::<Value>(&bytes)?))
+        .map_err(|e| Failed::create("reading the container's state", e))?;
+    let pid = state["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    pid.ok_or_else(|| Failed { failure: Failure::NotRunning, text: "it has no process".into() })
 }
 
 /// Waits for the process; kills it and all of its group when the control socket's other end is closed.

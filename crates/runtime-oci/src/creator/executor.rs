@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+#[cfg(feature = "wasm")]
+use std::sync::{Arc, Mutex};
 
 use dunlin_shim::message::Failure;
 use libcontainer::oci_spec::runtime::Spec;
@@ -23,22 +25,49 @@ pub struct Command {
     report: RawFd,
     filter: Option<seccomp::Filter>,
     drop_sys_admin: bool,
+    /// What runs instead of a program of the image. Clones of an executor share it, and one of them takes it.
+    #[cfg(feature = "wasm")]
+    guest: Option<Arc<Mutex<Option<super::wasm::Program>>>>,
 }
 
 impl Command {
     /// `report` is the pipe's write end, closed on execution.
     pub fn new(bundle: &Bundle, report: RawFd) -> Self {
         let filter = bundle.seccomp.then(|| seccomp::default_filter(&bundle.capabilities)).flatten();
-        Self { report, filter, drop_sys_admin: bundle.drop_sys_admin }
+        Self {
+            report,
+            filter,
+            drop_sys_admin: bundle.drop_sys_admin,
+            #[cfg(feature = "wasm")]
+            guest: None,
+        }
+    }
+
+    /// The same, with a WebAssembly guest instead of a program of the image.
+    #[cfg(feature = "wasm")]
+    pub fn with_guest(self, program: Option<super::wasm::Program>) -> Self {
+        Self { guest: program.map(|program| Arc::new(Mutex::new(Some(program)))), ..self }
     }
 
     /// Writes why there is no process into the pipe.
     pub fn tell(&self, failed: &Failed) {
-        let mut bytes = vec![failed.failure as u8];
-        bytes.extend_from_slice(&failed.text.as_bytes()[..failed.text.len().min(3000)]);
         // SAFETY: the descriptor stays open until this process executes or ends.
-        let _ = rustix::io::write(unsafe { BorrowedFd::borrow_raw(self.report) }, &bytes);
+        tell(unsafe { BorrowedFd::borrow_raw(self.report) }, failed);
     }
+
+    fn has_guest(&self) -> bool {
+        #[cfg(feature = "wasm")]
+        return self.guest.is_some();
+        #[cfg(not(feature = "wasm"))]
+        false
+    }
+}
+
+/// Writes a failure into the pipe that [`told`] is read from.
+pub fn tell(pipe: impl AsFd, failed: &Failed) {
+    let mut bytes = vec![failed.failure as u8];
+    bytes.extend_from_slice(&failed.text.as_bytes()[..failed.text.len().min(3000)]);
+    let _ = rustix::io::write(pipe, &bytes);
 }
 
 /// Reads what a [`Command`] told. `None`: it was executed.
@@ -54,6 +83,9 @@ pub fn told(bytes: &[u8]) -> Option<Failed> {
 
 impl Executor for Command {
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        if self.has_guest() {
+            return Ok(());
+        }
         match find(spec) {
             Ok(_) => Ok(()),
             Err(failed) => {
@@ -78,6 +110,14 @@ impl Executor for Command {
 impl Command {
     /// Returns only with the reason why the program does not run.
     pub fn execute(&self, spec: &Spec) -> Failed {
+        #[cfg(feature = "wasm")]
+        if let Some(guest) = &self.guest {
+            let program = guest.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+            return match program {
+                Some(program) => super::wasm::run(program, self, spec),
+                None => Failed::create("running the module", "it runs already"),
+            };
+        }
         let path = match find(spec) {
             Ok(path) => path,
             Err(failed) => return failed,
@@ -98,15 +138,8 @@ impl Command {
             |list: &[CString]| list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>();
         let (argv, envp) = (pointers(&args), pointers(&env));
         default_signals();
-        if let Some(filter) = &self.filter
-            && let Err(error) = filter.install()
-        {
-            return Failed::create("installing the seccomp filter", error);
-        }
-        if self.drop_sys_admin
-            && let Err(error) = drop_sys_admin()
-        {
-            return Failed::create("giving up CAP_SYS_ADMIN", error);
+        if let Err(failed) = self.last_steps() {
+            return failed;
         }
         // SAFETY: program, argv and envp are NUL-terminated and alive; argv and envp end with a null pointer.
         unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
@@ -121,6 +154,17 @@ impl Command {
             _ => error.to_string(),
         };
         Failed { failure: Failure::Command, text: reason }
+    }
+
+    /// What is done when nothing but the program is to come.
+    pub fn last_steps(&self) -> Result<(), Failed> {
+        if let Some(filter) = &self.filter {
+            filter.install().map_err(|e| Failed::create("installing the seccomp filter", e))?;
+        }
+        if self.drop_sys_admin {
+            drop_sys_admin().map_err(|e| Failed::create("giving up CAP_SYS_ADMIN", e))?;
+        }
+        Ok(())
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Context<'a> {
     pub lend_sys_admin: bool,
     /// Devices, looked up on the host.
     pub devices: &'a [Device],
+    /// What runs is a WebAssembly guest.
+    pub guest: bool,
 }
 
 /// A device node.
@@ -117,9 +119,10 @@ fn mounts(spec: &ContainerSpec, context: &Context<'_>) -> Vec<Value> {
         mount("sysfs", "sysfs", "/sys", &["nosuid", "noexec", "nodev", writable]),
         mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosuid", "noexec", "nodev", "relatime", writable]),
     ];
+    // A guest that could open its own process's files would be out of its sandbox. The usual devices harm nobody.
+    let defaults = defaults.into_iter().filter(|m| !context.guest || m["destination"] == "/dev");
     let taken = |target: &str| spec.mounts.iter().any(|m| m.target == Path::new(target));
-    let mut all: Vec<Value> =
-        defaults.into_iter().filter(|m| !m["destination"].as_str().is_some_and(taken)).collect();
+    let mut all: Vec<Value> = defaults.filter(|m| !m["destination"].as_str().is_some_and(taken)).collect();
     all.extend(spec.mounts.iter().map(|m| bind(m, context.paths)));
     all
 }
@@ -135,8 +138,11 @@ fn bind(wanted: &Mount, paths: &Sandbox) -> Value {
 }
 
 fn linux(spec: &ContainerSpec, context: &Context<'_>) -> Value {
-    let (masked, readonly) =
-        if spec.privileged { (&[][..], &[][..]) } else { (&spec.masked_paths[..], &spec.readonly_paths[..]) };
+    let (masked, readonly) = if spec.privileged || context.guest {
+        (&[][..], &[][..])
+    } else {
+        (&spec.masked_paths[..], &spec.readonly_paths[..])
+    };
     let devices: Vec<Value> = context
         .devices
         .iter()
@@ -251,6 +257,7 @@ mod tests {
             capabilities: &["CAP_CHOWN"],
             lend_sys_admin: true,
             devices: &[],
+            guest: false,
         };
         let config = config(&container(spec), &context);
         let lines: Vec<String> = pick(&config).iter().map(|v| v.to_string()).collect();

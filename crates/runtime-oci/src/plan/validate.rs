@@ -84,7 +84,13 @@ pub fn container(kind: Kind, sandbox: &SandboxSpec, spec: &ContainerSpec) -> Res
     if kind == Kind::Process && !spec.devices.is_empty() {
         return Err(wrong("devices", "a native process has the host's devices already"));
     }
-    if kind == Kind::Oci && spec.layers.is_empty() {
+    if kind == Kind::Wasm && (spec.privileged || !spec.devices.is_empty()) {
+        return Err(wrong(
+            "privileged",
+            "a WebAssembly guest has no devices, and nothing to do with privileges",
+        ));
+    }
+    if kind != Kind::Process && spec.layers.is_empty() {
         return Err(wrong("layers", "there is no root file system"));
     }
     if !spec.cwd.is_absolute() {

@@ -37,6 +37,7 @@ impl Bench {
             kind: self.kind,
             data_dir: self.directory.path().join("data"),
             run_dir: self.directory.path().join("run"),
+            programs_dir: self.directory.path().join("data/bin"),
             cgroup_root: self.cgroup_root.clone(),
             executable: executable(),
         }

@@ -6,6 +6,8 @@ mod bench;
 mod guest;
 mod native;
 mod shim;
+#[cfg(feature = "wasm")]
+mod wasm;
 
 use bench::Bench;
 use dunlin_runtime_oci::Kind;

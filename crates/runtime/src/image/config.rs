@@ -6,6 +6,9 @@ use serde::{Deserialize, Deserializer};
 
 use super::error::Error;
 
+/// The file in which a layer that is a WebAssembly module or component lies.
+pub(crate) const MODULE: &str = "module.wasm";
+
 /// How containers of the image start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageConfig {
@@ -43,7 +46,18 @@ pub(crate) struct ConfigBlob {
 impl ConfigBlob {
     pub fn parse(what: &str, bytes: &[u8]) -> Result<Self, Error> {
         let raw: Raw = serde_json::from_slice(bytes).map_err(|e| Error::format(what, e.to_string()))?;
-        let inner = raw.config.unwrap_or_default();
+        let mut inner = raw.config.unwrap_or_default();
+        let diff_ids = match (raw.rootfs, raw.layer_digests) {
+            (Some(rootfs), _) => rootfs.diff_ids,
+            (None, Some(layers)) => {
+                inner.entrypoint = vec![format!("/{MODULE}")];
+                layers
+            }
+            (None, None) => {
+                let reason = "it has neither `rootfs`, as an image's configuration, nor `layerDigests`, as a Wasm artifact's";
+                return Err(Error::format(what, reason));
+            }
+        };
         let env = inner
             .env
             .into_iter()
@@ -67,7 +81,7 @@ impl ConfigBlob {
             architecture: raw.architecture,
             os: raw.os,
             variant: raw.variant,
-            diff_ids: raw.rootfs.diff_ids,
+            diff_ids,
         })
     }
 }
@@ -82,7 +96,11 @@ struct Raw {
     variant: Option<String>,
     #[serde(default)]
     config: Option<RawConfig>,
-    rootfs: RootFs,
+    #[serde(default)]
+    rootfs: Option<RootFs>,
+    /// Of a Wasm artifact (`application/vnd.wasm.config.v0+json`): its layers are modules as they are.
+    #[serde(default, rename = "layerDigests")]
+    layer_digests: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -137,5 +155,17 @@ mod tests {
         assert_eq!(blob.config.stop_signal.as_deref(), Some("SIGQUIT"));
         assert_eq!(blob.diff_ids, ["sha256:aa"]);
         assert!(ConfigBlob::parse("test", b"{}").is_err());
+    }
+
+    #[test]
+    fn a_wasm_artifact_starts_its_module() {
+        let json = br#"{"created":"2026-01-01T00:00:00Z","architecture":"wasm","os":"wasip2","layerDigests":["sha256:aa"],
+            "component":{"exports":["wasi:cli/run@0.2.0"],"imports":[]}}"#;
+        let blob = ConfigBlob::parse("test", json).expect("config");
+        assert_eq!(
+            (blob.config.entrypoint, blob.diff_ids),
+            (vec!["/module.wasm".into()], vec!["sha256:aa".into()])
+        );
+        assert_eq!((blob.architecture.as_str(), blob.os.as_str()), ("wasm", "wasip2"));
     }
 }

@@ -17,12 +17,15 @@ use std::sync::{Arc, Mutex};
 use sha2::{Digest, Sha256};
 
 use super::compression;
+use super::config::MODULE;
 use super::disk::{self, Disk, Work};
 use super::error::{Error, IoContext};
 
 pub(crate) use tarball::{Kind, Tarball};
 pub(crate) use unpack::Limits;
 
+/// How WebAssembly begins; an archive cannot.
+const WASM: &[u8] = b"\0asm";
 /// Beside a layer's `fs`: how many bytes its files have. It is written last, before the directory gets its name.
 const SIZE_FILE: &str = "size";
 
@@ -72,8 +75,15 @@ fn unpack_into(new: &Path, blob: &Path, diff_id: &str, limits: Limits) -> Result
     let file = File::open(blob).at("opening", blob)?;
     let (_, plain) = compression::reader(file).at("reading", blob)?;
     let hasher = Arc::new(Mutex::new(Sha256::new()));
-    let hashed = Hashed { source: plain, hasher: hasher.clone() };
-    let bytes = unpack::tarball(&mut Tarball::new(hashed), &root, diff_id, limits)?;
+    let mut hashed = Hashed { source: plain, hasher: hasher.clone() };
+    let mut first = Vec::new();
+    hashed.by_ref().take(WASM.len() as u64).read_to_end(&mut first).at("reading", blob)?;
+    let module = first == WASM;
+    let whole = io::Cursor::new(first).chain(hashed);
+    let bytes = match module {
+        true => unpack_module(whole, &root, blob, limits)?,
+        false => unpack::tarball(&mut Tarball::new(whole), &root, diff_id, limits)?,
+    };
     let found = match hasher.lock() {
         Ok(hasher) => disk::format_digest(hasher.clone().finalize().as_slice()),
         Err(_) => String::new(),
@@ -90,6 +100,18 @@ fn unpack_into(new: &Path, blob: &Path, diff_id: &str, limits: Limits) -> Result
     // One call for the whole file system: a layer has thousands of files, and each fsync would cost a disk flush.
     let directory = File::open(new).at("opening", new)?;
     rustix::fs::syncfs(&directory).at("writing", new)
+}
+
+/// A layer that is no archive, but a module itself: the only file of its directory.
+fn unpack_module(mut module: impl Read, root: &Path, blob: &Path, limits: Limits) -> Result<u64, Error> {
+    let path = root.join(MODULE);
+    let mut file = File::create(&path).at("creating", &path)?;
+    let bytes = io::copy(&mut module.by_ref().take(limits.bytes + 1), &mut file).at("writing", &path)?;
+    if bytes > limits.bytes {
+        let what = format!("layer {}", blob.display());
+        return Err(Error::Limit { what, found: bytes, limit: limits.bytes, unit: "bytes" });
+    }
+    Ok(bytes)
 }
 
 /// Hashes what passes.

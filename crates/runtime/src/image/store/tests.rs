@@ -2,8 +2,10 @@
 
 mod registry;
 
+use serde_json::json;
+
 use super::*;
-use crate::image::sample::{docker_archive, tar, write};
+use crate::image::sample::{Layout, docker_archive, tar, write};
 
 pub(super) struct Place {
     pub dir: tempfile::TempDir,
@@ -52,6 +54,28 @@ async fn an_imported_image_is_ready() {
     assert_eq!(other.get("docker.io/library/demo:1").await.expect("get").expect("here").layers, image.layers);
     assert_eq!(other.list().await.expect("list").len(), 1);
     assert_eq!(place.count("tmp"), 0);
+}
+
+/// The CNCF's layout of an artifact: the layer is the module itself.
+#[tokio::test]
+async fn a_wasm_artifact_is_an_image_of_one_file() {
+    let place = Place::new();
+    let module = b"\0asm\x01\0\0\0";
+    let mut layout = Layout::default();
+    let layer = layout.blob("application/wasm", module);
+    let config = json!({"created": "2026-01-01T00:00:00Z", "architecture": "wasm", "os": "wasip1",
+        "layerDigests": [layer["digest"]]});
+    let config = layout.blob("application/vnd.wasm.config.v0+json", config.to_string().as_bytes());
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = json!({"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": [layer]});
+    let descriptor = layout.blob(media_type, manifest.to_string().as_bytes());
+    layout.name(descriptor, Some("example.com/guest:1"));
+    let file = write(place.dir.path(), "artifact.tar", &layout.archive());
+    let image = place.store.import(&file, None, Progress::none()).await.expect("import").remove(0);
+    assert_eq!(image.config.entrypoint, ["/module.wasm"]);
+    let [layer] = &image.layers[..] else { panic!("{image:?}") };
+    assert_eq!(std::fs::read(layer.join("module.wasm")).expect("read"), module);
+    assert_eq!(std::fs::read_dir(layer).expect("read").count(), 1);
 }
 
 #[tokio::test]

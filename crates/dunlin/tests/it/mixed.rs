@@ -1,0 +1,125 @@
+//! One machine with every kind of workload at once, while what keeps it up is killed at random.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use dunlin_testkit::cluster::PATIENCE;
+use dunlin_testkit::image::ImageBuilder;
+use dunlin_testkit::program;
+use dunlin_testkit::wait;
+
+use crate::support::World;
+
+/// How often something is killed.
+const KILLS: usize = 8;
+/// How long a pod may take to be back: its container may have to wait for its turn after several deaths.
+const BACK: Duration = Duration::from_secs(120);
+
+fn deployment(handler: &str, image: &str) -> String {
+    format!(
+        "
+apiVersion: node.k8s.io/v1
+kind: RuntimeClass
+metadata: {{name: {handler}}}
+handler: {handler}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: as-{handler}}}
+spec:
+  replicas: 2
+  selector: {{matchLabels: {{app: as-{handler}}}}}
+  template:
+    metadata: {{labels: {{app: as-{handler}}}}}
+    spec:
+      runtimeClassName: {handler}
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: c
+        image: {image}
+        args: [serve]
+        ports: [{{containerPort: 8080}}]
+        readinessProbe: {{httpGet: {{path: /healthz, port: 8080}}, periodSeconds: 1}}
+"
+    )
+}
+
+/// Numbers that follow from a seed (a linear congruential generator is enough to choose by).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % sides
+    }
+}
+
+#[test]
+fn every_kind_survives_what_is_killed() -> Result<()> {
+    let seed = match std::env::var("DUNLIN_KILL_SEED") {
+        Ok(text) => text.parse().context("DUNLIN_KILL_SEED is no number")?,
+        Err(_) => u64::from(std::time::UNIX_EPOCH.elapsed()?.subsec_nanos()),
+    };
+    // Told when the test fails.
+    println!("DUNLIN_KILL_SEED={seed}");
+    let mut dice = Dice(seed);
+    let mut world = World::told(&["--native-processes"])?;
+    world.server.import(&ImageBuilder::hello_component()?, "hello-wasm:test")?;
+    let program = program::hello()?.display().to_string();
+    let kinds = [("oci", "hello:test"), ("process", program.as_str()), ("wasm", "hello-wasm:test")];
+    for (handler, image) in kinds {
+        world.kubectl.apply(&deployment(handler, image))?;
+    }
+    let kubectl = world.kubectl.clone();
+    let all_there = |world: &World| {
+        for (handler, _) in kinds {
+            let name = format!("deployment/as-{handler}");
+            kubectl.run(&["rollout", "status", &name, &format!("--timeout={}s", BACK.as_secs())])?;
+        }
+        // As many of each as are wanted, and none beside them.
+        wait::until("no more processes than pods", PATIENCE, || {
+            let seen = world.server.processes()?;
+            let count = |name: &str| seen.iter().filter(|process| process.command.starts_with(name)).count();
+            let counts = (count("hello"), count("wasm hello"), count("dunlin-shim"));
+            ensure!(counts == (4, 2, 6), "{counts:?}: {seen:?}");
+            Ok(())
+        })
+    };
+    all_there(&world)?;
+    let pods = || kubectl.run(&["get", "pods", "-o", "jsonpath={.items[*].metadata.name}"]);
+    let names = pods()?;
+    for n in 0..KILLS {
+        let seen = world.server.processes()?;
+        let kept = |name: &str| {
+            name.starts_with("hello") || name.starts_with("wasm") || name.starts_with("dunlin-shim")
+        };
+        let killable: Vec<_> = seen.iter().filter(|process| kept(&process.command)).collect();
+        let chosen = dice.roll(killable.len() + 2);
+        match killable.get(chosen) {
+            Some(process) => {
+                println!("kill {n}: {} {}", process.command, process.pid);
+                // SAFETY: kill takes plain integers. The process was found on this machine a moment ago.
+                unsafe { libc::kill(process.pid as libc::pid_t, libc::SIGKILL) };
+            }
+            None => {
+                println!("kill {n}: the server with its agent");
+                world.server.kill();
+                world.server.start()?;
+                world.server.wait_for_node("")?;
+            }
+        }
+        all_there(&world).with_context(|| format!("after kill {n}, DUNLIN_KILL_SEED={seed}"))?;
+        // Whatever it lost, a pod is brought back where it is.
+        let now = pods()?;
+        ensure!(now == names, "{names} became {now} after kill {n}, DUNLIN_KILL_SEED={seed}");
+    }
+    kubectl.run(&["delete", "deployments", "--all", "--timeout=60s"])?;
+    wait::until("everything gone", PATIENCE, || {
+        let left = kubectl.run(&["get", "pods", "-o", "name"])?;
+        ensure!(left.is_empty(), "{left}");
+        let seen = world.server.processes()?;
+        let others: Vec<_> = seen.iter().filter(|process| process.command != "dunlin").collect();
+        ensure!(others.is_empty(), "{others:?}");
+        Ok(())
+    })
+}

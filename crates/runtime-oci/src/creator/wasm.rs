@@ -1,0 +1,187 @@
+//! A WebAssembly guest in a container's place: everything is made as for a container, and where its program would be
+//! executed, the module runs in this process.
+//!
+//! The module is read from the image before, while the image is still a directory of the host, and comes in as compiled
+//! code. It never sees `/proc` or `/sys`: through a process's own files there it could leave the sandbox.
+
+use std::collections::BTreeSet;
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+
+use dunlin_shim::message::Failure;
+use dunlin_wasm::{Cache, Error, Guest, Kind};
+use libcontainer::oci_spec::runtime::Spec;
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2};
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+use super::Failed;
+use super::create::{pipe, read_outcome};
+use super::executor::Command;
+use crate::bundle::{Bundle, Wasm};
+
+/// Address space of a compilation, bytes; a module for which it is not enough is refused.
+const COMPILING: u64 = 2 << 30;
+/// User and group of a compilation: nobody's.
+const NOBODY: u32 = 65534;
+
+/// A module that is loaded, and how it runs.
+pub struct Program {
+    loaded: dunlin_wasm::Program,
+    /// The descriptors that it needs.
+    descriptors: BTreeSet<RawFd>,
+    ports: Vec<u16>,
+    memory: Option<u64>,
+    host_network: bool,
+}
+
+/// Finds the module that a command names below `root`, and compiles it if that was not done before.
+pub fn program(wasm: &Wasm, bundle: &Bundle, root: &Path, args: &[String]) -> Result<Program, Failed> {
+    let wrong = |text: String| Failed { failure: Failure::Command, text };
+    let name = args.first().ok_or_else(|| wrong("the command is empty".into()))?;
+    // As a relative path is understood everywhere: from the working directory.
+    let path = bundle.cwd.join(name);
+    let bytes = read(root, &path).map_err(|error| {
+        wrong(match error.kind() {
+            std::io::ErrorKind::NotFound => "no such file in the image".to_owned(),
+            _ => error.to_string(),
+        })
+    })?;
+    let before = descriptors()?;
+    let cache = |error: Error| Failed::create("preparing the module", dunlin_base::error::chain(&error));
+    let code =
+        Cache::open(&wasm.cache).map_err(cache)?.code(&bytes, compile).map_err(|error| match error {
+            Error::NotWasm | Error::Large | Error::Compile(_) => wrong(error.to_string()),
+            Error::Cache(_) => cache(error),
+        })?;
+    // Here, because components can be loaded only where there is a /proc.
+    let loaded = dunlin_wasm::load(code).map_err(|e| Failed::create("loading the module", e))?;
+    Ok(Program {
+        loaded,
+        descriptors: descriptors()?.difference(&before).copied().collect(),
+        ports: wasm.ports.clone(),
+        memory: wasm.memory,
+        host_network: wasm.host_network,
+    })
+}
+
+/// All open descriptors of this process.
+fn descriptors() -> Result<BTreeSet<RawFd>, Failed> {
+    let failed = |error: std::io::Error| Failed::create("listing descriptors", error);
+    let entries = std::fs::read_dir("/proc/self/fd").map_err(failed)?.collect::<Result<Vec<_>, _>>();
+    let names = entries.map_err(failed)?.into_iter().map(|entry| entry.file_name());
+    let open: BTreeSet<RawFd> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
+    // The one by which they were read is closed again.
+    // SAFETY: asking for the flags of any number is harmless.
+    Ok(open.into_iter().filter(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } >= 0).collect())
+}
+
+/// Closes what an execution would close, and what the guest does not need.
+fn close_all_but(kept: &BTreeSet<RawFd>) {
+    let close = |first: RawFd, last: RawFd| {
+        if first <= last {
+            // SAFETY: nothing in this process uses these any more; their owners' destructors never run.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
+    };
+    let mut first = 3;
+    for fd in kept {
+        close(first, fd - 1);
+        first = fd + 1;
+    }
+    close(first, RawFd::MAX);
+}
+
+/// Reads a file below a root, whatever its symbolic links say.
+fn read(root: &Path, path: &Path) -> std::io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let root = open(root, flags | OFlags::DIRECTORY, Mode::empty())?;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    // A pipe would make opening wait.
+    let file = openat2(&root, path, flags | OFlags::NONBLOCK, Mode::empty(), resolve)?;
+    if !FileType::from_raw_mode(fstat(&file)?.st_mode).is_file() {
+        return Err(std::io::Error::other("it is no file"));
+    }
+    let mut bytes = Vec::new();
+    // One byte more than is compiled shows that it is too large.
+    File::from(file).take(dunlin_wasm::LARGEST + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Compiles in a process of its own that has no rights, little priority and bounded memory, and gives all of its memory
+/// back at the end.
+fn compile(kind: Kind, bytes: &[u8], file: &File) -> Result<(), String> {
+    let (outcome, told_here) = pipe().map_err(|failed| failed.text)?;
+    // SAFETY: this process has one thread, so the child may do whatever a process may.
+    let pid = match unsafe { libc::fork() } {
+        -1 => return Err(std::io::Error::last_os_error().to_string()),
+        0 => {
+            let reason = confine().and_then(|()| {
+                let code = dunlin_wasm::compile(kind, bytes)?;
+                let mut file = file;
+                file.write_all(&code).map_err(|e| format!("writing the compiled code: {e}"))
+            });
+            if let Err(text) = &reason {
+                super::executor::tell(&told_here, &Failed { failure: Failure::Command, text: text.clone() });
+            }
+            // SAFETY: ends the child without running anything of the parent's.
+            unsafe { libc::_exit(i32::from(reason.is_err())) }
+        }
+        pid => pid,
+    };
+    drop(told_here);
+    let told = read_outcome(outcome);
+    let status = rustix::process::Pid::from_raw(pid)
+        .and_then(|pid| rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).ok()?)
+        .and_then(|(_, status)| status.exit_status());
+    match (told, status) {
+        (Some(failed), _) => Err(failed.text),
+        (None, Some(0)) => Ok(()),
+        (None, _) => Err("the compiler was ended, probably for want of memory".into()),
+    }
+}
+
+fn confine() -> Result<(), String> {
+    let failed = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
+    let most = Some(COMPILING);
+    setrlimit(Resource::As, Rlimit { current: most, maximum: most }).map_err(failed("limiting memory"))?;
+    // Whatever else the machine does comes first.
+    let _ = rustix::process::setpriority_process(None, 10);
+    let (user, group) = (rustix::fs::Uid::from_raw(NOBODY), rustix::fs::Gid::from_raw(NOBODY));
+    rustix::thread::set_thread_groups(&[]).map_err(failed("leaving groups"))?;
+    rustix::thread::set_thread_res_gid(group, group, group).map_err(failed("changing the group"))?;
+    rustix::thread::set_thread_res_uid(user, user, user).map_err(failed("changing the user"))?;
+    rustix::thread::set_no_new_privs(true).map_err(failed("giving up privileges"))
+}
+
+/// Runs the program, in the place where libcontainer has brought this process; never returns.
+pub fn run(program: Program, command: &Command, spec: &Spec) -> Failed {
+    // The engine's own handlers of faults stay, so signals are not set back.
+    if let Err(failed) = command.last_steps() {
+        return failed;
+    }
+    let process = spec.process().as_ref();
+    let list = |list: Option<&Vec<String>>| list.cloned().unwrap_or_default();
+    let env = list(process.and_then(|p| p.env().as_ref()));
+    let guest = Guest {
+        args: list(process.and_then(|p| p.args().as_ref())),
+        env: env.iter().filter_map(|pair| pair.split_once('=')).map(|(n, v)| (n.into(), v.into())).collect(),
+        cwd: process.map_or_else(PathBuf::new, |p| p.cwd().clone()).display().to_string(),
+        memory: program.memory,
+        ports: program.ports,
+        host_network: program.host_network,
+    };
+    let name = guest.args.first().and_then(|name| name.rsplit('/').next()).unwrap_or_default();
+    // What ps shows. A NUL byte cannot be in it, and no more than 15 bytes are taken.
+    let _ = CString::new(format!("wasm {name}")).map(|name| rustix::thread::set_name(&name));
+    // As if a program had been executed: whoever waits for that learns that the guest runs.
+    close_all_but(&program.descriptors);
+    std::process::exit(dunlin_wasm::run(&program.loaded, &guest))
+}
+
+/// Where the files of a running container are.
+pub fn root_of(pid: i32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/root"))
+}

@@ -1,0 +1,294 @@
+//! WebAssembly guests: the life of the contract, and what is particular to them. The payload program is the guest, as a
+//! module and as a component.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use dunlin_runtime::contract::{self, Bench as Contract, Factory, listen, logs, until};
+use dunlin_runtime::{ContainerSpec, Error, ExecSpec, Mount, Runtime};
+use dunlin_runtime_oci::Kind;
+use dunlin_testkit::program;
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+
+use crate::bench::Bench;
+
+mod contract_of_guests {
+    use super::*;
+
+    dunlin_runtime::contract_tests!(Guests::new(); life);
+}
+
+/// A bench whose images hold modules.
+struct Guests(Bench);
+
+impl Guests {
+    fn new() -> Self {
+        Self(Bench::new(Kind::Wasm))
+    }
+}
+
+impl Factory for Guests {
+    fn open(&self) -> BoxFuture<'_, Arc<dyn Runtime>> {
+        self.0.open()
+    }
+
+    fn layers(&self) -> Vec<PathBuf> {
+        vec![rootfs()]
+    }
+
+    fn logs(&self) -> PathBuf {
+        self.0.logs()
+    }
+
+    fn assert_clean(&self) {
+        self.0.assert_clean();
+    }
+}
+
+/// `/module.wasm`, `/component.wasm`, and the module once more as `/sleep`.
+fn rootfs() -> PathBuf {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("guests-{}", std::process::id()));
+        fs::create_dir_all(root.join("etc")).unwrap();
+        let module = program::hello_module().unwrap();
+        fs::copy(&module, root.join("hello.wasm")).unwrap();
+        fs::copy(&module, root.join("sleep")).unwrap();
+        fs::copy(program::hello_component().unwrap(), root.join("hello-component.wasm")).unwrap();
+        fs::write(root.join("etc/text"), "no module\n").unwrap();
+        fs::write(root.join("broken.wasm"), b"\0asm\x01\0\0\0\xff\xff").unwrap();
+        root
+    })
+    .clone()
+}
+
+const BOTH: [&str; 2] = ["/hello.wasm", "/hello-component.wasm"];
+
+async fn run(case: impl AsyncFnOnce(&mut Contract<'_>)) {
+    contract::run(&Guests::new(), case).await;
+}
+
+fn guest(bench: &Contract<'_>, name: &str, args: &[&str]) -> ContainerSpec {
+    let mut spec = bench.spec(name, args);
+    spec.env.push(("GREETING".into(), "good morning".into()));
+    spec
+}
+
+#[tokio::test]
+async fn codes_environment_and_streams() {
+    run(async |bench| {
+        let sandbox = bench.sandbox().await;
+        for (n, program) in BOTH.into_iter().enumerate() {
+            let run = async |name: &str, args: &[&str]| {
+                let spec = guest(bench, &format!("{name}-{n}"), &[&[program], args].concat());
+                bench.script_output(&sandbox, spec).await
+            };
+            let (status, text) = run("exit", &["exit", "7"]).await;
+            // A component can say only that it failed.
+            assert_eq!((status.code, text.as_str()), ([7, 1][n], "exiting with 7\n"));
+            let (status, text) = run("env", &["env"]).await;
+            assert_eq!(status.code, 0, "{text}");
+            assert!(text.contains("GREETING=good morning\n"), "{text}");
+            let (status, text) = run("abort", &["abort"]).await;
+            assert_eq!(status.code, 134, "{text}");
+            assert!(text.contains("unreachable"), "{text}");
+            let (_, text) = run("print", &["print", "3"]).await;
+            assert_eq!(text, "line 0\nline 1\nline 2\n");
+        }
+        let whole = fs::read_to_string(bench.log("exit-0")).unwrap();
+        assert!(whole.contains(" stderr F exiting with 7"), "{whole}");
+    })
+    .await;
+}
+
+/// A guest sees its image and its volumes, and nothing by which it could leave its sandbox.
+#[tokio::test]
+async fn files() {
+    run(async |bench| {
+        let sandbox = bench.sandbox().await;
+        let volume = bench.factory.logs().join("volume");
+        fs::create_dir_all(&volume).unwrap();
+        fs::write(volume.join("of-the-volume"), "read me\n").unwrap();
+        for (n, program) in BOTH.into_iter().enumerate() {
+            let mounted = |target: &str, read_only| Mount {
+                source: volume.display().to_string(),
+                target: target.into(),
+                read_only,
+                propagation: None,
+            };
+            let run = async |name: &str, args: &[&str]| {
+                let mut spec = guest(bench, &format!("{name}-{n}"), &[&[program], args].concat());
+                spec.mounts = vec![mounted("/data", false), mounted("/locked", true)];
+                bench.script_output(&sandbox, spec).await
+            };
+            assert_eq!(run("image", &["read", "/etc/text"]).await.1, "no module\n");
+            assert_eq!(run("volume", &["read", "/data/of-the-volume"]).await.1, "read me\n");
+            assert_eq!(run("own", &["write", "/new", "text"]).await.1, "written\n");
+            assert_eq!(run("written", &["write", &format!("/data/by-{n}"), "text"]).await.1, "written\n");
+            assert_eq!(fs::read_to_string(volume.join(format!("by-{n}"))).unwrap(), "text");
+            assert_eq!(run("locked", &["write", "/locked/by", "text"]).await.0.code, 1);
+            for (m, path) in
+                ["/proc/self/mem", "/proc/self/status", "/sys/kernel/notes", "/../../../etc/hostname"]
+                    .into_iter()
+                    .enumerate()
+            {
+                let (status, text) = run(&format!("secret-{m}"), &["read", path]).await;
+                assert_eq!(status.code, 1, "{path}: {text}");
+            }
+        }
+        assert!(!rootfs().join("new").exists(), "the image was written to");
+    })
+    .await;
+}
+
+/// Signals end a guest, even one that never listens.
+#[tokio::test]
+async fn signals() {
+    run(async |bench| {
+        let sandbox = bench.sandbox().await;
+        for (n, program) in BOTH.into_iter().enumerate() {
+            for (what, signal, code) in
+                [("sleep", 15, 143), ("spin", 15, 143), ("spin", 2, 130), ("sleep", 9, 137)]
+            {
+                let name = format!("{what}-{signal}-{n}");
+                let id = bench.start(&sandbox, guest(bench, &name, &[program, what])).await;
+                bench.runtime().signal(&sandbox, &id, signal).await.unwrap();
+                assert_eq!(bench.exited(&sandbox, &id).await.code, code, "{name}");
+            }
+        }
+    })
+    .await;
+}
+
+/// Memory that is not granted is a failed allocation inside the guest, and no kill from outside.
+#[tokio::test]
+async fn memory_and_processor_are_limited() {
+    run(async |bench| {
+        let sandbox = bench.sandbox().await;
+        for (n, program) in BOTH.into_iter().enumerate() {
+            let mut spec = guest(bench, &format!("hog-{n}"), &[program, "hog", "1000"]);
+            spec.resources.memory_limit = Some(64 << 20);
+            let (status, text) = bench.script_output(&sandbox, spec).await;
+            assert!(!status.oom_killed && status.code == 134, "{status:?} {text}");
+            assert!(text.contains("memory allocation"), "{text}");
+            let mut spec = guest(bench, &format!("fits-{n}"), &[program, "hog", "30"]);
+            spec.resources.memory_limit = Some(64 << 20);
+            let id = bench.start(&sandbox, spec).await;
+            until("the memory being held", async || {
+                logs::content(&bench.log(&format!("fits-{n}"))) == "held 30 MiB\n"
+            })
+            .await;
+            let stats = bench.runtime().stats(&sandbox, &id).await.unwrap();
+            assert!(stats.memory_working_set > 30 << 20, "{stats:?}");
+        }
+        let mut spec = guest(bench, "spin", &["/hello.wasm", "spin"]);
+        spec.resources.cpu_limit_milli = Some(100);
+        let id = bench.start(&sandbox, spec).await;
+        let used = async || bench.runtime().stats(&sandbox, &id).await.unwrap().cpu_nanoseconds;
+        let (before, begun) = (used().await, std::time::Instant::now());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let share = (used().await - before) as f64 / begun.elapsed().as_nanos() as f64;
+        assert!((0.01..0.3).contains(&share), "{share}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn exec_runs_modules_of_the_image() {
+    run(async |bench| {
+        let sandbox = bench.sandbox().await;
+        let id = bench.start(&sandbox, guest(bench, "app", &["/hello.wasm", "sleep"])).await;
+        let begin = async |args: &[&str], stdin| {
+            let args = args.iter().map(|a| (*a).to_owned()).collect();
+            bench.runtime().exec(&sandbox, &id, ExecSpec { args, tty: false, stdin }).await
+        };
+        for (program, code) in BOTH.into_iter().zip([4, 1]) {
+            let heard = listen(&mut begin(&[program, "exit", "4"], false).await.unwrap()).await;
+            assert_eq!((heard.status.unwrap().code, heard.err.as_str()), (code, "exiting with 4\n"));
+            let heard = listen(&mut begin(&[program, "env"], false).await.unwrap()).await;
+            assert!(heard.out.contains("GREETING=good morning\n"), "{heard:?}");
+            let mut session = begin(&[program, "cat"], true).await.unwrap();
+            use dunlin_runtime::SessionInput;
+            session.input.send(SessionInput::Stdin("typed".into())).await.unwrap();
+            session.input.send(SessionInput::CloseStdin).await.unwrap();
+            assert_eq!(listen(&mut session).await.out, "typed");
+        }
+        for (program, reason) in
+            [("/etc/text", "no WebAssembly"), ("/missing", "no such file"), ("sh", "no such file")]
+        {
+            match begin(&[program], false).await {
+                Err(Error::Command { command, reason: said }) => {
+                    assert!(command == program && said.contains(reason), "{said}");
+                }
+                other => panic!("{program}: {other:?}"),
+            }
+        }
+    })
+    .await;
+}
+
+/// Each module is compiled once, and again when its code is damaged.
+#[tokio::test]
+async fn code_is_kept_and_checked() {
+    let guests = Guests::new();
+    let compiled = || {
+        let versions = fs::read_dir(guests.0.path().join("data/compiled")).unwrap();
+        let files = versions.flat_map(|version| fs::read_dir(version.unwrap().path()).unwrap());
+        let code = files.map(|file| file.unwrap().path()).filter(|path| !path.ends_with("lock"));
+        code.collect::<Vec<_>>()
+    };
+    contract::run(&guests, async |bench: &mut Contract<'_>| {
+        let sandbox = bench.sandbox().await;
+        let run = async |name: &str| {
+            let (status, text) =
+                bench.script_output(&sandbox, guest(bench, name, &["hello.wasm", "print", "1"])).await;
+            assert_eq!((status.code, text.as_str()), (0, "line 0\n"), "{name}");
+        };
+        run("a").await;
+        let files = compiled();
+        let [file] = &files[..] else { panic!("{files:?}") };
+        let whole = fs::read(file).unwrap();
+        let modified = || fs::metadata(file).unwrap().modified().unwrap();
+        let compiled_at = modified();
+        run("b").await;
+        assert!(modified() > compiled_at, "the code was not used again");
+        assert_eq!(compiled(), files);
+        let mut bytes = whole.clone();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x10;
+        fs::write(file, bytes).unwrap();
+        run("c").await;
+        assert!(compiled() == files && fs::read(file).unwrap() == whole, "the damaged code is still there");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_no_module_says_so() {
+    run(async |bench| {
+        let sandbox = bench.sandbox().await;
+        for (program, reason) in [
+            ("/etc/text", "it is no WebAssembly module or component"),
+            ("/missing.wasm", "no such file in the image"),
+            ("/etc", "it is no file"),
+            ("/broken.wasm", "compiling it failed: "),
+        ] {
+            match bench.runtime().start_container(&sandbox, bench.spec("app-0", &[program])).await {
+                Err(Error::Command { reason: said, .. }) => {
+                    assert!(said.starts_with(reason), "{program}: {said}")
+                }
+                other => panic!("{program}: {other:?}"),
+            }
+        }
+        let mut spec = bench.spec("app-0", &["/hello.wasm"]);
+        spec.privileged = true;
+        match bench.runtime().start_container(&sandbox, spec).await {
+            Err(Error::Spec { field, .. }) => assert_eq!(field, "privileged"),
+            other => panic!("{other:?}"),
+        }
+    })
+    .await;
+}
