@@ -164,8 +164,10 @@ pub(crate) fn labels(flags: &[String]) -> Result<std::collections::BTreeMap<Stri
 async fn runtimes(layout: &Layout, id: &str, native: bool) -> Result<Vec<Arc<dyn Runtime>>, Error> {
     let containers = open(layout, id, Kind::Oci).await?;
     let mut all: Vec<Arc<dyn Runtime>> = vec![Arc::new(containers)];
-    if cfg!(feature = "wasm") {
-        all.push(Arc::new(open(layout, id, Kind::Wasm).await?));
+    #[cfg(feature = "wasm")]
+    match dunlin_runtime_oci::probe::wasm(&runtime_config(layout, id, Kind::Wasm)?).await {
+        Ok(()) => all.push(Arc::new(open(layout, id, Kind::Wasm).await?)),
+        Err(reason) => tracing::warn!(reason, "this machine cannot run WebAssembly: its pods are not taken"),
     }
     if native {
         all.push(Arc::new(open(layout, id, Kind::Process).await?));

@@ -1,6 +1,7 @@
 //! The hidden subcommands that make containers and join them, in a process without threads.
 //!
-//! `__create-container <bundle>` is executed by a shim, `__exec-container <bundle>` by the runtime. Both find the new
+//! `__create-container <bundle>` is executed by a shim, `__exec-container <bundle>` by the runtime (and `__probe-wasm`, which
+//! only says whether WebAssembly runs here). Both find the new
 //! process's streams on descriptors 0 to 2 and their control socket on 3, report there what became of it, and never
 //! print anything: what they would print would land in the container's log. libcontainer clones and then runs
 //! allocating code in the child, so this must run before any thread exists; [`main_if_asked`] is the first line of
@@ -30,10 +31,22 @@ pub const CREATE: &str = "__create-container";
 /// The first argument of a program that is to run one more process in a container.
 pub const EXEC: &str = "__exec-container";
 
+/// The first argument of a program that is to find out whether WebAssembly runs here.
+#[cfg(feature = "wasm")]
+pub(crate) const PROBE: &str = "__probe-wasm";
+
 /// Runs the creator if the arguments ask for it, and never returns then.
 pub fn main_if_asked() {
     let args: Vec<String> =
         std::env::args_os().skip(1).take(2).map(|a| a.to_string_lossy().into_owned()).collect();
+    #[cfg(feature = "wasm")]
+    if args.first().is_some_and(|first| first == PROBE) {
+        let result = dunlin_wasm::probe();
+        if let Err(reason) = &result {
+            eprint!("{reason}");
+        }
+        std::process::exit(i32::from(result.is_err()));
+    }
     if args.first().is_some_and(|first| first == CREATE || first == EXEC) {
         main(&args);
     }

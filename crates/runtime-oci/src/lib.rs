@@ -14,6 +14,8 @@ mod exec;
 mod install;
 mod paths;
 mod plan;
+#[cfg(feature = "wasm")]
+pub mod probe;
 mod runtime;
 mod sandbox;
 

@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 use wasmtime_wasi_http::WasiHttpView;
@@ -170,36 +170,46 @@ impl Server {
         let out = store.data_mut().http().new_response_outparam(sender)?;
         let prepared = self.prepared.clone();
         // The guest goes on after it has begun its answer; if the client is gone before that, it ends.
-        let mut task = Aborted(tokio::spawn(async move {
+        let mut task = Asked(Some(tokio::spawn(async move {
             let _held = (permit, running);
             let proxy = prepared.instantiate_async(&mut store).await?;
             proxy.wasi_http_incoming_handler().call_handle(&mut store, request, out).await
-        }));
-        match receiver.await {
+        })));
+        let error = match receiver.await {
             Ok(Ok(response)) => {
                 task.let_go();
-                Ok(response)
+                return Ok(response);
             }
-            Ok(Err(code)) => Err(wasmtime::format_err!("the component refused to answer: {code:?}")),
-            Err(_) => match (&mut task.0).await? {
-                Ok(()) => Err(wasmtime::format_err!("the component has not answered")),
-                Err(error) => Err(error),
+            Ok(Err(code)) => wasmtime::format_err!("the component refused to answer: {code:?}"),
+            Err(_) => match task.end().await {
+                Ok(()) => wasmtime::format_err!("the component has not answered"),
+                Err(error) => error,
             },
+        };
+        Err(error)
+    }
+}
+
+/// A guest's task, which ends with this unless it is let go.
+struct Asked(Option<JoinHandle<wasmtime::Result<()>>>);
+
+impl Asked {
+    fn let_go(&mut self) {
+        self.0 = None;
+    }
+
+    async fn end(&mut self) -> wasmtime::Result<()> {
+        match &mut self.0 {
+            Some(task) => task.await?,
+            None => Ok(()),
         }
     }
 }
 
-/// A task that ends with this.
-struct Aborted(tokio::task::JoinHandle<wasmtime::Result<()>>);
-
-impl Aborted {
-    fn let_go(&mut self) {
-        self.0 = tokio::spawn(async { Ok(()) });
-    }
-}
-
-impl Drop for Aborted {
+impl Drop for Asked {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
     }
 }

@@ -15,5 +15,5 @@ mod ticker;
 
 pub use code::{Cache, Code, Error, LARGEST};
 pub use context::Guest;
-pub use engine::{Kind, compile};
+pub use engine::{Kind, compile, probe};
 pub use run::{Program, load, run};

@@ -292,3 +292,14 @@ async fn what_is_no_module_says_so() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_machine_is_tried_once() {
+    use dunlin_runtime_oci::probe;
+    let bench = Bench::new(Kind::Wasm);
+    let wrong = dunlin_runtime_oci::Config { executable: "/bin/false".into(), ..bench.config() };
+    assert_eq!(probe::wasm(&wrong).await.unwrap_err(), "exit status: 1");
+    probe::wasm(&bench.config()).await.unwrap();
+    // It is known now.
+    probe::wasm(&wrong).await.unwrap();
+}
