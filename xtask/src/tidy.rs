@@ -11,6 +11,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("api", 0),
     ("base", 0),
     ("shim", 0),
+    ("guest", 1),
     ("control", 1),
     ("store", 1),
     ("pki", 1),

@@ -41,6 +41,18 @@ pub struct Bundle {
     pub capabilities: Vec<String>,
     /// A process of the host instead of a container.
     pub native: Option<Native>,
+    /// A virtual machine instead of a container.
+    pub microvm: Option<Microvm>,
+}
+
+/// How a virtual machine is started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Microvm {
+    /// The program of its monitor and of execs.
+    pub program: PathBuf,
+    /// How the monitor belongs to its pod, and what is mounted over the image's files.
+    pub native: Native,
 }
 
 /// How a native process belongs to its pod.

@@ -12,7 +12,7 @@ use dunlin_shim::message::{Failure, Reply, Request, Start, State};
 use dunlin_shim::{EXIT_FILE, ExitRecord};
 
 use crate::attach::exit_status;
-use crate::bundle::{self, Bundle};
+use crate::bundle::{self, Bundle, Microvm};
 use crate::cgroup::Cgroups;
 use crate::connection::Connection;
 use crate::paths::text;
@@ -23,6 +23,8 @@ use crate::sandbox::{Sandbox, blocking, cgroup_error, io_error, remove_directory
 
 /// How long a creator may take. A slow board with a cold disk needs seconds.
 const CREATE: Duration = Duration::from_secs(60);
+/// How long with a virtual machine, which boots a kernel; an emulated one with a tenth of a processor takes most of it.
+const BOOT: Duration = Duration::from_secs(180);
 
 /// The container's cgroup, below the pod's.
 pub fn cgroup(sandbox: &Sandbox, id: &ContainerId) -> String {
@@ -122,12 +124,15 @@ pub async fn start(
     validate::container(shared.kind, &sandbox.spec, &spec)?;
     let gone = || Error::Shim { sandbox: sandbox.spec.id.clone(), reason: "the shim is gone".into() };
     let shim = sandbox.shim().ok_or_else(gone)?;
+    if shared.machines.is_some() {
+        alone(sandbox).await?;
+    }
     // What a start that was broken off has left would be in the way.
     clean(shared, sandbox, &spec.id).await?;
     let made = prepare(shared, sandbox, shim, &spec);
     let result = match made {
         Ok(request) => {
-            shim.ask_within(&Request::Start(Box::new(request)), CREATE + Duration::from_secs(5)).await
+            shim.ask_within(&Request::Start(Box::new(request)), patience(shared) + Duration::from_secs(5)).await
         }
         Err(error) => Err(error),
     };
@@ -146,6 +151,27 @@ pub async fn start(
     Err(error)
 }
 
+/// How long a creator may take.
+fn patience(shared: &Shared) -> Duration {
+    if shared.machines.is_some() { BOOT } else { CREATE }
+}
+
+/// A pod's machine has the pod's address, so there is one at a time.
+async fn alone(sandbox: &Sandbox) -> Result<(), Error> {
+    let others = list(sandbox).await?;
+    match others.iter().find(|c| matches!(c.state, ContainerState::Running { .. })) {
+        Some(other) => Err(Error::Spec {
+            field: "containers".into(),
+            reason: format!(
+                "{} runs, and a pod of virtual machines runs one container at a time: init containers one after the \
+                 other, no sidecars, one container",
+                other.id
+            ),
+        }),
+        None => Ok(()),
+    }
+}
+
 fn prepare(
     shared: &Shared,
     sandbox: &Sandbox,
@@ -160,8 +186,8 @@ fn prepare(
         })?;
     let seccomp = spec.seccomp_default && !spec.privileged;
     let lend_sys_admin = seccomp && !spec.no_new_privileges && !granted.contains(&"CAP_SYS_ADMIN");
-    let native = shared.kind == Kind::Process;
-    let devices = if native { Vec::new() } else { devices(spec)? };
+    let contained = shared.kind == Kind::Oci;
+    let devices = if contained { devices(spec)? } else { Vec::new() };
     for (n, mount) in spec.mounts.iter().enumerate().filter(|(_, m)| m.source.starts_with('/')) {
         if let Err(error) = fs::metadata(&mount.source) {
             let reason = format!("source {}: {error}", mount.source);
@@ -169,12 +195,21 @@ fn prepare(
         }
     }
     let name = cgroup(sandbox, &spec.id);
-    shared.cgroups.create(&name, &spec.resources).map_err(cgroup_error)?;
-    shared.cgroups.end_together(&name).map_err(cgroup_error)?;
-    if !spec.privileged && !native {
+    let resources = match &shared.machines {
+        Some(host) => plan::microvm::on_the_host(&spec.resources, host.accelerator),
+        None => spec.resources.clone(),
+    };
+    shared.cgroups.create(&name, &resources).map_err(cgroup_error)?;
+    if shared.machines.is_none() {
+        // A machine's monitor has to tell of it.
+        shared.cgroups.end_together(&name).map_err(cgroup_error)?;
+    }
+    if !spec.privileged && contained {
         shared.cgroups.allow_devices(&name, &devices).map_err(cgroup_error)?;
     }
     let (directory, layer) = (paths.bundle(&spec.id), paths.layer(&spec.id));
+    let place =
+        || plan::native::native(spec, &sandbox.spec, paths, shim.pid, shared.cgroups.procs_files(&name));
     let bundle = Bundle {
         container: spec.id.0.clone(),
         state: paths.state(),
@@ -189,9 +224,8 @@ fn prepare(
         seccomp,
         drop_sys_admin: lend_sys_admin,
         capabilities: granted.iter().map(|c| (*c).to_owned()).collect(),
-        native: native.then(|| {
-            plan::native::native(spec, &sandbox.spec, paths, shim.pid, shared.cgroups.procs_files(&name))
-        }),
+        native: (shared.kind == Kind::Process).then(place),
+        microvm: shared.machines.as_ref().map(|h| Microvm { program: h.program.clone(), native: place() }),
     };
     let context = Context {
         sandbox: &sandbox.spec,
@@ -215,10 +249,23 @@ fn prepare(
     json.and_then(|json| fs::write(&path, json)).map_err(io_error("writing", &path))?;
     let path = directory.join(bundle::CONFIG);
     fs::write(&path, config(spec, &context).to_string()).map_err(io_error("writing", &path))?;
+    if let Some(host) = &shared.machines {
+        let end_together = shared.cgroups.unified();
+        let root = directory.join("rootfs");
+        let mut machine = plan::microvm::machine(spec, &sandbox.spec, host, &granted, &root, end_together);
+        machine.oom_file = text(&shared.cgroups.oom_file(&name));
+        let path = directory.join(dunlin_guest::MACHINE);
+        fs::write(&path, machine.encode()).map_err(io_error("writing", &path))?;
+    }
     Ok(request(shared, spec, &directory, &name))
 }
 
 fn request(shared: &Shared, spec: &ContainerSpec, directory: &Path, cgroup: &str) -> Start {
+    // A machine's want of memory is the guest's, of which its monitor tells.
+    let oom_file = match &shared.machines {
+        Some(_) => directory.join(dunlin_guest::OOM_FILE),
+        None => shared.cgroups.oom_file(cgroup),
+    };
     Start {
         container: spec.id.0.clone(),
         executable: text(&shared.executable),
@@ -230,8 +277,8 @@ fn request(shared: &Shared, spec: &ContainerSpec, directory: &Path, cgroup: &str
         stdin: spec.stdin,
         stdin_once: spec.stdin_once,
         cgroup_procs: text(&shared.cgroups.procs_file(cgroup)),
-        oom_file: text(&shared.cgroups.oom_file(cgroup)),
-        timeout_ms: CREATE.as_millis() as u32,
+        oom_file: text(&oom_file),
+        timeout_ms: patience(shared).as_millis() as u32,
     }
 }
 

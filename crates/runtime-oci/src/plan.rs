@@ -3,5 +3,6 @@
 pub mod capabilities;
 pub mod config;
 pub mod limits;
+pub mod microvm;
 pub mod native;
 pub mod validate;

@@ -17,6 +17,7 @@ use tokio::sync::broadcast;
 use crate::cgroup::Cgroups;
 use crate::connection::Raw;
 use crate::paths::{Layout, is_name};
+use crate::plan::microvm::{self, Host};
 use crate::plan::{capabilities, validate};
 use crate::sandbox::{self, Sandbox, blocking, cgroup_error, io_error, remove_directory};
 use crate::{attach, container, exec, install};
@@ -31,6 +32,8 @@ pub enum Kind {
     Oci,
     /// Native processes: programs of the host on its own file system, with limits, a user and a network of their own.
     Process,
+    /// Virtual machines: an image's root file system and a kernel of their own.
+    Microvm,
 }
 
 /// Where the runtime keeps its things, and what it executes.
@@ -46,6 +49,8 @@ pub struct Config {
     pub cgroup_root: String,
     /// The program that calls [`crate::creator::main_if_asked`] first thing.
     pub executable: PathBuf,
+    /// What virtual machines are run with, where containers are these.
+    pub machines: Option<Host>,
 }
 
 /// What all operations need.
@@ -59,6 +64,8 @@ pub struct Shared {
     pub cgroups: Cgroups,
     /// The creator's executable.
     pub executable: PathBuf,
+    /// What virtual machines are run with.
+    pub machines: Option<Host>,
     /// The installed shim.
     pub shim_program: PathBuf,
     /// Capabilities that can be given on, as a bit set.
@@ -74,7 +81,7 @@ struct Slot {
     sandbox: Mutex<Option<Arc<Sandbox>>>,
 }
 
-/// The runtimes `oci` and `process`. Cheap to drop: nothing that runs depends on it, only sessions end.
+/// The runtimes `oci`, `process` and `microvm`. Cheap to drop: nothing that runs depends on it, only sessions end.
 #[derive(Debug)]
 pub struct OciRuntime {
     shared: Arc<Shared>,
@@ -106,6 +113,7 @@ impl OciRuntime {
             layout,
             cgroups: Cgroups::open(&config.cgroup_root).map_err(cgroup_error)?,
             executable: config.executable,
+            machines: config.machines,
             shim_program,
             own_capabilities: capabilities::bounding(&status),
             events: broadcast::Sender::new(EVENTS),
@@ -169,6 +177,9 @@ impl OciRuntime {
 
     async fn create(&self, spec: SandboxSpec) -> Result<SandboxStatus, Error> {
         validate::sandbox(&spec)?;
+        if self.shared.machines.is_some() {
+            microvm::refused_sandbox(&spec)?;
+        }
         loop {
             let slot = self.slot(&spec.id);
             let _turn = slot.turn.lock().await;
@@ -345,11 +356,16 @@ impl Runtime for OciRuntime {
         match self.shared.kind {
             Kind::Oci => "oci",
             Kind::Process => "process",
+            Kind::Microvm => "microvm",
         }
     }
 
     fn takes_images(&self) -> bool {
-        self.shared.kind == Kind::Oci
+        self.shared.kind != Kind::Process
+    }
+
+    fn accelerator(&self) -> Option<&'static str> {
+        self.shared.machines.as_ref().map(|host| host.accelerator.name())
     }
 
     fn create_sandbox(&self, spec: SandboxSpec) -> BoxFuture<'_, Result<SandboxStatus, Error>> {

@@ -16,6 +16,7 @@ use tokio::sync::broadcast;
 use crate::cgroup::Cgroups;
 use crate::connection::{Connection, Notice};
 use crate::paths::{self, text};
+use crate::plan::microvm;
 use crate::plan::validate::sysctl_path;
 use crate::runtime::Shared;
 
@@ -195,7 +196,11 @@ fn prepare(shared: &Shared, paths: &paths::Sandbox, record: &Record) -> Result<(
         .and_then(|json| fs::write(&temporary, json))
         .and_then(|()| fs::rename(&temporary, &path))
         .map_err(io_error("writing", &path))?;
-    shared.cgroups.create(&spec.cgroup, &spec.resources).map_err(cgroup_error)?;
+    let resources = match &shared.machines {
+        Some(host) => microvm::pod(&spec.resources, host.accelerator),
+        None => spec.resources.clone(),
+    };
+    shared.cgroups.create(&spec.cgroup, &resources).map_err(cgroup_error)?;
     let mut directories = vec![paths.bundles(), paths.state(), paths.layers.clone()];
     directories.extend(spec.memory_volumes.keys().map(|name| paths.volume(name)));
     if !spec.host_ipc {

@@ -10,7 +10,7 @@ use libcontainer::syscall::syscall::SyscallType;
 
 use super::executor::{Command, told};
 use super::terminal::Console;
-use super::{Failed, native, overlay, prepare, reasons, send};
+use super::{Failed, microvm, native, overlay, prepare, reasons, send};
 use crate::bundle::Bundle;
 
 /// Makes the container of a bundle; on success its process runs and the shim knows.
@@ -19,6 +19,9 @@ pub fn run(directory: &Path, control: BorrowedFd<'_>) -> Result<(), Failed> {
     prepare(&bundle);
     if let Some(native) = &bundle.native {
         return native::create(directory, &bundle, native, control);
+    }
+    if let Some(machine) = &bundle.microvm {
+        return microvm::create(directory, &bundle, machine, control);
     }
     let root = directory.join("rootfs");
     overlay::mount_root(&bundle, directory, &root)?;

@@ -84,7 +84,10 @@ pub fn container(kind: Kind, sandbox: &SandboxSpec, spec: &ContainerSpec) -> Res
     if kind == Kind::Process && !spec.devices.is_empty() {
         return Err(wrong("devices", "a native process has the host's devices already"));
     }
-    if kind == Kind::Oci && spec.layers.is_empty() {
+    if kind == Kind::Microvm && !spec.devices.is_empty() {
+        return Err(wrong("devices", "a virtual machine has none of the host's devices"));
+    }
+    if kind != Kind::Process && spec.layers.is_empty() {
         return Err(wrong("layers", "there is no root file system"));
     }
     if !spec.cwd.is_absolute() {

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use dunlin_runtime::Runtime;
 use dunlin_runtime::contract::Factory;
+use dunlin_runtime_oci::microvm::{self, Choice, Host};
 use dunlin_runtime_oci::{Config, Kind, OciRuntime};
+use dunlin_testkit::guest::kernel::Kernel;
 use futures_util::future::BoxFuture;
 
 /// What the root file system of the tests is made of.
@@ -21,6 +23,7 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 /// Opens runtimes for the contract suite.
 pub struct Bench {
     kind: Kind,
+    machines: Option<Host>,
     directory: tempfile::TempDir,
     cgroup_root: String,
 }
@@ -29,7 +32,14 @@ impl Bench {
     pub fn new(kind: Kind) -> Self {
         let cgroup_root =
             format!("dunlin-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        Self { kind, directory: tempfile::tempdir().unwrap(), cgroup_root }
+        Self { kind, machines: None, directory: tempfile::tempdir().unwrap(), cgroup_root }
+    }
+
+    /// One whose containers are virtual machines.
+    pub fn of_machines(kind: Kind) -> Self {
+        let mut bench = Self::new(kind);
+        bench.machines = Some(machines());
+        bench
     }
 
     pub fn config(&self) -> Config {
@@ -39,6 +49,7 @@ impl Bench {
             run_dir: self.directory.path().join("run"),
             cgroup_root: self.cgroup_root.clone(),
             executable: executable(),
+            machines: self.machines.clone(),
         }
     }
 
@@ -138,6 +149,24 @@ impl Drop for Bench {
             let _ = fs::remove_dir(directory);
         }
     }
+}
+
+/// What virtual machines are run with; tried once by all tests together.
+fn machines() -> Host {
+    static FOUND: OnceLock<Host> = OnceLock::new();
+    FOUND
+        .get_or_init(|| {
+            let kernel = Kernel::find().unwrap();
+            let choice = Choice { kernel: kernel.image, modules: Some(kernel.modules) };
+            let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("machines");
+            // A test waits in a runtime of its own already.
+            let finding = std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(microvm::prepare(&choice, &place.join("bin"), &place.join("state"))).unwrap()
+            });
+            finding.join().unwrap()
+        })
+        .clone()
 }
 
 /// The creator: an example of this crate, which cargo builds with the tests.

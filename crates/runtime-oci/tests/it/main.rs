@@ -4,6 +4,8 @@
 mod bench;
 #[cfg(target_arch = "x86_64")]
 mod guest;
+#[cfg(target_arch = "x86_64")]
+mod microvm;
 mod native;
 mod shim;
 
