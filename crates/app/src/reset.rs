@@ -22,9 +22,10 @@ pub async fn run(data_dir: &Path, everything: bool) -> Result<(), Error> {
     let layout = Layout::open(data_dir)?;
     let id = layout.node_id()?;
     let mut failures = Vec::new();
-    let (containers, processes) =
-        (agent::open(&layout, &id, Kind::Oci).await?, agent::open(&layout, &id, Kind::Process).await?);
-    for runtime in [&containers, &processes] {
+    let containers = agent::open(&layout, &id, Kind::Oci).await?;
+    let processes = agent::open(&layout, &id, Kind::Process).await?;
+    let machines = agent::open(&layout, &id, Kind::Microvm).await?;
+    for runtime in [&containers, &processes, &machines] {
         for sandbox in runtime.sandboxes().await.doing("listing this node's pods")? {
             if let Err(error) = runtime.remove_sandbox(&sandbox.id).await {
                 failures.push(chain(&error));

@@ -258,6 +258,7 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
             node_name: name.clone(),
             labels: options.label.clone(),
             native: options.native_processes,
+            machines: options.machines.clone(),
             area: options.area.clone(),
             home: Some(home.local(&name)),
             foreign: None,

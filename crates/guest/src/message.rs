@@ -62,6 +62,10 @@ pub struct Setup {
     pub network: Option<Network>,
     /// Files and folders of the root file system that the guest's own `/dev` must not hide.
     pub kept: Vec<String>,
+    /// Paths that no process may look into.
+    pub masked: Vec<String>,
+    /// Paths that no process may write.
+    pub read_only: Vec<String>,
     /// Kernel settings, `PATH=VALUE` below `/proc/sys`.
     pub settings: Vec<String>,
     /// Memory of all processes, bytes.
@@ -228,8 +232,9 @@ impl Setup {
             w.u32(u32::from_be_bytes(address));
         }
         w.u32(network.mtu);
-        texts(w, &self.kept);
-        texts(w, &self.settings);
+        for list in [&self.kept, &self.masked, &self.read_only, &self.settings] {
+            texts(w, list);
+        }
         w.u64(self.memory);
         w.u64(self.pids);
         w.bool(self.end_together);
@@ -258,6 +263,8 @@ impl Setup {
             now,
             network: connected.then_some(network),
             kept: r.list(MOST, Reader::text)?,
+            masked: r.list(MOST, Reader::text)?,
+            read_only: r.list(MOST, Reader::text)?,
             settings: r.list(MOST, Reader::text)?,
             memory: r.u64()?,
             pids: r.u64()?,
@@ -301,6 +308,8 @@ mod tests {
             now: 7,
             network: Some(network),
             kept: vec!["/dev/termination-log".into()],
+            masked: vec!["/proc/kcore".into()],
+            read_only: vec!["/proc/sys".into()],
             settings: vec!["net/core/somaxconn=9".into()],
             memory: 1 << 30,
             pids: 5,

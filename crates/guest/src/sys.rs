@@ -10,6 +10,7 @@ use std::ffi::CString;
 use std::io::{Error, Result};
 use std::mem::zeroed;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::ptr::{null, null_mut};
 
 /// The result of a call that gives a negative number when it fails.
@@ -227,19 +228,20 @@ pub fn raw_terminal(fd: RawFd) {
     }
 }
 
-/// A new terminal: master and slave.
-pub fn terminal() -> Result<(OwnedFd, OwnedFd)> {
-    // SAFETY: the descriptors are owned by nobody else, and the name's room is as long as it says.
+/// Opens a new terminal of the file system mounted at `pts`: its master, and its number there.
+pub fn terminal(pts: &str) -> Result<(OwnedFd, u32)> {
+    let master = open_terminal(&format!("{pts}/ptmx"))?;
+    let (mut number, unlocked) = (0u32, 0i32);
+    // SAFETY: the calls write and read the one integer that they are given.
     unsafe {
-        let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-        let master = OwnedFd::from_raw_fd(check(libc::posix_openpt(flags))?);
-        check(libc::grantpt(master.as_raw_fd()))?;
-        check(libc::unlockpt(master.as_raw_fd()))?;
-        let mut name = [0; 64];
-        if libc::ptsname_r(master.as_raw_fd(), name.as_mut_ptr(), name.len()) != 0 {
-            return Err(Error::last_os_error());
-        }
-        let slave = OwnedFd::from_raw_fd(check(libc::open(name.as_ptr(), flags))?);
-        Ok((master, slave))
+        check(libc::ioctl(master.as_raw_fd(), libc::TIOCGPTN as _, &mut number))?;
+        check(libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK as _, &unlocked))?;
     }
+    Ok((master, number))
+}
+
+/// Opens a terminal without making it the session's.
+pub fn open_terminal(path: &str) -> Result<OwnedFd> {
+    let mut options = std::fs::File::options();
+    Ok(options.read(true).write(true).custom_flags(libc::O_NOCTTY).open(path)?.into())
 }

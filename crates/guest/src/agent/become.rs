@@ -20,28 +20,37 @@ pub enum Place {
     Beside(OwnedFd),
 }
 
+/// What its descriptors 0 to 2 are.
+pub enum Streams {
+    /// A pipe each.
+    Pipes([OwnedFd; 3]),
+    /// The terminal of this number.
+    Terminal(u32),
+}
+
 /// Becomes the command; returns only with the reason why not.
-pub fn become_it(place: Place, setup: &Setup, args: &[String], streams: [OwnedFd; 3], tty: bool) -> Failed {
-    match arrive(place, &setup.process, streams, tty) {
+pub fn become_it(place: Place, setup: &Setup, args: &[String], streams: Streams) -> Failed {
+    match arrive(place, setup, streams) {
         Ok(()) => execute(args, &setup.process.env),
         Err(failed) => failed,
     }
 }
 
-fn arrive(place: Place, process: &Process, streams: [OwnedFd; 3], tty: bool) -> Result<(), Failed> {
+fn arrive(place: Place, setup: &Setup, streams: Streams) -> Result<(), Failed> {
+    let process = &setup.process;
     let step = |what: &'static str| move |error: Error| Failed::create(what, error);
     // SAFETY: no memory is involved.
     sys::check(unsafe { libc::setsid() }).map_err(step("beginning a session"))?;
     std::fs::write(MEMBERS, "0").map_err(step("entering the group of processes"))?;
     match place {
-        Place::New => new_root().map_err(step("entering the root file system"))?,
+        Place::New => new_root(setup).map_err(step("entering the root file system"))?,
         Place::Beside(mounts) => {
             // SAFETY: the descriptor is open, and this process has one thread.
             sys::check(unsafe { libc::setns(mounts.as_raw_fd(), libc::CLONE_NEWNS) })
                 .map_err(step("joining the first process"))?;
         }
     }
-    take(streams, process.uid, process.gid, tty).map_err(step("connecting streams"))?;
+    take(streams, process.uid, process.gid).map_err(step("connecting streams"))?;
     std::env::set_current_dir(&process.cwd).map_err(|e| Failed {
         failure: Failure::Spec,
         text: format!("working directory {}: {e}", process.cwd),
@@ -53,12 +62,26 @@ fn arrive(place: Place, process: &Process, streams: [OwnedFd; 3], tty: bool) -> 
         .map_err(step("becoming the user"))
 }
 
-fn new_root() -> std::io::Result<()> {
+fn new_root(setup: &Setup) -> std::io::Result<()> {
     // SAFETY: this process has one thread; only its own view of mounts changes.
     sys::check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
     sys::mount("none", "/", "", libc::MS_REC | libc::MS_PRIVATE, "")?;
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     sys::mount("proc", &format!("{ROOT}/proc"), "proc", flags, "")?;
+    for path in setup.masked.iter().map(|path| format!("{ROOT}{path}")) {
+        match std::fs::metadata(&path) {
+            Ok(meta) if meta.is_dir() => sys::mount("tmpfs", &path, "tmpfs", flags | libc::MS_RDONLY, "size=0")?,
+            Ok(_) => sys::mount(&format!("{ROOT}/dev/null"), &path, "", libc::MS_BIND, "")?,
+            // What is not there shows nothing.
+            Err(_) => {}
+        }
+    }
+    for path in setup.read_only.iter().map(|path| format!("{ROOT}{path}")) {
+        if std::fs::metadata(&path).is_ok() {
+            sys::mount(&path, &path, "", libc::MS_BIND | libc::MS_REC, "")?;
+            sys::mount(&path, &path, "", libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY | flags, "")?;
+        }
+    }
     std::env::set_current_dir(ROOT)?;
     sys::mount(".", "/", "", libc::MS_MOVE, "")?;
     // SAFETY: the path is a NUL-terminated literal.
@@ -67,16 +90,23 @@ fn new_root() -> std::io::Result<()> {
 }
 
 /// Makes the streams descriptors 0 to 2, and a terminal the session's.
-fn take(streams: [OwnedFd; 3], uid: u32, gid: u32, tty: bool) -> std::io::Result<()> {
+fn take(streams: Streams, uid: u32, gid: u32) -> std::io::Result<()> {
+    let (streams, group) = match streams {
+        Streams::Pipes(pipes) => (pipes, Some(gid)),
+        Streams::Terminal(number) => {
+            let terminal = sys::open_terminal(&format!("/dev/pts/{number}"))?;
+            ([terminal.try_clone()?, terminal.try_clone()?, terminal], None)
+        }
+    };
     let high = [&streams[0], &streams[1], &streams[2]].map(|fd| sys::moved_up(fd.as_raw_fd(), 20));
     for (n, fd) in high.into_iter().enumerate() {
         let fd = fd?;
         // A program that is not root opens /dev/stdout, which is these. A terminal keeps its group.
         // SAFETY: no memory is involved.
-        sys::check(unsafe { libc::fchown(fd.as_raw_fd(), uid, if tty { u32::MAX } else { gid }) })?;
+        sys::check(unsafe { libc::fchown(fd.as_raw_fd(), uid, group.unwrap_or(u32::MAX)) })?;
         sys::place(fd.as_raw_fd(), n as i32)?;
     }
-    if tty {
+    if group.is_none() {
         // SAFETY: no memory is involved.
         sys::check(unsafe { libc::ioctl(0, libc::TIOCSCTTY as _, 0) })?;
     }

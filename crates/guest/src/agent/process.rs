@@ -7,7 +7,8 @@ use dunlin_guest::message::PIECE;
 use dunlin_guest::{Message, Setup};
 use dunlin_shim::message::Failure;
 
-use super::become_process::{Place, become_it};
+use super::become_process::{Place, Streams, become_it};
+use super::root::ROOT;
 use super::Failed;
 use crate::stream::{Got, Room, Sink, Source};
 use crate::sys;
@@ -58,18 +59,19 @@ impl Process {
     fn fork(place: Place, setup: &Setup, args: &[String], tty: bool) -> io::Result<Self> {
         let (outcome, told) = sys::pipe()?;
         let (streams, theirs, terminal) = if tty {
-            let (master, slave) = sys::terminal()?;
+            let (master, number) = sys::terminal(&format!("{ROOT}/dev/pts"))?;
             let streams = (Sink::new(master.try_clone()?)?, Source::new(master.try_clone()?)?, Source::ended());
-            (streams, [slave.try_clone()?, slave.try_clone()?, slave], Some(master))
+            (streams, Streams::Terminal(number), Some(master))
         } else {
             let ((input, in_), (out_, out), (err_, err)) = (sys::pipe()?, sys::pipe()?, sys::pipe()?);
-            ((Sink::new(in_)?, Source::new(out_)?, Source::new(err_)?), [input, out, err], None)
+            let streams = (Sink::new(in_)?, Source::new(out_)?, Source::new(err_)?);
+            (streams, Streams::Pipes([input, out, err]), None)
         };
         // SAFETY: the agent has one thread, so the child may do whatever a process may.
         match unsafe { libc::fork() } {
             -1 => Err(Error::last_os_error()),
             0 => {
-                let failed = become_it(place, setup, args, theirs, terminal.is_some());
+                let failed = become_it(place, setup, args, theirs);
                 let mut bytes = vec![failed.failure as u8];
                 bytes.extend_from_slice(failed.text.as_bytes());
                 bytes.truncate(3000);

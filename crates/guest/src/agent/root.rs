@@ -35,6 +35,8 @@ pub fn prepare(setup: &Setup) -> Result<(), Failed> {
     let step = |what: &'static str| move |error: std::io::Error| Failed::create(what, error);
     sys::set_clock(setup.now).map_err(step("setting the guest's clock"))?;
     fs::write("/proc/sys/kernel/hostname", &setup.hostname).map_err(step("naming the guest"))?;
+    // The limit is that of the group of processes, as for a container; what is asked for beyond it is not refused.
+    fs::write("/proc/sys/vm/overcommit_memory", "1").map_err(step("setting up memory"))?;
     connect(setup.network.as_ref()).map_err(step("connecting the guest to the network"))?;
     for setting in &setup.settings {
         let (path, value) = setting.split_once('=').unwrap_or((setting, ""));

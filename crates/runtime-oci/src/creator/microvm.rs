@@ -158,8 +158,8 @@ fn bind(root: &Path, wanted: &Bind) -> io::Result<()> {
             rustix::fs::openat2(&top, &wanted.target, flags, Mode::from_raw_mode(0o644), ResolveFlags::IN_ROOT)?;
         }
     }
-    let place = format!("/proc/self/fd/{}", find()?.as_raw_fd());
-    mount_bind_recursive(&wanted.source, &place)?;
+    let place = find()?;
+    mount_bind_recursive(&wanted.source, format!("/proc/self/fd/{}", place.as_raw_fd()))?;
     // What was opened lies below the mount now; the mount itself is found anew.
     let place = find()?;
     let place = format!("/proc/self/fd/{}", place.as_raw_fd());

@@ -147,6 +147,8 @@ pub fn machine(
         now: 0,
         network: None,
         kept: spec.mounts.iter().map(|m| text(&m.target)).filter(|path| path.starts_with("/dev/")).collect(),
+        masked: spec.masked_paths.clone(),
+        read_only: spec.readonly_paths.clone(),
         settings: sandbox.sysctls.iter().map(|(name, value)| format!("{}={value}", sysctl_path(name))).collect(),
         memory: size.container,
         pids: spec.resources.pids_limit.unwrap_or(0),
