@@ -44,6 +44,7 @@ pub(crate) struct Settings {
 pub async fn run(options: AgentOptions) -> Result<(), Error> {
     options.times.check()?;
     options.check()?;
+    options.machines.choice()?;
     if let Some(kubeconfig) = options.kubeconfig.clone() {
         return crate::cluster::run(options, &kubeconfig).await;
     }
@@ -174,14 +175,16 @@ async fn runtimes(layout: &Layout, id: &str, settings: &Settings) -> Result<Vec<
     } else {
         end(layout, id, Kind::Process).await?;
     }
-    match machines(layout, id, &settings.machines).await? {
-        Some(host) => {
-            let config = runtime_config(layout, id, Kind::Microvm)?;
-            let config = dunlin_runtime_oci::Config { machines: Some(host), ..config };
-            let runtime = OciRuntime::open(config).await.doing("starting the runtime of virtual machines")?;
-            all.push(Arc::new(runtime));
+    for kind in [Kind::Microvm, Kind::Unikernel] {
+        match machines(layout, id, &settings.machines, kind).await? {
+            Some(host) => {
+                let config = runtime_config(layout, id, kind)?;
+                let config = dunlin_runtime_oci::Config { machines: Some(host), ..config };
+                let runtime = OciRuntime::open(config).await.doing("starting the runtime of virtual machines")?;
+                all.push(Arc::new(runtime));
+            }
+            None => end(layout, id, kind).await?,
         }
-        None => end(layout, id, Kind::Microvm).await?,
     }
     Ok(all)
 }
@@ -201,14 +204,24 @@ async fn end(layout: &Layout, id: &str, kind: Kind) -> Result<(), Error> {
 
 /// What virtual machines are run with, if they were chosen and can be run here. What is missing ends the program, because
 /// its operator can mend it; a kernel that does not boot leaves this runtime out, and the machine is a node all the same.
-async fn machines(layout: &Layout, id: &str, chosen: &Machines) -> Result<Option<Host>, Error> {
+async fn machines(
+    layout: &Layout,
+    id: &str,
+    chosen: &Machines,
+    kind: Kind,
+) -> Result<Option<Host>, Error> {
     let Some(choice) = chosen.choice()? else { return Ok(None) };
-    let config = runtime_config(layout, id, Kind::Microvm)?;
-    match microvm::prepare(&choice, &config.data_dir.join("bin"), &config.run_dir).await {
+    let config = runtime_config(layout, id, kind)?;
+    let programs = config.data_dir.join("bin");
+    let prepared = match kind {
+        Kind::Unikernel => microvm::prepare_unikernels(&programs, &config.run_dir).await,
+        _ => microvm::prepare(&choice, &programs, &config.run_dir).await,
+    };
+    match prepared {
         Ok(host) => Ok(Some(host)),
         Err(error @ microvm::Error::Boot { .. }) => {
             let error = dunlin_base::error::chain(&error);
-            tracing::warn!(error, "this machine runs no virtual machines");
+            tracing::warn!(error, ?kind, "this machine runs no virtual machines of this kind");
             Ok(None)
         }
         Err(error) => Err(Error::Input(format!("microvm-kernel: {}", dunlin_base::error::chain(&error)))),
@@ -226,6 +239,7 @@ fn runtime_config(layout: &Layout, id: &str, kind: Kind) -> Result<dunlin_runtim
         Kind::Oci => "",
         Kind::Process => "process",
         Kind::Microvm => "microvm",
+        Kind::Unikernel => "unikernel",
     };
     Ok(dunlin_runtime_oci::Config {
         kind,

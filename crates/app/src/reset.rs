@@ -25,7 +25,8 @@ pub async fn run(data_dir: &Path, everything: bool) -> Result<(), Error> {
     let containers = agent::open(&layout, &id, Kind::Oci).await?;
     let processes = agent::open(&layout, &id, Kind::Process).await?;
     let machines = agent::open(&layout, &id, Kind::Microvm).await?;
-    for runtime in [&containers, &processes, &machines] {
+    let unikernels = agent::open(&layout, &id, Kind::Unikernel).await?;
+    for runtime in [&containers, &processes, &machines, &unikernels] {
         for sandbox in runtime.sandboxes().await.doing("listing this node's pods")? {
             if let Err(error) = runtime.remove_sandbox(&sandbox.id).await {
                 failures.push(chain(&error));

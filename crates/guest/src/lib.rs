@@ -29,6 +29,11 @@ pub const OOM_FILE: &str = "oom";
 /// The descriptor on which monitor and client tell why there is no process; closed once there is one.
 pub const OUTCOME_FD: i32 = 3;
 
+/// In a plan, what stands for the guest's address, as `ADDRESS/PREFIX:GATEWAY`.
+pub const ADDRESS: &str = "@address@";
+/// QEMU's exit code when a guest that is no Linux of ours has done what a probe wants: odd, as isa-debug-exit makes them.
+pub const PROBED: i32 = 85;
+
 /// Descriptors that QEMU finds open: the port, the console, the file system, the network.
 pub const QEMU_FDS: [i32; 4] = [3, 4, 5, 6];
 /// The descriptor on which the file system's server accepts.

@@ -4,7 +4,7 @@ use std::io::Result;
 use std::os::fd::RawFd;
 
 use dunlin_guest::Message;
-use dunlin_guest::message::PIECE;
+use dunlin_guest::message::{PIECE, WINDOW};
 
 use crate::stream::{Got, Room, Sink, Source};
 use crate::sys;
@@ -48,6 +48,11 @@ impl Local {
         for fd in [&self.out, &self.err].into_iter().filter_map(Sink::interest) {
             add(fd, libc::POLLOUT);
         }
+    }
+
+    /// Whether a piece of output may find no place.
+    pub fn is_full(&self) -> bool {
+        self.out.waiting() + PIECE > WINDOW
     }
 
     /// Takes output or room; `false`: the guest has sent more than it may.

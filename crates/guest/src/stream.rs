@@ -29,6 +29,11 @@ impl Sink {
         self.waiting.len() <= WINDOW
     }
 
+    /// How many bytes are not written yet.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// No more comes: the descriptor closes when all is written.
     pub fn end(&mut self) {
         self.ends = true;

@@ -53,6 +53,8 @@ pub struct Microvm {
     pub program: PathBuf,
     /// How the monitor belongs to its pod, and what is mounted over the image's files.
     pub native: Native,
+    /// The image's file that is the guest's kernel, and where it is put; such a guest has no files.
+    pub kernel: Option<(PathBuf, PathBuf)>,
 }
 
 /// How a native process belongs to its pod.

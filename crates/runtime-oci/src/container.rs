@@ -17,7 +17,7 @@ use crate::cgroup::Cgroups;
 use crate::connection::Connection;
 use crate::paths::text;
 use crate::plan::config::{Context, Device, config};
-use crate::plan::{self, capabilities, validate};
+use crate::plan::{self, capabilities, unikernel, validate};
 use crate::runtime::{Kind, Shared};
 use crate::sandbox::{Sandbox, blocking, cgroup_error, io_error, remove_directory};
 
@@ -196,7 +196,7 @@ fn prepare(
     }
     let name = cgroup(sandbox, &spec.id);
     let resources = match &shared.machines {
-        Some(host) => plan::microvm::on_the_host(&spec.resources, host.accelerator),
+        Some(host) => host.limits(&spec.resources),
         None => spec.resources.clone(),
     };
     shared.cgroups.create(&name, &resources).map_err(cgroup_error)?;
@@ -210,6 +210,7 @@ fn prepare(
     let (directory, layer) = (paths.bundle(&spec.id), paths.layer(&spec.id));
     let place =
         || plan::native::native(spec, &sandbox.spec, paths, shim.pid, shared.cgroups.procs_files(&name));
+    let unikraft = shared.kind == Kind::Unikernel && unikernel::is_unikraft(&spec.layers);
     let bundle = Bundle {
         container: spec.id.0.clone(),
         state: paths.state(),
@@ -225,7 +226,12 @@ fn prepare(
         drop_sys_admin: lend_sys_admin,
         capabilities: granted.iter().map(|c| (*c).to_owned()).collect(),
         native: (shared.kind == Kind::Process).then(place),
-        microvm: shared.machines.as_ref().map(|h| Microvm { program: h.program.clone(), native: place() }),
+        microvm: shared.machines.as_ref().map(|host| Microvm {
+            program: host.program.clone(),
+            native: place(),
+            kernel: (shared.kind == Kind::Unikernel)
+                .then(|| (unikernel::kernel(spec, unikraft), unikernel::place(&directory))),
+        }),
     };
     let context = Context {
         sandbox: &sandbox.spec,
@@ -252,7 +258,10 @@ fn prepare(
     if let Some(host) = &shared.machines {
         let end_together = shared.cgroups.unified();
         let root = directory.join("rootfs");
-        let mut machine = plan::microvm::machine(spec, &sandbox.spec, host, &granted, &root, end_together);
+        let mut machine = match shared.kind {
+            Kind::Unikernel => unikernel::machine(spec, host, &unikernel::place(&directory), unikraft),
+            _ => plan::microvm::machine(spec, &sandbox.spec, host, &granted, &root, end_together),
+        };
         machine.oom_file = text(&shared.cgroups.oom_file(&name));
         let path = directory.join(dunlin_guest::MACHINE);
         fs::write(&path, machine.encode()).map_err(io_error("writing", &path))?;

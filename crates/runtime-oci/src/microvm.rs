@@ -17,6 +17,7 @@ use crate::install;
 use crate::paths::text;
 pub use crate::plan::microvm::{Accelerator, Host};
 use crate::plan::microvm::bare;
+use crate::plan::unikernel;
 
 /// What the guest's kernel needs that distributions build as modules.
 const MODULES: [&str; 4] = ["virtio_pci", "virtio_console", "virtio_net", "virtiofs"];
@@ -83,18 +84,48 @@ pub struct Choice {
     pub modules: Option<PathBuf>,
 }
 
+impl Choice {
+    /// Whether everything is there that virtual machines need.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn check(&self) -> Result<(), Error> {
+        programs()?;
+        File::open(&self.kernel).map_err(Error::io("reading", &self.kernel)).map(drop)
+    }
+}
+
+/// QEMU and the server of files.
+fn programs() -> Result<(PathBuf, PathBuf), Error> {
+    let qemu = find("qemu-system-x86_64", &["/usr/bin", "/usr/local/bin"], "qemu-system-x86")?;
+    let places = ["/usr/lib/qemu", "/usr/libexec", "/usr/lib", "/usr/local/libexec", "/usr/bin"];
+    Ok((qemu, find("virtiofsd", &places, "qemu-system-common, or virtiofsd")?))
+}
+
 /// Finds, puts together and tries what virtual machines need. `programs` outlives a boot of this machine, `state` does not.
 ///
 /// # Errors
 /// What is missing, or why no machine boots.
 pub async fn prepare(choice: &Choice, programs: &Path, state: &Path) -> Result<Host, Error> {
-    let qemu = find("qemu-system-x86_64", &["/usr/bin", "/usr/local/bin"], "qemu-system-x86")?;
-    let places = ["/usr/lib/qemu", "/usr/libexec", "/usr/lib", "/usr/local/libexec", "/usr/bin"];
-    let files = find("virtiofsd", &places, "qemu-system-common, or virtiofsd")?;
-    File::open(&choice.kernel).map_err(Error::io("reading the guests' kernel", &choice.kernel))?;
-    let program = install::install_guest(programs).map_err(Error::io("installing a program in", programs))?;
+    choice.check()?;
     let initrd = initrd(choice.modules.as_deref(), programs)?;
-    let mut host = Host { program, qemu, files, kernel: choice.kernel.clone(), initrd, accelerator: Accelerator::Tcg };
+    tried(choice.kernel.clone(), Some(initrd), programs, state).await
+}
+
+/// The same for guests that bring their own kernel: what is tried is a kernel of a few bytes.
+///
+/// # Errors
+/// As [`prepare`].
+pub async fn prepare_unikernels(programs: &Path, state: &Path) -> Result<Host, Error> {
+    let kernel = install::put(programs, "guest-probe.elf", &unikernel::smallest());
+    let kernel = kernel.map_err(Error::io("writing a kernel in", programs))?;
+    tried(kernel, None, programs, state).await
+}
+
+async fn tried(kernel: PathBuf, initrd: Option<PathBuf>, folder: &Path, state: &Path) -> Result<Host, Error> {
+    let (qemu, files) = programs()?;
+    let program = install::install_guest(folder).map_err(Error::io("installing a program in", folder))?;
+    let mut host = Host { program, qemu, files, kernel, initrd, accelerator: Accelerator::Tcg };
     host.accelerator = accelerator(&host, state).await?;
     Ok(host)
 }
@@ -195,5 +226,6 @@ fn key(host: &Host) -> String {
         let time = time.and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default();
         format!("{}:{}:{}", text(path), meta.map_or(0, |m| m.len()), time.as_nanos())
     };
-    [&host.qemu, &host.kernel, &host.initrd, &host.program].map(one).join(" ")
+    let tried = [&host.qemu, &host.kernel, &host.program].into_iter().chain(&host.initrd);
+    tried.map(one).collect::<Vec<_>>().join(" ")
 }

@@ -5,4 +5,5 @@ pub mod config;
 pub mod limits;
 pub mod microvm;
 pub mod native;
+pub mod unikernel;
 pub mod validate;

@@ -34,6 +34,8 @@ pub enum Kind {
     Process,
     /// Virtual machines: an image's root file system and a kernel of their own.
     Microvm,
+    /// Virtual machines whose kernel is the image's only program.
+    Unikernel,
 }
 
 /// Where the runtime keeps its things, and what it executes.
@@ -81,7 +83,7 @@ struct Slot {
     sandbox: Mutex<Option<Arc<Sandbox>>>,
 }
 
-/// The runtimes `oci`, `process` and `microvm`. Cheap to drop: nothing that runs depends on it, only sessions end.
+/// The runtimes `oci`, `process`, `microvm` and `unikernel`. Cheap to drop: nothing that runs depends on it, only sessions end.
 #[derive(Debug)]
 pub struct OciRuntime {
     shared: Arc<Shared>,
@@ -357,6 +359,7 @@ impl Runtime for OciRuntime {
             Kind::Oci => "oci",
             Kind::Process => "process",
             Kind::Microvm => "microvm",
+            Kind::Unikernel => "unikernel",
         }
     }
 

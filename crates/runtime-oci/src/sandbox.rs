@@ -16,7 +16,6 @@ use tokio::sync::broadcast;
 use crate::cgroup::Cgroups;
 use crate::connection::{Connection, Notice};
 use crate::paths::{self, text};
-use crate::plan::microvm;
 use crate::plan::validate::sysctl_path;
 use crate::runtime::Shared;
 
@@ -197,7 +196,7 @@ fn prepare(shared: &Shared, paths: &paths::Sandbox, record: &Record) -> Result<(
         .and_then(|()| fs::rename(&temporary, &path))
         .map_err(io_error("writing", &path))?;
     let resources = match &shared.machines {
-        Some(host) => microvm::pod(&spec.resources, host.accelerator),
+        Some(host) => host.pod_limits(&spec.resources),
         None => spec.resources.clone(),
     };
     shared.cgroups.create(&spec.cgroup, &resources).map_err(cgroup_error)?;

@@ -41,11 +41,31 @@ pub fn target() -> PathBuf {
 /// # Errors
 /// When `rustc` fails.
 pub fn hello() -> Result<PathBuf> {
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--edition", "2024", "-C", "opt-level=s", "-C", "panic=abort", "-C", "strip=symbols"]);
+    rustc.args(["-C", "target-feature=+crt-static", "-C", "relocation-model=static"]);
+    compiled("hello", "hello.rs", rustc)
+}
+
+/// A kernel that is its own only program; what it does stands at its source.
+///
+/// # Errors
+/// When `gcc` fails.
+pub fn kernel() -> Result<PathBuf> {
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-m32", "-march=i686", "-Os", "-ffreestanding", "-nostdlib", "-static", "-fno-pic", "-no-pie"]);
+    gcc.args(["-fno-stack-protector", "-fcf-protection=none", "-fno-asynchronous-unwind-tables"]);
+    gcc.args(["-fno-toplevel-reorder", "-Wl,-Ttext=0x100000,--build-id=none"]);
+    compiled("kernel", "kernel.c", gcc)
+}
+
+/// A program of this crate, compiled when its source is newer than it.
+fn compiled(name: &str, source: &str, mut compiler: Command) -> Result<PathBuf> {
     static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _one = ONE.lock();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/hello.rs");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(source);
     let folder = target().join("testkit");
-    let program = folder.join("hello");
+    let program = folder.join(name);
     let newer = |a: &Path, b: &Path| -> Result<bool> {
         Ok(a.metadata()?.modified()?
             > b.metadata().and_then(|m| m.modified()).unwrap_or(std::time::UNIX_EPOCH))
@@ -55,14 +75,9 @@ pub fn hello() -> Result<PathBuf> {
     }
     std::fs::create_dir_all(&folder)?;
     // Several test programs may get here at once: each compiles its own, and the rename is atomic.
-    let made = folder.join(format!("hello.{}", std::process::id()));
-    let output = Command::new("rustc")
-        .args(["--edition", "2024", "-C", "opt-level=s", "-C", "panic=abort", "-C", "strip=symbols"])
-        .args(["-C", "target-feature=+crt-static", "-C", "relocation-model=static", "-o"])
-        .arg(&made)
-        .arg(&source)
-        .output()
-        .context("starting rustc")?;
+    let made = folder.join(format!("{name}.{}", std::process::id()));
+    let output = compiler.arg("-o").arg(&made).arg(&source).output();
+    let output = output.with_context(|| format!("starting {compiler:?}"))?;
     if !output.status.success() {
         bail!("compiling {}: {}", source.display(), String::from_utf8_lossy(&output.stderr));
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use dunlin_base::error::chain;
 use dunlin_runtime_oci::microvm::Choice;
 use serde::Deserialize;
 
@@ -29,10 +30,14 @@ impl Machines {
     /// What was chosen, if virtual machines were.
     ///
     /// # Errors
-    /// When modules were given without their kernel.
+    /// When modules were given without their kernel, or something that machines need is not installed.
     pub fn choice(&self) -> Result<Option<Choice>, Error> {
         match (&self.microvm_kernel, &self.microvm_modules) {
-            (Some(kernel), modules) => Ok(Some(Choice { kernel: kernel.clone(), modules: modules.clone() })),
+            (Some(kernel), modules) => {
+                let choice = Choice { kernel: kernel.clone(), modules: modules.clone() };
+                choice.check().map_err(|e| Error::Input(format!("microvm-kernel: {}", chain(&e))))?;
+                Ok(Some(choice))
+            }
             (None, Some(_)) => {
                 let text = "microvm-modules means nothing without microvm-kernel: name the kernel whose modules these are";
                 Err(Error::Input(text.to_owned()))
@@ -53,9 +58,10 @@ mod tests {
             microvm_modules: modules.map(PathBuf::from),
         };
         assert!(with(None, None).choice().unwrap().is_none());
-        assert!(with(Some("/k"), None).choice().unwrap().is_some_and(|c| c.modules.is_none()));
         assert!(with(None, Some("/m")).choice().unwrap_err().to_string().contains("microvm-kernel"));
-        let laid = with(Some("/k"), None).over(with(Some("/other"), Some("/m"))).choice().unwrap().unwrap();
-        assert_eq!((laid.kernel, laid.modules), ("/k".into(), Some("/m".into())));
+        let error = with(Some("/no/such/kernel"), None).choice().unwrap_err().to_string();
+        assert!(error.starts_with("microvm-kernel: "), "{error}");
+        let laid = with(Some("/k"), None).over(with(Some("/other"), Some("/m")));
+        assert_eq!((laid.microvm_kernel, laid.microvm_modules), (Some("/k".into()), Some("/m".into())));
     }
 }

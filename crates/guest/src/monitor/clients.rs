@@ -48,8 +48,8 @@ impl Clients {
         }
     }
 
-    /// Deals with a connection; `running` if the guest's first process is.
-    pub fn serve(&mut self, id: u32, guest: &mut Port, running: bool) {
+    /// Deals with a connection; `refusal` if no process can be started now.
+    pub fn serve(&mut self, id: u32, guest: &mut Port, refusal: Option<(Failure, &str)>) {
         if id == LISTENER {
             return self.accept();
         }
@@ -59,15 +59,16 @@ impl Clients {
         let gone = messages.is_none();
         for (_, message) in messages.unwrap_or_default() {
             match (&message, client.begun) {
-                (Message::Exec { .. }, false) if !running => {
-                    let text = "the first process does not run yet".to_owned();
-                    client.port.send(0, &Message::Failed { failure: Failure::NotRunning, text });
-                    client.over = true;
-                }
-                (Message::Exec { .. }, false) => {
-                    client.begun = true;
-                    guest.send(id, &message);
-                }
+                (Message::Exec { .. }, false) => match refusal {
+                    Some((failure, text)) => {
+                        client.port.send(0, &Message::Failed { failure, text: text.to_owned() });
+                        client.over = true;
+                    }
+                    None => {
+                        client.begun = true;
+                        guest.send(id, &message);
+                    }
+                },
                 (
                     Message::Input(_)
                     | Message::EndInput

@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use dunlin_guest::{FS_FD, Machine, QEMU_FDS};
+use dunlin_guest::{ADDRESS, FS_FD, Machine, Network, QEMU_FDS};
 
 use super::network;
 use crate::port::Port;
@@ -19,8 +19,10 @@ const FILES: &str = "files.sock";
 pub struct Running {
     /// The port to its agent.
     pub port: Port,
-    /// Its console, and what QEMU itself complains about.
+    /// Its console.
     pub console: OwnedFd,
+    /// What QEMU and the server of files complain about.
+    pub errors: OwnedFd,
     children: Vec<i32>,
 }
 
@@ -39,18 +41,20 @@ impl Running {
 /// Starts the machine in the current directory; its plan learns of its network.
 pub fn launch(machine: &mut Machine) -> Result<Running> {
     let (console, their_console) = UnixStream::pair()?;
+    let (errors, their_errors) = UnixStream::pair()?;
     let (port, their_port) = UnixStream::pair()?;
     console.set_nonblocking(true)?;
+    errors.set_nonblocking(true)?;
     let mut children = Vec::new();
     let mut descriptors = vec![(OwnedFd::from(their_port), QEMU_FDS[0])];
-    descriptors.push((their_console.try_clone()?.into(), QEMU_FDS[1]));
+    descriptors.push((their_console.into(), QEMU_FDS[1]));
     if !machine.files.is_empty() {
         // A socket file of an earlier machine would be in the way.
         let _ = std::fs::remove_file(FILES);
         let listener = UnixListener::bind(FILES)?;
         // The connection waits until the server accepts it.
         descriptors.push((UnixStream::connect(FILES)?.into(), QEMU_FDS[2]));
-        children.push(start(&machine.files, vec![(listener.into(), FS_FD)], &their_console)?);
+        children.push(start(&machine.files, vec![(listener.into(), FS_FD)], &their_errors)?);
     }
     if machine.network
         && let Some(wire) = network::wire()?
@@ -63,15 +67,20 @@ pub fn launch(machine: &mut Machine) -> Result<Running> {
             // Without a file for it there is no network card to boot from, which takes time.
             format!("virtio-net-pci,netdev=net,mac={hardware},romfile="),
         ]);
+        let Network { address, mask, gateway, .. } = wire.network;
+        let prefix = u32::from_be_bytes(mask).leading_ones();
+        let text = |address: [u8; 4]| address.map(|byte| byte.to_string()).join(".");
+        let known = format!("{}/{prefix}:{}", text(address), text(gateway));
+        machine.qemu.iter_mut().for_each(|word| *word = word.replace(ADDRESS, &known));
         machine.setup.network = Some(wire.network);
         descriptors.push((wire.tap, QEMU_FDS[3]));
     }
-    let started = start(&machine.qemu, descriptors, &their_console);
-    let running = |children| Ok(Running { port: Port::new(port.into())?, console: console.into(), children });
+    let started = start(&machine.qemu, descriptors, &their_errors);
     match started {
         Ok(pid) => {
             children.push(pid);
-            running(children)
+            let port = Port::new(port.into())?;
+            Ok(Running { port, console: console.into(), errors: errors.into(), children })
         }
         Err(error) => {
             children.iter().for_each(|pid| sys::kill(*pid, libc::SIGKILL));

@@ -57,11 +57,14 @@ struct Monitor {
     /// Signals that came before the guest listened.
     early: Vec<i32>,
     listening: bool,
+    /// How many bytes QEMU and the server of files have complained.
+    complaints: usize,
 }
 
 enum Source {
     Port,
     Console,
+    Errors,
     Signals,
     Clients(u32),
     Local,
@@ -77,8 +80,10 @@ impl Monitor {
         let local = Local::new(machine.setup.process.tty)?;
         let clients = Clients::listen()?;
         let running = launch::launch(&mut machine)?;
-        let (tail, early, listening) = (Vec::new(), Vec::new(), false);
-        Ok((Self { machine, running, local, clients, tail, early, listening }, signals))
+        let (tail, early) = (Vec::new(), Vec::new());
+        let monitor =
+            Self { machine, running, local, clients, tail, early, listening: false, complaints: 0 };
+        Ok((monitor, signals))
     }
 
     fn run(mut self, mut outcome: Outcome, signals: OwnedFd) -> ! {
@@ -94,7 +99,10 @@ impl Monitor {
                 sources.push(source);
             };
             add(self.running.port.fd(), self.running.port.events(), Source::Port);
-            add(self.running.console.as_raw_fd(), libc::POLLIN, Source::Console);
+            if !self.is_held_back() {
+                add(self.running.console.as_raw_fd(), libc::POLLIN, Source::Console);
+            }
+            add(self.running.errors.as_raw_fd(), libc::POLLIN, Source::Errors);
             add(signals.as_raw_fd(), libc::POLLIN, Source::Signals);
             self.clients.interests(|fd, events, id| add(fd, events, Source::Clients(id)));
             let reading = !outcome.is_open() && !self.machine.console;
@@ -106,9 +114,13 @@ impl Monitor {
                 match source {
                     Source::Port if fd.revents & !libc::POLLOUT != 0 => outcome = self.listen(outcome),
                     Source::Port | Source::Local => {}
-                    Source::Console => self.console(),
+                    Source::Console => drop(self.console()),
+                    Source::Errors => drop(self.errors()),
                     Source::Signals => children |= self.signalled(signals.as_raw_fd()),
-                    Source::Clients(id) => self.clients.serve(*id, &mut self.running.port, !outcome.is_open()),
+                    Source::Clients(id) => {
+                        let refusal = self.refusal(outcome.is_open());
+                        self.clients.serve(*id, &mut self.running.port, refusal);
+                    }
                 }
             }
             if children {
@@ -160,13 +172,45 @@ impl Monitor {
         }
     }
 
-    fn console(&mut self) {
+    /// Why no exec is possible now.
+    fn refusal(&self, starting: bool) -> Option<(Failure, &'static str)> {
+        if self.machine.console {
+            Some((Failure::Create, "a unikernel is one program: nothing can be executed in it"))
+        } else {
+            starting.then_some((Failure::NotRunning, "the first process does not run yet"))
+        }
+    }
+
+    /// A guest whose output nobody takes has to wait, as a process at a full pipe.
+    fn is_held_back(&self) -> bool {
+        self.machine.console && self.local.is_full()
+    }
+
+    /// Takes what the console says; whether it said something.
+    fn console(&mut self) -> bool {
+        if self.is_held_back() {
+            return false;
+        }
         let mut buffer = [0u8; 4096];
-        let Ok(n) = sys::read(self.running.console.as_raw_fd(), &mut buffer) else { return };
-        if self.machine.console && !self.local.told(&Message::Out(buffer[..n].to_vec())) {
+        let n = sys::read(self.running.console.as_raw_fd(), &mut buffer).unwrap_or(0);
+        self.note(&buffer[..n]);
+        if self.machine.console && n > 0 && !self.local.told(&Message::Out(buffer[..n].to_vec())) {
             self.running.kill();
         }
-        self.tail.extend_from_slice(&buffer[..n]);
+        n > 0
+    }
+
+    /// Takes what QEMU or the server of files complains about; whether there was something.
+    fn errors(&mut self) -> bool {
+        let mut buffer = [0u8; 4096];
+        let n = sys::read(self.running.errors.as_raw_fd(), &mut buffer).unwrap_or(0);
+        self.note(&buffer[..n]);
+        self.complaints += n;
+        n > 0
+    }
+
+    fn note(&mut self, bytes: &[u8]) {
+        self.tail.extend_from_slice(bytes);
         let surplus = self.tail.len().saturating_sub(TAIL);
         self.tail.drain(..surplus);
     }
@@ -202,13 +246,14 @@ impl Monitor {
             }
             // What was said last may not have been heard yet.
             outcome = self.listen(outcome);
-            for _ in 0..64 {
-                self.console();
+            while self.errors() {}
+            while self.console() {
+                self.local.finish();
             }
             let (code, signal) = sys::ended(status);
-            if self.machine.console {
-                // isa-debug-exit ends QEMU with an odd code, twice the guest's and one.
-                self.finish(if signal == 0 { code >> 1 } else { code }, signal, false);
+            if self.machine.console && signal == 0 && (code != 1 || self.complaints == 0) {
+                // isa-debug-exit ends QEMU with an odd code, twice the guest's and one; switching off ends it with 0.
+                self.finish(code >> 1, 0, false);
             }
             let words = String::from_utf8_lossy(&self.tail).into_owned();
             let words: Vec<&str> = words.lines().map(str::trim_end).filter(|l| !l.is_empty()).collect();

@@ -2,13 +2,13 @@
 
 use std::os::fd::AsRawFd;
 
-use dunlin_guest::Message;
+use dunlin_guest::{Message, PROBED};
 
 use super::{TAIL, launch, read};
 use crate::sys;
 
-/// Runs the machine that a file plans until its agent says that it listens, or until its console has spoken and QEMU ended
-/// well; ends with 0 then. Otherwise the console's last words are on standard error. Whoever asks limits the time.
+/// Runs the machine that a file plans until its agent says that it listens, or until QEMU ends as a guest without an agent
+/// makes it; ends with 0 then. Otherwise the console's last words are on standard error. Whoever asks limits the time.
 pub fn probe(file: &str) -> ! {
     let started = sys::end_with_parent().and_then(|()| {
         let mut machine = read(file)?;
@@ -39,8 +39,7 @@ pub fn probe(file: &str) -> ! {
             std::process::exit(0)
         }
         if let Some((_, status)) = sys::reap() {
-            // An ended QEMU of a console's machine says by its code whether the guest's code was 0.
-            let well = console && sys::ended(status).0 <= 1;
+            let well = console && sys::ended(status).0 == PROBED;
             eprint!("{}", String::from_utf8_lossy(&tail));
             std::process::exit(i32::from(!well))
         }

@@ -29,28 +29,60 @@ pub fn create(
 ) -> Result<(), Failed> {
     let root = directory.join("rootfs");
     overlay::mount_root(bundle, directory, &root)?;
-    for folder in ["/dev", "/proc", "/sys"] {
-        overlay::make_directory(&root, Path::new(folder), 0, 0)
-            .map_err(|e| Failed::create("making the guest's mount points", e))?;
-    }
-    overlay::make_directory(&root, &bundle.cwd, bundle.uid, bundle.gid).map_err(|e| Failed {
-        failure: Failure::Spec,
-        text: format!("working directory {}: {e}", bundle.cwd.display()),
-    })?;
-    for wanted in &machine.native.mounts {
-        bind(&root, wanted).map_err(|e| Failed {
-            failure: Failure::Spec,
-            text: format!("mounting {}: {e}", wanted.target.display()),
-        })?;
-    }
-    if machine.native.read_only {
-        write_protect(&root).map_err(|e| Failed::create("making the root file system read-only", e))?;
+    match &machine.kernel {
+        Some((inside, place)) => put_kernel(&root, inside, place)?,
+        None => mount_files(&root, bundle, machine)?,
     }
     let namespaces = open_all(&machine.native.namespaces)?;
     let words = [text(&machine.program), "monitor".to_owned(), text(directory)];
     let started = start(bundle, machine, &words, bundle.tty, &namespaces)?;
     send(control, &Report::Started { pid: started.pid as u32 }, started.master.as_ref().map(AsFd::as_fd))
         .map_err(|e| Failed::create("reporting", e))
+}
+
+/// Makes the image's kernel a file where QEMU looks for it. A link of the image leads nowhere outside of it.
+fn put_kernel(root: &Path, inside: &Path, place: &Path) -> Result<(), Failed> {
+    let missing = |error: io::Error| Failed {
+        failure: Failure::Command,
+        text: match error.kind() {
+            io::ErrorKind::NotFound => "no such file or directory in the image".to_owned(),
+            _ => error.to_string(),
+        },
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let top = rustix::fs::open(root, flags, Mode::empty()).map_err(|e| missing(e.into()))?;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let kernel = rustix::fs::openat2(&top, inside, flags, Mode::empty(), ResolveFlags::IN_ROOT)
+        .map_err(|e| missing(e.into()))?;
+    let kind = rustix::fs::fstat(&kernel).map(|s| rustix::fs::FileType::from_raw_mode(s.st_mode));
+    if !kind.is_ok_and(|kind| kind.is_file()) {
+        return Err(missing(io::Error::other("it is not a file")));
+    }
+    let failed = |error: io::Error| Failed::create("mounting the image's kernel", error);
+    std::fs::File::create(place).map_err(failed)?;
+    mount_bind_recursive(format!("/proc/self/fd/{}", kernel.as_raw_fd()), place).map_err(|e| failed(e.into()))
+}
+
+/// Mounts what the guest finds in its root file system.
+fn mount_files(root: &Path, bundle: &Bundle, machine: &Microvm) -> Result<(), Failed> {
+    for folder in ["/dev", "/proc", "/sys"] {
+        overlay::make_directory(root, Path::new(folder), 0, 0)
+            .map_err(|e| Failed::create("making the guest's mount points", e))?;
+    }
+    overlay::make_directory(root, &bundle.cwd, bundle.uid, bundle.gid).map_err(|e| Failed {
+        failure: Failure::Spec,
+        text: format!("working directory {}: {e}", bundle.cwd.display()),
+    })?;
+    for wanted in &machine.native.mounts {
+        bind(root, wanted).map_err(|e| Failed {
+            failure: Failure::Spec,
+            text: format!("mounting {}: {e}", wanted.target.display()),
+        })?;
+    }
+    if machine.native.read_only {
+        write_protect(root).map_err(|e| Failed::create("making the root file system read-only", e))?;
+    }
+    Ok(())
 }
 
 /// Starts one more process in the guest; the client that speaks for it is its process here.

@@ -54,8 +54,8 @@ pub struct Host {
     pub files: PathBuf,
     /// The guests' kernel.
     pub kernel: PathBuf,
-    /// Their first file system.
-    pub initrd: PathBuf,
+    /// Their first file system; none for guests that bring their own kernel.
+    pub initrd: Option<PathBuf>,
     /// What was found to work.
     pub accelerator: Accelerator,
 }
@@ -71,34 +71,43 @@ pub struct Size {
     pub processors: u64,
 }
 
-/// The size that limits mean on a machine with so many processors.
-pub fn size(resources: &Resources, processors: u64) -> Size {
-    let container = resources.memory_limit.unwrap_or(DEFAULT_MEMORY).next_multiple_of(MIB);
-    let wanted = resources.cpu_limit_milli.map_or(1, |milli| milli.div_ceil(1000));
-    Size { container, guest: container + GUEST_KERNEL, processors: wanted.clamp(1, processors.max(1)) }
-}
+impl Host {
+    /// The size that limits mean on a machine with so many processors.
+    pub fn size(&self, resources: &Resources, processors: u64) -> Size {
+        let container = resources.memory_limit.unwrap_or(DEFAULT_MEMORY).next_multiple_of(MIB);
+        let wanted = resources.cpu_limit_milli.map_or(1, |milli| milli.div_ceil(1000));
+        let processors = wanted.clamp(1, processors.max(1));
+        Size { container, guest: container + self.kernel_memory(), processors }
+    }
 
-fn overhead(accelerator: Accelerator) -> u64 {
-    match accelerator {
-        Accelerator::Kvm => OVERHEAD,
-        Accelerator::Tcg => OVERHEAD + TRANSLATED * MIB,
+    /// What the guest needs besides its processes: nothing if it is one program.
+    fn kernel_memory(&self) -> u64 {
+        if self.initrd.is_some() { GUEST_KERNEL } else { 0 }
+    }
+
+    fn overhead(&self) -> u64 {
+        match self.accelerator {
+            Accelerator::Kvm => OVERHEAD,
+            Accelerator::Tcg => OVERHEAD + TRANSLATED * MIB,
+        }
+    }
+
+    /// The limits of a machine as the host sees it.
+    pub fn limits(&self, resources: &Resources) -> Resources {
+        let memory = self.size(resources, 1).guest + self.overhead();
+        Resources { memory_limit: Some(memory), pids_limit: Some(THREADS), ..resources.clone() }
+    }
+
+    /// A pod's limits: those of its containers, of which one runs at a time, and what a machine needs besides.
+    pub fn pod_limits(&self, resources: &Resources) -> Resources {
+        let besides = self.kernel_memory() + self.overhead() + MIB;
+        Resources { memory_limit: resources.memory_limit.map(|limit| limit + besides), ..resources.clone() }
     }
 }
 
-/// The limits of the machine as the host sees it.
-pub fn on_the_host(resources: &Resources, accelerator: Accelerator) -> Resources {
-    let guest = size(resources, 1).guest;
-    Resources {
-        memory_limit: Some(guest + overhead(accelerator)),
-        pids_limit: Some(THREADS),
-        ..resources.clone()
-    }
-}
-
-/// A pod's limits: those of its containers, of which one runs at a time, and what a machine needs besides.
-pub fn pod(resources: &Resources, accelerator: Accelerator) -> Resources {
-    let besides = GUEST_KERNEL + overhead(accelerator) + MIB;
-    Resources { memory_limit: resources.memory_limit.map(|limit| limit + besides), ..resources.clone() }
+/// This machine's processors.
+pub fn processors() -> u64 {
+    std::thread::available_parallelism().map_or(1, |n| n.get() as u64)
 }
 
 /// What this runtime cannot do for a sandbox.
@@ -122,8 +131,7 @@ pub fn machine(
     root: &Path,
     end_together: bool,
 ) -> Machine {
-    let processors = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-    let size = size(&spec.resources, processors);
+    let size = host.size(&spec.resources, processors());
     let mut machine = bare(host, size.guest, size.processors);
     machine.files = [
         text(&host.files),
@@ -188,15 +196,19 @@ pub fn bare(host: &Host, memory: u64, processors: u64) -> Machine {
     add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny".into());
     add("-chardev", format!("socket,id=console,fd={}", QEMU_FDS[1]));
     add("-serial", "chardev:console".into());
-    add("-chardev", format!("socket,id=port,fd={}", QEMU_FDS[0]));
-    add("-device", "virtio-serial-pci".into());
-    add("-device", format!("virtserialport,chardev=port,name={PORT}"));
     add("-kernel", text(&host.kernel));
-    add("-initrd", text(&host.initrd));
-    // A panic restarts the machine, and a restart ends it.
-    add("-append", "console=ttyS0 quiet panic=-1 no_timer_check i8042.noaux i8042.nokbd".into());
+    if let Some(initrd) = &host.initrd {
+        add("-chardev", format!("socket,id=port,fd={}", QEMU_FDS[0]));
+        add("-device", "virtio-serial-pci".into());
+        add("-device", format!("virtserialport,chardev=port,name={PORT}"));
+        add("-initrd", text(initrd));
+        // A panic restarts the machine, and a restart ends it.
+        add("-append", "console=ttyS0 quiet panic=-1 no_timer_check i8042.noaux i8042.nokbd".into());
+    } else {
+        add("-device", "isa-debug-exit,iobase=0xf4,iosize=0x04".into());
+    }
     qemu.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned));
-    Machine { qemu, ..Machine::default() }
+    Machine { qemu, console: host.initrd.is_none(), ..Machine::default() }
 }
 
 #[cfg(test)]
@@ -210,18 +222,28 @@ mod tests {
             cpu_limit_milli: milli,
             ..Resources::default()
         };
+        let place = PathBuf::new;
+        let host = |initrd: Option<PathBuf>| Host {
+            program: place(),
+            qemu: place(),
+            files: place(),
+            kernel: place(),
+            initrd,
+            accelerator: Accelerator::Tcg,
+        };
+        let linux = host(Some(place()));
         let of = |memory, milli| {
-            let size = size(&limited(memory, milli), 4);
+            let size = linux.size(&limited(memory, milli), 4);
             (size.container / MIB, size.guest / MIB, size.processors)
         };
         assert_eq!(of(None, None), (128, 208, 1));
         assert_eq!(of(Some(64 * MIB + 1), Some(1001)), (65, 145, 2));
         assert_eq!(of(Some(1), Some(64_000)), (1, 81, 4));
-        let host = on_the_host(&limited(Some(64 * MIB), None), Accelerator::Tcg);
-        assert_eq!(host.memory_limit, Some((64 + 80 + 96 + 64) * MIB));
+        assert_eq!(host(None).size(&limited(Some(8 * MIB), None), 4).guest, 8 * MIB);
+        let limits = linux.limits(&limited(Some(64 * MIB), None));
+        assert_eq!(limits.memory_limit, Some((64 + 80 + 96 + 64) * MIB));
         // All of a pod's containers fit below its limit.
-        let pod = pod(&limited(Some(64 * MIB), None), Accelerator::Tcg);
-        assert!(pod.memory_limit >= host.memory_limit);
-        assert_eq!(super::pod(&limited(None, None), Accelerator::Kvm).memory_limit, None);
+        assert!(linux.pod_limits(&limited(Some(64 * MIB), None)).memory_limit >= limits.memory_limit);
+        assert_eq!(linux.pod_limits(&limited(None, None)).memory_limit, None);
     }
 }

@@ -84,8 +84,11 @@ pub fn container(kind: Kind, sandbox: &SandboxSpec, spec: &ContainerSpec) -> Res
     if kind == Kind::Process && !spec.devices.is_empty() {
         return Err(wrong("devices", "a native process has the host's devices already"));
     }
-    if kind == Kind::Microvm && !spec.devices.is_empty() {
+    if matches!(kind, Kind::Microvm | Kind::Unikernel) && !spec.devices.is_empty() {
         return Err(wrong("devices", "a virtual machine has none of the host's devices"));
+    }
+    if kind == Kind::Unikernel && (spec.tty || spec.stdin) {
+        return Err(wrong("tty, stdin", "a unikernel's console gives output only"));
     }
     if kind != Kind::Process && spec.layers.is_empty() {
         return Err(wrong("layers", "there is no root file system"));

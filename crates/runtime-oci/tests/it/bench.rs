@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use dunlin_runtime::Runtime;
@@ -38,7 +38,7 @@ impl Bench {
     /// One whose containers are virtual machines.
     pub fn of_machines(kind: Kind) -> Self {
         let mut bench = Self::new(kind);
-        bench.machines = Some(machines());
+        bench.machines = Some(machines(kind));
         bench
     }
 
@@ -152,21 +152,29 @@ impl Drop for Bench {
 }
 
 /// What virtual machines are run with; tried once by all tests together.
-fn machines() -> Host {
-    static FOUND: OnceLock<Host> = OnceLock::new();
-    FOUND
-        .get_or_init(|| {
-            let kernel = Kernel::find().unwrap();
-            let choice = Choice { kernel: kernel.image, modules: Some(kernel.modules) };
-            let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("machines");
-            // A test waits in a runtime of its own already.
-            let finding = std::thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(microvm::prepare(&choice, &place.join("bin"), &place.join("state"))).unwrap()
-            });
-            finding.join().unwrap()
+fn machines(kind: Kind) -> Host {
+    static FOUND: Mutex<Vec<(Kind, Host)>> = Mutex::new(Vec::new());
+    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, host)) = found.iter().find(|(known, _)| *known == kind) {
+        return host.clone();
+    }
+    let kernel = Kernel::find().unwrap();
+    let choice = Choice { kernel: kernel.image, modules: Some(kernel.modules) };
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("machines-{kind:?}"));
+    // A test waits in a runtime of its own already.
+    let finding = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (programs, state) = (place.join("bin"), place.join("state"));
+        runtime.block_on(async {
+            match kind {
+                Kind::Unikernel => microvm::prepare_unikernels(&programs, &state).await.unwrap(),
+                _ => microvm::prepare(&choice, &programs, &state).await.unwrap(),
+            }
         })
-        .clone()
+    });
+    let host = finding.join().unwrap();
+    found.push((kind, host.clone()));
+    host
 }
 
 /// The creator: an example of this crate, which cargo builds with the tests.

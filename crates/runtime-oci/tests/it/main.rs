@@ -8,6 +8,8 @@ mod guest;
 mod microvm;
 mod native;
 mod shim;
+#[cfg(target_arch = "x86_64")]
+mod unikernel;
 
 use bench::Bench;
 use dunlin_runtime_oci::Kind;
