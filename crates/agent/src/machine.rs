@@ -95,7 +95,8 @@ pub fn labels(node_name: &str, architecture: &str, runtimes: &[&str]) -> BTreeMa
 
 /// What the labels of runtimes of virtual machines say instead: what speeds them up.
 pub fn accelerated(runtimes: &[Arc<dyn Runtime>]) -> BTreeMap<String, String> {
-    let label = |r: &Arc<dyn Runtime>| Some((format!("runtime.dunlin.io/{}", r.name()), r.accelerator()?.to_owned()));
+    let label =
+        |r: &Arc<dyn Runtime>| Some((format!("runtime.dunlin.io/{}", r.name()), r.accelerator()?.to_owned()));
     runtimes.iter().filter_map(label).collect()
 }
 

@@ -180,7 +180,8 @@ async fn runtimes(layout: &Layout, id: &str, settings: &Settings) -> Result<Vec<
             Some(host) => {
                 let config = runtime_config(layout, id, kind)?;
                 let config = dunlin_runtime_oci::Config { machines: Some(host), ..config };
-                let runtime = OciRuntime::open(config).await.doing("starting the runtime of virtual machines")?;
+                let runtime =
+                    OciRuntime::open(config).await.doing("starting the runtime of virtual machines")?;
                 all.push(Arc::new(runtime));
             }
             None => end(layout, id, kind).await?,
@@ -204,12 +205,7 @@ async fn end(layout: &Layout, id: &str, kind: Kind) -> Result<(), Error> {
 
 /// What virtual machines are run with, if they were chosen and can be run here. What is missing ends the program, because
 /// its operator can mend it; a kernel that does not boot leaves this runtime out, and the machine is a node all the same.
-async fn machines(
-    layout: &Layout,
-    id: &str,
-    chosen: &Machines,
-    kind: Kind,
-) -> Result<Option<Host>, Error> {
+async fn machines(layout: &Layout, id: &str, chosen: &Machines, kind: Kind) -> Result<Option<Host>, Error> {
     let Some(choice) = chosen.choice()? else { return Ok(None) };
     let config = runtime_config(layout, id, kind)?;
     let programs = config.data_dir.join("bin");

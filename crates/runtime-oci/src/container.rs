@@ -132,7 +132,8 @@ pub async fn start(
     let made = prepare(shared, sandbox, shim, &spec);
     let result = match made {
         Ok(request) => {
-            shim.ask_within(&Request::Start(Box::new(request)), patience(shared) + Duration::from_secs(5)).await
+            shim.ask_within(&Request::Start(Box::new(request)), patience(shared) + Duration::from_secs(5))
+                .await
         }
         Err(error) => Err(error),
     };

@@ -15,8 +15,8 @@ use dunlin_guest::modules::{self, Modules};
 
 use crate::install;
 use crate::paths::text;
-pub use crate::plan::microvm::{Accelerator, Host};
 use crate::plan::microvm::bare;
+pub use crate::plan::microvm::{Accelerator, Host};
 use crate::plan::unikernel;
 
 /// What the guest's kernel needs that distributions build as modules.
@@ -150,10 +150,13 @@ fn initrd(modules: Option<&Path>, programs: &Path) -> Result<PathBuf, Error> {
         if let Some(folder) = modules {
             let order = match Modules::below(&[folder]).in_order(&MODULES) {
                 Ok(order) => order,
-                Err(source) => return Ok((Vec::new(), Err(Error::Modules { folder: folder.to_owned(), source }))),
+                Err(source) => {
+                    return Ok((Vec::new(), Err(Error::Modules { folder: folder.to_owned(), source })));
+                }
             };
             for module in order {
-                let inside = format!("/modules.d/{}", module.file_name().unwrap_or_default().to_string_lossy());
+                let inside =
+                    format!("/modules.d/{}", module.file_name().unwrap_or_default().to_string_lossy());
                 archive.file(&inside, &fs::read(&module)?)?;
                 list.push_str(&format!("{inside}\n"));
             }
@@ -191,7 +194,11 @@ async fn accelerator(host: &Host, state: &Path) -> Result<Accelerator, Error> {
                 return Ok(candidate);
             }
             Err(words) => {
-                tracing::info!(accelerator = candidate.name(), console = words, "virtual machines do not boot");
+                tracing::info!(
+                    accelerator = candidate.name(),
+                    console = words,
+                    "virtual machines do not boot"
+                );
                 console = words;
             }
         }

@@ -1,10 +1,13 @@
 //! Virtual machines as pods.
 
+use std::process::Command;
+
 use anyhow::{Result, ensure};
 use dunlin_testkit::cluster::PATIENCE;
 use dunlin_testkit::guest::kernel::Kernel;
+use dunlin_testkit::image::ImageBuilder;
 use dunlin_testkit::process::Process;
-use dunlin_testkit::wait;
+use dunlin_testkit::{program, wait};
 
 use crate::support::{World, has};
 
@@ -68,6 +71,10 @@ metadata: {name: secret}
 stringData: {key: hidden}
 ";
 
+/// What runs on the host for a machine, as the kernel cuts their names off.
+const QEMU: &str = "qemu-system-x86";
+const FILES: &str = "virtiofsd";
+
 fn world() -> Result<World> {
     let kernel = Kernel::find()?;
     let (kernel, modules) = (kernel.image.display().to_string(), kernel.modules.display().to_string());
@@ -84,14 +91,16 @@ fn one_manifest_as_container_and_as_virtual_machine() -> Result<()> {
     let kubectl = world.kubectl.clone();
     let run = |line: &str| kubectl.run(&line.split(' ').collect::<Vec<_>>());
     let node = kubectl.json(&["node", "one"])?;
-    let label = node["metadata"]["labels"]["runtime.dunlin.io/microvm"].as_str().unwrap_or_default().to_owned();
+    let label =
+        node["metadata"]["labels"]["runtime.dunlin.io/microvm"].as_str().unwrap_or_default().to_owned();
     ensure!(["kvm", "tcg"].contains(&label.as_str()), "{node}");
     let mut addresses = Vec::new();
     for name in ["boxed", "booted"] {
         run(&format!("rollout status deployment/{name} --timeout=120s"))?;
         let pods = kubectl.json(&["pods", "-l", &format!("app={name}")])?;
         let pod = &pods["items"][0];
-        let (Some(pod), Some(ip)) = (pod["metadata"]["name"].as_str(), pod["status"]["podIP"].as_str()) else {
+        let (Some(pod), Some(ip)) = (pod["metadata"]["name"].as_str(), pod["status"]["podIP"].as_str())
+        else {
             anyhow::bail!("{pods}")
         };
         // The same whether it is a container or a machine.
@@ -116,7 +125,8 @@ fn one_manifest_as_container_and_as_virtual_machine() -> Result<()> {
     if label == "tcg" {
         has(&run(&format!("describe pod {machine}"))?, &["Emulated", "processor is emulated (tcg)"])?;
     }
-    let forward = kubectl.command(&["port-forward", "--address=127.0.0.1", &format!("pod/{machine}"), "18080:8080"]);
+    let forward =
+        kubectl.command(&["port-forward", "--address=127.0.0.1", &format!("pod/{machine}"), "18080:8080"]);
     let forward = Process::start(forward, &world.server.data.path().join("port-forward"))?;
     wait::until("an answer through the forwarded port", PATIENCE, || {
         has(&world.server.http("127.0.0.1", 18080, "/")?, &["hello from booted"])
@@ -130,6 +140,9 @@ fn one_manifest_as_container_and_as_virtual_machine() -> Result<()> {
         Ok(())
     })?;
 
+    for program in [QEMU, FILES] {
+        ensure!(world.server.running(program)? > 0, "{program} runs");
+    }
     let list = || {
         kubectl.run(&["get", "pods", "-l", "app=booted", "-o", "jsonpath={range .items[*]}{.metadata.uid} {.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount} {end}"])
     };
@@ -147,8 +160,7 @@ fn one_manifest_as_container_and_as_virtual_machine() -> Result<()> {
         ensure!(left.is_empty(), "{left}");
         Ok(())
     })?;
-    let programs = ["qemu-system-x86_64", "virtiofsd", "dunlin-guest"];
-    for program in programs {
+    for program in [QEMU, FILES] {
         ensure!(world.server.running(program)? == 0, "{program} is left");
     }
     Ok(())
@@ -156,12 +168,61 @@ fn one_manifest_as_container_and_as_virtual_machine() -> Result<()> {
 
 #[test]
 fn what_is_missing_is_told_at_the_start() -> Result<()> {
-    let Err(error) = World::told(&["--microvm-kernel", "/no/such/kernel"]) else {
-        anyhow::bail!("it started without its kernel")
+    let data = tempfile::tempdir()?;
+    let folder = data.path().display().to_string();
+    let server = |more: &[&str]| -> Result<String> {
+        let base = ["server", "--data-dir", &folder, "--listen", "127.0.0.1:0"];
+        let output = Command::new(program::dunlin()?).args(base).args(more).output()?;
+        ensure!(output.status.code() == Some(1), "{output:?}");
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    has(&format!("{error:#}"), &["microvm-kernel", "/no/such/kernel", "No such file"])?;
-    let Err(error) = World::told(&["--microvm-modules", "/lib/modules"]) else {
-        anyhow::bail!("it started with modules alone")
-    };
-    has(&format!("{error:#}"), &["microvm-modules means nothing without microvm-kernel"])
+    let said = server(&["--microvm-kernel", "/no/such/kernel"])?;
+    has(&said, &["microvm-kernel", "reading /no/such/kernel", "No such file"])?;
+    let said = server(&["--microvm-modules", "/lib/modules"])?;
+    has(&said, &["microvm-modules means nothing without microvm-kernel"])
+}
+
+const UNIKERNEL: &str = "
+apiVersion: node.k8s.io/v1
+kind: RuntimeClass
+metadata: {name: unikernel}
+handler: unikernel
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: short}
+spec:
+  runtimeClassName: unikernel
+  restartPolicy: Never
+  containers: [{name: c, image: 'kernel:test', args: [a, word, '3'], resources: {limits: {memory: 32Mi}}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: long}
+spec:
+  runtimeClassName: unikernel
+  terminationGracePeriodSeconds: 5
+  containers: [{name: c, image: 'kernel:test', args: [wait], resources: {limits: {memory: 32Mi}}}]
+";
+
+#[test]
+fn a_unikernel_is_a_pod() -> Result<()> {
+    let world = world()?;
+    let image = ImageBuilder::new().file("boot/kernel", &program::kernel()?).entrypoint(&["/boot/kernel"]);
+    world.server.import(&image, "kernel:test")?;
+    world.kubectl.apply(UNIKERNEL)?;
+    let run = |line: &str| world.kubectl.run(&line.split(' ').collect::<Vec<_>>());
+    let ended = |pod: &serde_json::Value| pod["status"]["phase"] == "Failed";
+    let pod = world.pod_when("short", ended)?;
+    let state = &pod["status"]["containerStatuses"][0]["state"]["terminated"];
+    ensure!(state["exitCode"] == 3, "{state}");
+    has(&run("logs short")?, &["a kernel of its own\n", "a word 3\n", "\nnetwork card\n"])?;
+    world.log_with("long", "network card")?;
+    world.pod_when("long", |pod| pod["status"]["phase"] == "Running")?;
+    let refused = run("exec long -- true").unwrap_err();
+    has(&format!("{refused:#}"), &["a unikernel is one program"])?;
+    ensure!(world.server.running(QEMU)? == 1, "one machine runs");
+    run("delete pod short long --timeout=30s")?;
+    ensure!(world.server.running(QEMU)? == 0, "a machine is left");
+    Ok(())
 }

@@ -70,7 +70,9 @@ fn new_root(setup: &Setup) -> std::io::Result<()> {
     sys::mount("proc", &format!("{ROOT}/proc"), "proc", flags, "")?;
     for path in setup.masked.iter().map(|path| format!("{ROOT}{path}")) {
         match std::fs::metadata(&path) {
-            Ok(meta) if meta.is_dir() => sys::mount("tmpfs", &path, "tmpfs", flags | libc::MS_RDONLY, "size=0")?,
+            Ok(meta) if meta.is_dir() => {
+                sys::mount("tmpfs", &path, "tmpfs", flags | libc::MS_RDONLY, "size=0")?
+            }
             Ok(_) => sys::mount(&format!("{ROOT}/dev/null"), &path, "", libc::MS_BIND, "")?,
             // What is not there shows nothing.
             Err(_) => {}
@@ -119,11 +121,13 @@ fn execute(args: &[String], env: &[String]) -> Failed {
         Ok(path) => path,
         Err(text) => return wrong(text),
     };
-    let strings = |list: &[String]| list.iter().map(|text| CString::new(text.as_str())).collect::<Result<Vec<_>, _>>();
+    let strings =
+        |list: &[String]| list.iter().map(|text| CString::new(text.as_str())).collect::<Result<Vec<_>, _>>();
     let (Ok(args), Ok(env)) = (strings(args), strings(env)) else {
         return wrong("a NUL byte in the command or the environment");
     };
-    let pointers = |list: &[CString]| list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>();
+    let pointers =
+        |list: &[CString]| list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>();
     let (argv, envp) = (pointers(&args), pointers(&env));
     sys::default_signals();
     // SAFETY: program, argv and envp are NUL-terminated and alive; argv and envp end with a null pointer.
@@ -145,14 +149,17 @@ fn find(args: &[String], env: &[String]) -> Result<CString, &'static str> {
     let candidates: Vec<String> = if name.contains('/') {
         vec![name.clone()]
     } else {
-        path.split(':').map(|folder| format!("{}/{name}", if folder.is_empty() { "." } else { folder })).collect()
+        path.split(':')
+            .map(|folder| format!("{}/{name}", if folder.is_empty() { "." } else { folder }))
+            .collect()
     };
     let mut denied = false;
     for candidate in candidates {
         let Ok(meta) = std::fs::metadata(&candidate) else { continue };
         let Ok(text) = CString::new(candidate) else { continue };
         // SAFETY: the path is a live NUL-terminated string.
-        let may = unsafe { libc::faccessat(libc::AT_FDCWD, text.as_ptr(), libc::X_OK, libc::AT_EACCESS) } == 0;
+        let may =
+            unsafe { libc::faccessat(libc::AT_FDCWD, text.as_ptr(), libc::X_OK, libc::AT_EACCESS) } == 0;
         if !meta.is_dir() && may {
             return Ok(text);
         }

@@ -7,9 +7,9 @@ use dunlin_guest::message::PIECE;
 use dunlin_guest::{Message, Setup};
 use dunlin_shim::message::Failure;
 
+use super::Failed;
 use super::become_process::{Place, Streams, become_it};
 use super::root::ROOT;
-use super::Failed;
 use crate::stream::{Got, Room, Sink, Source};
 use crate::sys;
 
@@ -60,7 +60,8 @@ impl Process {
         let (outcome, told) = sys::pipe()?;
         let (streams, theirs, terminal) = if tty {
             let (master, number) = sys::terminal(&format!("{ROOT}/dev/pts"))?;
-            let streams = (Sink::new(master.try_clone()?)?, Source::new(master.try_clone()?)?, Source::ended());
+            let streams =
+                (Sink::new(master.try_clone()?)?, Source::new(master.try_clone()?)?, Source::ended());
             (streams, Streams::Terminal(number), Some(master))
         } else {
             let ((input, in_), (out_, out), (err_, err)) = (sys::pipe()?, sys::pipe()?, sys::pipe()?);

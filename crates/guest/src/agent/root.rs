@@ -79,7 +79,9 @@ fn devices(kept: &[String]) -> io::Result<()> {
     for (name, major, minor) in DEVICES {
         let path = sys::c(&format!("{dev}/{name}"))?;
         // SAFETY: the path is a live NUL-terminated string.
-        sys::check(unsafe { libc::mknod(path.as_ptr(), libc::S_IFCHR | 0o666, libc::makedev(major, minor)) })?;
+        sys::check(unsafe {
+            libc::mknod(path.as_ptr(), libc::S_IFCHR | 0o666, libc::makedev(major, minor))
+        })?;
     }
     for (target, name) in LINKS {
         std::os::unix::fs::symlink(target, format!("{dev}/{name}"))?;

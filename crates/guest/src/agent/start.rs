@@ -58,7 +58,8 @@ fn load(path: &str) -> Result<()> {
 /// The port's device node, when the kernel has found it.
 fn find() -> Option<String> {
     let ports = fs::read_dir("/sys/class/virtio-ports").ok()?;
-    let named = |path: &std::path::Path| fs::read_to_string(path.join("name")).is_ok_and(|n| n.trim() == PORT);
+    let named =
+        |path: &std::path::Path| fs::read_to_string(path.join("name")).is_ok_and(|n| n.trim() == PORT);
     let port = ports.flatten().find(|entry| named(&entry.path()))?;
     let node = format!("/dev/{}", port.file_name().to_string_lossy());
     std::path::Path::new(&node).exists().then_some(node)

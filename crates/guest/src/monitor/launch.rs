@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use dunlin_guest::{ADDRESS, FS_FD, Machine, Network, QEMU_FDS};
+use dunlin_guest::{ADDRESS, FS_FD, Machine, QEMU_FDS};
 
 use super::network;
 use crate::port::Port;
@@ -56,9 +56,12 @@ pub fn launch(machine: &mut Machine) -> Result<Running> {
         descriptors.push((UnixStream::connect(FILES)?.into(), QEMU_FDS[2]));
         children.push(start(&machine.files, vec![(listener.into(), FS_FD)], &their_errors)?);
     }
-    if machine.network
-        && let Some(wire) = network::wire()?
-    {
+    let wire = if machine.network { network::wire()? } else { None };
+    let known = wire.as_ref().map(|wire| wire.text());
+    for word in machine.qemu.iter_mut().filter(|word| word.contains(ADDRESS)) {
+        *word = addressed(word, known.as_deref());
+    }
+    if let Some(wire) = wire {
         let hardware = wire.hardware.map(|byte| format!("{byte:02x}")).join(":");
         machine.qemu.extend([
             "-netdev".to_owned(),
@@ -67,11 +70,6 @@ pub fn launch(machine: &mut Machine) -> Result<Running> {
             // Without a file for it there is no network card to boot from, which takes time.
             format!("virtio-net-pci,netdev=net,mac={hardware},romfile="),
         ]);
-        let Network { address, mask, gateway, .. } = wire.network;
-        let prefix = u32::from_be_bytes(mask).leading_ones();
-        let text = |address: [u8; 4]| address.map(|byte| byte.to_string()).join(".");
-        let known = format!("{}/{prefix}:{}", text(address), text(gateway));
-        machine.qemu.iter_mut().for_each(|word| *word = word.replace(ADDRESS, &known));
         machine.setup.network = Some(wire.network);
         descriptors.push((wire.tap, QEMU_FDS[3]));
     }
@@ -86,6 +84,14 @@ pub fn launch(machine: &mut Machine) -> Result<Running> {
             children.iter().for_each(|pid| sys::kill(*pid, libc::SIGKILL));
             Err(error)
         }
+    }
+}
+
+/// A command line with the guest's address where it is wanted; without one the words that want it are left out.
+fn addressed(line: &str, address: Option<&str>) -> String {
+    match address {
+        Some(address) => line.replace(ADDRESS, address),
+        None => line.split(' ').filter(|word| !word.contains(ADDRESS)).collect::<Vec<_>>().join(" "),
     }
 }
 
@@ -113,4 +119,19 @@ fn start(words: &[String], descriptors: Vec<(OwnedFd, RawFd)>, errors: &UnixStre
     }
     let child = command.spawn().map_err(|e| Error::new(e.kind(), format!("{program}: {e}")))?;
     Ok(child.id() as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_put_in_or_left_out() {
+        let line = "kernel netdev.ip=@address@ -- run";
+        assert_eq!(
+            addressed(line, Some("10.0.0.2/24:10.0.0.1")),
+            "kernel netdev.ip=10.0.0.2/24:10.0.0.1 -- run"
+        );
+        assert_eq!(addressed(line, None), "kernel -- run");
+    }
 }

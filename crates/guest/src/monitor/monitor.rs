@@ -81,8 +81,7 @@ impl Monitor {
         let clients = Clients::listen()?;
         let running = launch::launch(&mut machine)?;
         let (tail, early) = (Vec::new(), Vec::new());
-        let monitor =
-            Self { machine, running, local, clients, tail, early, listening: false, complaints: 0 };
+        let monitor = Self { machine, running, local, clients, tail, early, listening: false, complaints: 0 };
         Ok((monitor, signals))
     }
 
@@ -260,7 +259,10 @@ impl Monitor {
             let last = words[words.len().saturating_sub(12)..].join("\n");
             self.running.kill();
             if outcome.is_open() {
-                outcome.failed(Failure::Create, &format!("the virtual machine ended before its process ran: {last}"));
+                outcome.failed(
+                    Failure::Create,
+                    &format!("the virtual machine ended before its process ran: {last}"),
+                );
             }
             let text = format!("dunlin: the virtual machine ended: {last}\n");
             if signal == 0 && self.local.told(&Message::Err(text.into_bytes())) {

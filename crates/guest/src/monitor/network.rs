@@ -26,11 +26,22 @@ pub struct Wire {
     pub network: Network,
 }
 
+impl Wire {
+    /// Address and gateway as `ADDRESS/PREFIX:GATEWAY`.
+    pub fn text(&self) -> String {
+        let Network { address, mask, gateway, .. } = self.network;
+        let dotted = |address: [u8; 4]| address.map(|byte| byte.to_string()).join(".");
+        format!("{}/{}:{}", dotted(address), u32::from_be_bytes(mask).leading_ones(), dotted(gateway))
+    }
+}
+
 /// Connects this namespace's wire to a new device; `None` if it has no wire with an address.
 pub fn wire() -> Result<Option<Wire>> {
     let devices = Devices::open()?;
     let address = match devices.address(WIRE, false) {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EADDRNOTAVAIL)) => return Ok(None),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EADDRNOTAVAIL)) => {
+            return Ok(None);
+        }
         other => other?,
     };
     let network = Network {

@@ -91,9 +91,7 @@ impl Devices {
     pub fn bridge(&self, name: &str) -> Result<()> {
         let request = named(name)?;
         // SAFETY: the call reads a name that ends with zero.
-        match check(unsafe {
-            libc::ioctl(self.0.as_raw_fd(), SIOCBRADDBR as _, request.ifr_name.as_ptr())
-        }) {
+        match check(unsafe { libc::ioctl(self.0.as_raw_fd(), SIOCBRADDBR as _, request.ifr_name.as_ptr()) }) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             other => other.map(drop),
         }

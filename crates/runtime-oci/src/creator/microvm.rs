@@ -187,7 +187,13 @@ fn bind(root: &Path, wanted: &Bind) -> io::Result<()> {
         made.map_or(Ok(()), |path| overlay::make_directory(root, path, 0, 0))?;
         if !folder {
             let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
-            rustix::fs::openat2(&top, &wanted.target, flags, Mode::from_raw_mode(0o644), ResolveFlags::IN_ROOT)?;
+            rustix::fs::openat2(
+                &top,
+                &wanted.target,
+                flags,
+                Mode::from_raw_mode(0o644),
+                ResolveFlags::IN_ROOT,
+            )?;
         }
     }
     let place = find()?;

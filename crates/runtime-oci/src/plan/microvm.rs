@@ -114,10 +114,16 @@ pub fn processors() -> u64 {
 pub fn refused_sandbox(spec: &SandboxSpec) -> Result<(), Error> {
     let no = |field: &str, reason: &str| Err(Error::Spec { field: field.into(), reason: reason.into() });
     if spec.host_network {
-        return no("hostNetwork", "a virtual machine has a network of its own: leave it out, or choose another class");
+        return no(
+            "hostNetwork",
+            "a virtual machine has a network of its own: leave it out, or choose another class",
+        );
     }
     if spec.host_pid || spec.host_ipc {
-        return no("hostPID, hostIPC", "a virtual machine has a kernel of its own and sees nothing of the host's");
+        return no(
+            "hostPID, hostIPC",
+            "a virtual machine has a kernel of its own and sees nothing of the host's",
+        );
     }
     Ok(())
 }
@@ -157,7 +163,11 @@ pub fn machine(
         kept: spec.mounts.iter().map(|m| text(&m.target)).filter(|path| path.starts_with("/dev/")).collect(),
         masked: spec.masked_paths.clone(),
         read_only: spec.readonly_paths.clone(),
-        settings: sandbox.sysctls.iter().map(|(name, value)| format!("{}={value}", sysctl_path(name))).collect(),
+        settings: sandbox
+            .sysctls
+            .iter()
+            .map(|(name, value)| format!("{}={value}", sysctl_path(name)))
+            .collect(),
         memory: size.container,
         pids: spec.resources.pids_limit.unwrap_or(0),
         end_together,

@@ -23,7 +23,8 @@ pub fn machine(spec: &ContainerSpec, host: &Host, kernel: &Path, unikraft: bool)
     let mut machine = bare(&host, size.guest, size.processors);
     // Unikraft's libraries take their parameters before `--`, and its programs their arguments after it.
     let words = if unikraft {
-        [&["kernel".to_owned(), format!("netdev.ip={ADDRESS}"), "--".to_owned()], spec.args.as_slice()].concat()
+        [&["kernel".to_owned(), format!("netdev.ip={ADDRESS}"), "--".to_owned()], spec.args.as_slice()]
+            .concat()
     } else {
         spec.args[1..].to_vec()
     };

@@ -34,10 +34,13 @@ fn exec(script: &str) -> ExecSpec {
 
 /// The numbers of this test's processes with this name.
 fn processes(bench: &Bench, name: &str) -> Vec<i32> {
-    let all = bench.cgroups().into_iter().filter_map(|group| fs::read_to_string(group.join("cgroup.procs")).ok());
+    let all =
+        bench.cgroups().into_iter().filter_map(|group| fs::read_to_string(group.join("cgroup.procs")).ok());
     let mut all: Vec<i32> =
         all.flat_map(|text| text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<_>>()).collect();
-    all.retain(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.starts_with(name)));
+    all.retain(|pid| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.starts_with(name))
+    });
     all.sort_unstable();
     all.dedup();
     all
@@ -118,7 +121,8 @@ async fn it_runs_on_without_an_agent() {
         let log = spec.log_path.clone();
         let id = bench.start(&sandbox, spec).await;
         bench.reopen().await;
-        let mut session = bench.runtime().exec(&sandbox, &id, exec("touch /way/made; echo in")).await.unwrap();
+        let mut session =
+            bench.runtime().exec(&sandbox, &id, exec("touch /way/made; echo in")).await.unwrap();
         assert_eq!(listen(&mut session).await.out, "in\n");
         assert!(way.join("made").exists());
         let (go, waiter) = (way.join("go"), bench.exited(&sandbox, &id));
@@ -187,7 +191,8 @@ async fn figures() {
 }
 
 fn pss(pid: i32) -> u64 {
-    let text = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("smaps_rollup")).unwrap_or_default();
+    let text =
+        fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("smaps_rollup")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap_or_default();
     line.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0)
 }
