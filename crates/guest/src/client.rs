@@ -77,8 +77,12 @@ impl Client {
                     self.local.finish();
                     sys::end_as(code, signal);
                 }
-                // One that sends more than it may is cut off with its stream.
-                message => drop(self.local.told(&message)),
+                message => {
+                    if !self.local.told(&message) {
+                        // The guest sends more than it may.
+                        sys::end_as(137, libc::SIGKILL);
+                    }
+                }
             }
         }
         self

@@ -7,8 +7,8 @@ use dunlin_shim::wire::Decoder;
 
 use crate::sys;
 
-/// Messages that wait to be written. Windows keep streams far below it, so what is beyond comes from a peer that does not
-/// play by the rules.
+/// Messages that wait to be written, bytes. Windows keep streams far below it, so what is beyond comes from a peer that does
+/// not play by the rules.
 const MOST: usize = 8 << 20;
 
 /// A connection.
@@ -55,6 +55,11 @@ impl Port {
         self.unsent = Vec::new();
     }
 
+    /// Whether the other side takes nothing while more and more is sent.
+    pub fn is_overfull(&self) -> bool {
+        self.unsent.len() > MOST
+    }
+
     /// Whether everything is written.
     pub fn is_flushed(&self) -> bool {
         self.unsent.is_empty()
@@ -69,7 +74,7 @@ impl Port {
             Err(error) if sys::later(&error) => return Some(Vec::new()),
             Err(_) => return None,
         };
-        if self.unsent.len() > MOST {
+        if self.is_overfull() {
             return None;
         }
         self.decoder.push(&buffer[..n]);

@@ -154,7 +154,9 @@ pub fn kill(pid: i32, signal: i32) {
 
 /// Ends this process as another one ended: with its code, or by its signal.
 pub fn end_as(code: i32, signal: i32) -> ! {
-    if signal != 0 {
+    // A guest may say what cannot be: no process ends by a signal that stops it.
+    let stops = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&signal);
+    if signal != 0 && !stops {
         default_signals();
         // SAFETY: setrlimit reads the limit only; no core is written of a process whose own memory is not at fault.
         unsafe {

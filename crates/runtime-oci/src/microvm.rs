@@ -31,6 +31,9 @@ const MEMORY: u64 = 128 << 20;
 /// Why this machine runs no virtual machines.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Not tried on this architecture.
+    #[error("virtual machines run on x86-64 only, and this machine is {0}")]
+    Architecture(&'static str),
     /// A program is not installed.
     #[error("{program} is not installed: virtual machines need it (Debian: apt-get install {package})")]
     Missing {
@@ -97,6 +100,9 @@ impl Choice {
 
 /// QEMU and the server of files.
 fn programs() -> Result<(PathBuf, PathBuf), Error> {
+    if !cfg!(target_arch = "x86_64") {
+        return Err(Error::Architecture(std::env::consts::ARCH));
+    }
     let qemu = find("qemu-system-x86_64", &["/usr/bin", "/usr/local/bin"], "qemu-system-x86")?;
     let places = ["/usr/lib/qemu", "/usr/libexec", "/usr/lib", "/usr/local/libexec", "/usr/bin"];
     Ok((qemu, find("virtiofsd", &places, "qemu-system-common, or virtiofsd")?))

@@ -114,6 +114,16 @@ fn one_manifest_as_container_and_as_virtual_machine() -> Result<()> {
         has(&format!("{failed:#}"), &["exit code 7"])?;
         addresses.push((pod.to_owned(), ip.to_owned()));
     }
+    // What a program leaves as its last message comes out of the guest as well.
+    world.shell(
+        "last",
+        "echo why > /dev/termination-log; exit 4",
+        "",
+        "  runtimeClassName: machine\n  restartPolicy: Never",
+    )?;
+    let last = world.pod_when("last", |pod| pod["status"]["phase"] == "Failed")?;
+    let last = &last["status"]["containerStatuses"][0]["state"]["terminated"];
+    ensure!(last["exitCode"] == 4 && last["message"] == "why\n", "{last}");
     let (machine, address) = addresses.remove(1);
     let neighbour = addresses.remove(0).1;
     // It has a kernel of its own, a way out, and a way in from the other pod.
@@ -155,6 +165,7 @@ fn one_manifest_as_container_and_as_virtual_machine() -> Result<()> {
     has(&run(&format!("exec {machine} -c c -- /hello env"))?, &["GREETING=good morning\n"])?;
 
     run("delete deployment booted boxed --timeout=60s")?;
+    run("delete pod last --timeout=60s")?;
     wait::until("the pods gone", PATIENCE, || {
         let left = run("get pods -o name")?;
         ensure!(left.is_empty(), "{left}");

@@ -99,7 +99,7 @@ impl Clients {
         };
         client.over |= matches!(message, Message::Exited { .. } | Message::Failed { .. });
         client.port.send(0, &message);
-        if client.over && client.port.is_flushed() {
+        if client.port.is_overfull() || (client.over && client.port.is_flushed()) {
             self.all.remove(&id);
         }
     }

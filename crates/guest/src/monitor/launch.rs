@@ -54,7 +54,7 @@ pub fn launch(machine: &mut Machine) -> Result<Running> {
         let listener = UnixListener::bind(FILES)?;
         // The connection waits until the server accepts it.
         descriptors.push((UnixStream::connect(FILES)?.into(), QEMU_FDS[2]));
-        children.push(start(&machine.files, vec![(listener.into(), FS_FD)], &their_errors)?);
+        children.push(start(&machine.files, vec![(listener.into(), FS_FD)], &their_errors, false)?);
     }
     let wire = if machine.network { network::wire()? } else { None };
     let known = wire.as_ref().map(|wire| wire.text());
@@ -73,7 +73,7 @@ pub fn launch(machine: &mut Machine) -> Result<Running> {
         machine.setup.network = Some(wire.network);
         descriptors.push((wire.tap, QEMU_FDS[3]));
     }
-    let started = start(&machine.qemu, descriptors, &their_errors);
+    let started = start(&machine.qemu, descriptors, &their_errors, true);
     match started {
         Ok(pid) => {
             children.push(pid);
@@ -95,8 +95,14 @@ fn addressed(line: &str, address: Option<&str>) -> String {
     }
 }
 
-/// Starts a program that dies with this one, with descriptors at their numbers.
-fn start(words: &[String], descriptors: Vec<(OwnedFd, RawFd)>, errors: &UnixStream) -> Result<i32> {
+/// Starts a program that dies with this one, with descriptors at their numbers. QEMU, which a guest attacks first, keeps the
+/// user that may open its files, and no capability.
+fn start(
+    words: &[String],
+    descriptors: Vec<(OwnedFd, RawFd)>,
+    errors: &UnixStream,
+    powerless: bool,
+) -> Result<i32> {
     let (program, args) = words.split_first().ok_or_else(|| Error::other("no program is named"))?;
     let mut high = Vec::new();
     for (fd, at) in &descriptors {
@@ -109,10 +115,14 @@ fn start(words: &[String], descriptors: Vec<(OwnedFd, RawFd)>, errors: &UnixStre
     // SAFETY: between fork and exec only async-signal-safe calls are made; the descriptors stay open until then.
     unsafe {
         command.pre_exec(move || {
-            sys::end_with_parent()?;
             for (fd, at) in &high {
                 sys::place(fd.as_raw_fd(), *at)?;
             }
+            if powerless {
+                sys::user::become_user(0, 0, &[], 0, true)?;
+            }
+            // Last, because the kernel forgets it when a process changes what it may do.
+            sys::end_with_parent()?;
             sys::default_signals();
             Ok(())
         });

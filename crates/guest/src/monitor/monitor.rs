@@ -29,6 +29,8 @@ pub use probe::probe;
 const MAX_PLAN: u64 = 1 << 20;
 /// How much of the console is kept to say why a machine ended.
 const TAIL: usize = 4096;
+/// How many of its last lines are told.
+const LINES: usize = 12;
 
 /// Runs the machine of a bundle.
 pub fn run(bundle: &str) -> ! {
@@ -254,9 +256,7 @@ impl Monitor {
                 // isa-debug-exit ends QEMU with an odd code, twice the guest's and one; switching off ends it with 0.
                 self.finish(code >> 1, 0, false);
             }
-            let words = String::from_utf8_lossy(&self.tail).into_owned();
-            let words: Vec<&str> = words.lines().map(str::trim_end).filter(|l| !l.is_empty()).collect();
-            let last = words[words.len().saturating_sub(12)..].join("\n");
+            let last = self.last_words();
             self.running.kill();
             if outcome.is_open() {
                 outcome.failed(
@@ -271,6 +271,14 @@ impl Monitor {
             self.finish(137, libc::SIGKILL, false);
         }
         outcome
+    }
+
+    /// The last lines of console and complaints. They go to people's terminals, so nothing in them may steer one.
+    fn last_words(&self) -> String {
+        let text = String::from_utf8_lossy(&self.tail).replace('\r', "");
+        let text: String = text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
+        let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+        lines[lines.len().saturating_sub(LINES)..].join("\n")
     }
 
     /// Ends as the guest's process did.

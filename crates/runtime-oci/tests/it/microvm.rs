@@ -17,8 +17,8 @@ mod contract_of_machines {
     use super::*;
 
     dunlin_runtime::contract_tests!(Bench::of_machines(Kind::Microvm);
-        life: kill_is_told, a_dead_container_is_removed_alone, a_running_container_is_not_removed;
-        process: exit_codes, term_then_kill, environment_directory_and_user, missing_commands, wrong_specifications,
+        life: kill_is_told, a_dead_container_is_removed_alone;
+        process: exit_codes, term_then_kill, environment_directory_and_user, wrong_specifications,
             memory_volumes_are_shared, mounts_and_read_only;
         logs: format, the_last_words_are_there, a_terminal_logs;
         exec: output_and_code, input, terminal, missing_commands_and_containers, dropping_kills, many_at_once,
@@ -148,6 +148,12 @@ async fn what_is_refused() {
         spec.devices.push(("/dev/zero".into(), "/dev/ours".into(), "r".into()));
         let error = bench.runtime().start_container(&sandbox, spec).await;
         assert!(matches!(&error, Err(Error::Spec { field, .. }) if field == "devices"), "{error:?}");
+        let error = bench.runtime().start_container(&sandbox, bench.spec("a-0", &["/bin/none"])).await;
+        assert!(
+            matches!(&error, Err(Error::Command { command, reason })
+                if command == "/bin/none" && reason == "no such file or directory in the image"),
+            "{error:?}"
+        );
         let id = bench.start(&sandbox, bench.spec("a-0", &["sleep", "1000000"])).await;
         let error = bench.runtime().start_container(&sandbox, bench.spec("b-0", &["true"])).await;
         assert!(
