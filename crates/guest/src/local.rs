@@ -75,8 +75,11 @@ impl Local {
         if gone > 0 {
             send(Message::Taken(gone));
         }
+        if !reading {
+            return;
+        }
         let mut buffer = [0u8; PIECE];
-        while reading {
+        loop {
             match self.input.read(&mut self.room, &mut buffer) {
                 Got::Bytes(n) => send(Message::Input(buffer[..n].to_vec())),
                 Got::End => send(Message::EndInput),
