@@ -1,22 +1,30 @@
-//! Builds the shim as the program it has to be (static, position-dependent, small) and hands its path and a hash to the
-//! library, which carries it inside.
+//! Builds the shim and the program of virtual machines as the programs they have to be (static, position-dependent, small)
+//! and hands their paths and a hash of each to the library, which carries them inside.
 //!
-//! It needs flags of its own, which no profile can give to one package, so it is built by a cargo of its own with its
-//! own target directory. Everything it needs has been fetched by the outer cargo, so this one stays offline.
+//! They need flags of their own, which no profile can give to one package, so they are built by a cargo of their own with
+//! its own target directory. Everything they need has been fetched by the outer cargo, so this one stays offline.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
 fn main() {
-    let manifest =
-        Path::new(&env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../shim/Cargo.toml");
+    println!("cargo::rerun-if-changed=build.rs");
+    for name in ["shim", "guest"] {
+        build(name);
+    }
+}
+
+fn build(name: &str) {
+    let manifest = Path::new(&env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"))
+        .join(format!("../{name}/Cargo.toml"));
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it"));
     let target = env::var("TARGET").expect("cargo sets it");
     let target_dir = out.join("shim");
-    for watched in ["../shim/src", "../shim/Cargo.toml", "build.rs"] {
-        println!("cargo::rerun-if-changed={watched}");
+    for watched in ["src", "Cargo.toml"] {
+        println!("cargo::rerun-if-changed=../{name}/{watched}");
     }
+    let program = format!("dunlin-{name}");
     let mut command = Command::new(env::var("CARGO").expect("cargo sets it"));
     command
         .args([
@@ -26,7 +34,7 @@ fn main() {
             "--locked",
             "--quiet",
             "--bin",
-            "dunlin-shim",
+            &program,
             "--target",
             &target,
         ])
@@ -56,11 +64,12 @@ fn main() {
         command.env(format!("CARGO_PROFILE_RELEASE_{setting}"), value);
     }
     let status = command.status().expect("cargo can be started");
-    assert!(status.success(), "building the shim failed: {command:?}");
-    let program = target_dir.join(&target).join("release/dunlin-shim");
-    let bytes = fs::read(&program).expect("the shim was just built");
-    println!("cargo::rustc-env=DUNLIN_SHIM={}", program.display());
-    println!("cargo::rustc-env=DUNLIN_SHIM_HASH={:016x}", fnv(&bytes));
+    assert!(status.success(), "building {program} failed: {command:?}");
+    let built = target_dir.join(&target).join("release").join(&program);
+    let bytes = fs::read(&built).expect("the program was just built");
+    let variable = format!("DUNLIN_{}", name.to_uppercase());
+    println!("cargo::rustc-env={variable}={}", built.display());
+    println!("cargo::rustc-env={variable}_HASH={:016x}", fnv(&bytes));
 }
 
 /// FNV-1a. It only has to tell versions apart: what is installed is compared byte by byte before it is used.

@@ -12,6 +12,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("base", 0),
     ("shim", 0),
     ("wasm", 1),
+    ("guest", 1),
     ("control", 1),
     ("store", 1),
     ("pki", 1),

@@ -226,6 +226,7 @@ impl Agent {
             .unwrap_or_default();
         let names: Vec<&str> = runtimes.iter().map(|r| r.name()).collect();
         let mut info = crate::machine::info(&config, &address, &names);
+        info.labels.extend(crate::machine::accelerated(&runtimes));
         if let Some(foreign) = &config.foreign {
             info.kubelet_port = foreign.kubelet_port;
             info.not_ready = Some("container runtime network not ready: it is being made".to_owned());
@@ -781,9 +782,12 @@ impl PodBackend for Pods {
                 .sandbox(&SandboxId(pod.uid.clone()))
                 .await
                 .map_err(|e| ServeError::internal(dunlin_base::error::chain(&e)))?;
-            let address = std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            // From inside, so that what listens on 127.0.0.1 only is reached as well.
-            let stream = match runtime.network_namespace(&status) {
+            let from_inside = runtime.network_namespace(&status).filter(|_| runtime.accelerator().is_none());
+            let own = view.record.ip.as_deref().filter(|_| runtime.accelerator().is_some());
+            let own = own.and_then(|ip| ip.parse::<Ipv4Addr>().ok());
+            let address = std::net::SocketAddr::from((own.unwrap_or(Ipv4Addr::LOCALHOST), port));
+            // From inside, so that what listens on 127.0.0.1 only is reached as well; a virtual machine has only its address.
+            let stream = match from_inside {
                 Some(path) => {
                     let namespace = dunlin_net::netlink::open_namespace(&path).map_err(failed)?;
                     dunlin_net::netlink::connect(namespace, address).await.map_err(failed)?

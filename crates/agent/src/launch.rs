@@ -184,6 +184,10 @@ pub async fn launch(
                 "Started",
                 format!("Container started: {}", container.name),
             );
+            if runtime.accelerator() == Some("tcg") {
+                let text = "The virtual machine's processor is emulated (tcg): everything in it runs many times slower";
+                shared.recorder.normal(&pod_ref, Some(&field), "Emulated", text.to_owned());
+            }
             let stop_signal = container
                 .lifecycle
                 .as_ref()

@@ -5,8 +5,10 @@ use std::ffi::CString;
 use std::net::{IpAddr, UdpSocket};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use dunlin_node::{NodeInfo, Usage};
+use dunlin_runtime::Runtime;
 use k8s_openapi::api::core::v1::NodeSystemInfo;
 
 use crate::config::AgentConfig;
@@ -89,6 +91,13 @@ pub fn labels(node_name: &str, architecture: &str, runtimes: &[&str]) -> BTreeMa
         labels.insert(format!("runtime.dunlin.io/{runtime}"), "true".to_owned());
     }
     labels
+}
+
+/// What the labels of runtimes of virtual machines say instead: what speeds them up.
+pub fn accelerated(runtimes: &[Arc<dyn Runtime>]) -> BTreeMap<String, String> {
+    let label =
+        |r: &Arc<dyn Runtime>| Some((format!("runtime.dunlin.io/{}", r.name()), r.accelerator()?.to_owned()));
+    runtimes.iter().filter_map(label).collect()
 }
 
 /// By which names a RuntimeClass may ask for the default runtime, if that runs OCI containers as these do.

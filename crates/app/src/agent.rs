@@ -8,6 +8,7 @@ use dunlin_agent::{Agent, AgentConfig, AgentHandle, NodeService, RegistrationOpt
 use dunlin_base::task::Task;
 use dunlin_runtime::Runtime;
 use dunlin_runtime::image::ImageStore;
+use dunlin_runtime_oci::microvm::{self, Host};
 use dunlin_runtime_oci::{Kind, OciRuntime};
 use dunlin_tunnel::dial;
 
@@ -17,6 +18,7 @@ use crate::join::member::Member;
 use crate::join::{self, Joining};
 use crate::layout::{self, Layout};
 use crate::options::AgentOptions;
+use crate::options::machines::Machines;
 use crate::options::times::Times;
 
 /// How a node presents itself.
@@ -25,6 +27,8 @@ pub(crate) struct Settings {
     pub labels: Vec<String>,
     /// Whether pods may run programs of this machine.
     pub native: bool,
+    /// What pods' virtual machines are booted with.
+    pub machines: Machines,
     pub area: Option<String>,
     /// The way to the API of pods that were made above.
     pub home: Option<dunlin_agent::HomeDial>,
@@ -40,6 +44,7 @@ pub(crate) struct Settings {
 pub async fn run(options: AgentOptions) -> Result<(), Error> {
     options.times.check()?;
     options.check()?;
+    options.machines.choice()?;
     if let Some(kubeconfig) = options.kubeconfig.clone() {
         return crate::cluster::run(options, &kubeconfig).await;
     }
@@ -76,6 +81,7 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
         node_name,
         labels: options.label.clone(),
         native: options.native_processes,
+        machines: options.machines.clone(),
         area: options.area.clone(),
         home: Some(home),
         foreign: None,
@@ -118,7 +124,7 @@ pub(crate) async fn start(
     let id = layout.node_id()?;
     let run_dir = layout::run_dir(&id);
     layout::private_folder(&run_dir)?;
-    let runtimes = runtimes(layout, &id, settings.native).await?;
+    let runtimes = runtimes(layout, &id, &settings).await?;
     let images = ImageStore::open(layout.images()).doing("opening the image store")?;
     let labels = labels(&settings.labels)?;
     let mut config = AgentConfig::new(settings.node_name, layout.agent(), run_dir);
@@ -161,7 +167,7 @@ pub(crate) fn labels(flags: &[String]) -> Result<std::collections::BTreeMap<Stri
 }
 
 /// The runtimes of this machine, the default one first.
-async fn runtimes(layout: &Layout, id: &str, native: bool) -> Result<Vec<Arc<dyn Runtime>>, Error> {
+async fn runtimes(layout: &Layout, id: &str, settings: &Settings) -> Result<Vec<Arc<dyn Runtime>>, Error> {
     let containers = open(layout, id, Kind::Oci).await?;
     let mut all: Vec<Arc<dyn Runtime>> = vec![Arc::new(containers)];
     #[cfg(feature = "wasm")]
@@ -169,17 +175,58 @@ async fn runtimes(layout: &Layout, id: &str, native: bool) -> Result<Vec<Arc<dyn
         Ok(()) => all.push(Arc::new(open(layout, id, Kind::Wasm).await?)),
         Err(reason) => tracing::warn!(reason, "this machine cannot run WebAssembly: its pods are not taken"),
     }
-    if native {
+    if settings.native {
         all.push(Arc::new(open(layout, id, Kind::Process).await?));
-    } else if runtime_config(layout, id, Kind::Process)?.run_dir.exists() {
-        // They were allowed once, and nobody would look after what runs from then.
-        let processes = open(layout, id, Kind::Process).await?;
-        for sandbox in processes.sandboxes().await.doing("listing native processes")? {
-            tracing::warn!(pod = %sandbox.id, "native processes are not allowed any more: ending a pod");
-            processes.remove_sandbox(&sandbox.id).await.doing("ending native processes")?;
+    } else {
+        end(layout, id, Kind::Process).await?;
+    }
+    for kind in [Kind::Microvm, Kind::Unikernel] {
+        match machines(layout, id, &settings.machines, kind).await? {
+            Some(host) => {
+                let config = runtime_config(layout, id, kind)?;
+                let config = dunlin_runtime_oci::Config { machines: Some(host), ..config };
+                let runtime =
+                    OciRuntime::open(config).await.doing("starting the runtime of virtual machines")?;
+                all.push(Arc::new(runtime));
+            }
+            None => end(layout, id, kind).await?,
         }
     }
     Ok(all)
+}
+
+/// Ends what a runtime that is not allowed any more has running: nobody would look after it.
+async fn end(layout: &Layout, id: &str, kind: Kind) -> Result<(), Error> {
+    if !runtime_config(layout, id, kind)?.run_dir.join("sandboxes").exists() {
+        return Ok(());
+    }
+    let runtime = open(layout, id, kind).await?;
+    for sandbox in runtime.sandboxes().await.doing("listing pods")? {
+        tracing::warn!(pod = %sandbox.id, runtime = runtime.name(), "this runtime is not allowed any more: ending a pod");
+        runtime.remove_sandbox(&sandbox.id).await.doing("ending pods")?;
+    }
+    Ok(())
+}
+
+/// What virtual machines are run with, if they were chosen and can be run here. What is missing ends the program, because
+/// its operator can mend it; a kernel that does not boot leaves this runtime out, and the machine is a node all the same.
+async fn machines(layout: &Layout, id: &str, chosen: &Machines, kind: Kind) -> Result<Option<Host>, Error> {
+    let Some(choice) = chosen.choice()? else { return Ok(None) };
+    let config = runtime_config(layout, id, kind)?;
+    let programs = config.data_dir.join("bin");
+    let prepared = match kind {
+        Kind::Unikernel => microvm::prepare_unikernels(&programs, &config.run_dir).await,
+        _ => microvm::prepare(&choice, &programs, &config.run_dir).await,
+    };
+    match prepared {
+        Ok(host) => Ok(Some(host)),
+        Err(error @ microvm::Error::Boot { .. }) => {
+            let error = dunlin_base::error::chain(&error);
+            tracing::warn!(error, ?kind, "this machine runs no virtual machines of this kind");
+            Ok(None)
+        }
+        Err(error) => Err(Error::Input(format!("microvm-kernel: {}", dunlin_base::error::chain(&error)))),
+    }
 }
 
 /// Opens one of the runtimes.
@@ -193,6 +240,8 @@ fn runtime_config(layout: &Layout, id: &str, kind: Kind) -> Result<dunlin_runtim
         Kind::Oci => "",
         Kind::Process => "process",
         Kind::Wasm => "wasm",
+        Kind::Microvm => "microvm",
+        Kind::Unikernel => "unikernel",
     };
     Ok(dunlin_runtime_oci::Config {
         kind,
@@ -201,6 +250,7 @@ fn runtime_config(layout: &Layout, id: &str, kind: Kind) -> Result<dunlin_runtim
         programs_dir: layout.agent().join("bin"),
         cgroup_root: layout::cgroup_root(id),
         executable: std::env::current_exe().doing("finding this program's file")?,
+        machines: None,
     })
 }
 

@@ -60,6 +60,7 @@ async fn serve(options: AgentOptions, kubeconfig: &Path) -> Result<(), Error> {
         node_name: joined.node.clone(),
         labels: options.label.clone(),
         native: options.native_processes,
+        machines: options.machines.clone(),
         area: options.area.clone(),
         home: None,
         foreign: Some((Foreign { api, kubelet_port: port }, options.pod_cidr.clone())),

@@ -10,10 +10,12 @@ use crate::error::{Doing, Error};
 
 pub mod access;
 pub mod authentication;
+pub mod machines;
 pub mod oidc;
 pub mod times;
 
 use access::Access;
+use machines::Machines;
 use times::Times;
 
 /// Where data lies unless told otherwise.
@@ -79,6 +81,9 @@ pub struct Choices {
     pub label: Vec<String>,
     /// Whether pods may run programs of this machine.
     pub native_processes: Option<bool>,
+    /// What pods' virtual machines are booted with.
+    #[serde(flatten)]
+    pub machines: Machines,
     /// Log filter.
     pub log: Option<String>,
     /// Graces, tolerances and intervals.
@@ -139,6 +144,7 @@ impl Choices {
             pod_cidr: self.pod_cidr.or(below.pod_cidr),
             label: list(self.label, below.label),
             native_processes: self.native_processes.or(below.native_processes),
+            machines: self.machines.over(below.machines),
             log: self.log.or(below.log),
             times: self.times.over(below.times),
             access: self.access.over(below.access),
@@ -187,6 +193,8 @@ pub struct ServerOptions {
     pub label: Vec<String>,
     /// Whether pods may run programs of this machine.
     pub native_processes: bool,
+    /// What pods' virtual machines are booted with.
+    pub machines: Machines,
     /// Where objects live: `sqlite`, or `etcd://HOST:PORT,...`.
     pub store: Option<String>,
     /// How connections to etcd are secured.
@@ -223,6 +231,7 @@ impl From<Choices> for ServerOptions {
             area: choices.area,
             label: choices.label,
             native_processes: choices.native_processes.unwrap_or(false),
+            machines: choices.machines,
             store: choices.store,
             store_tls: StoreTls { ca: choices.store_ca, cert: choices.store_cert, key: choices.store_key },
             store_user: choices.store_user,
@@ -260,6 +269,8 @@ pub struct AgentOptions {
     pub label: Vec<String>,
     /// Whether pods may run programs of this machine.
     pub native_processes: bool,
+    /// What pods' virtual machines are booted with.
+    pub machines: Machines,
     /// Where this machine is.
     pub area: Option<String>,
     /// Graces, tolerances and intervals.
@@ -279,6 +290,7 @@ impl From<Choices> for AgentOptions {
             node_name: choices.node_name,
             label: choices.label,
             native_processes: choices.native_processes.unwrap_or(false),
+            machines: choices.machines,
             area: choices.area,
             times: choices.times,
         }

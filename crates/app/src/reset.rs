@@ -23,7 +23,8 @@ pub async fn run(data_dir: &Path, everything: bool) -> Result<(), Error> {
     let id = layout.node_id()?;
     let mut failures = Vec::new();
     let containers = agent::open(&layout, &id, Kind::Oci).await?;
-    let others = [Kind::Process, Kind::Wasm].map(|kind| agent::open(&layout, &id, kind));
+    let others = [Kind::Process, Kind::Wasm, Kind::Microvm, Kind::Unikernel];
+    let others = others.map(|kind| agent::open(&layout, &id, kind));
     let others = futures_util::future::try_join_all(others).await?;
     for runtime in others.iter().chain([&containers]) {
         for sandbox in runtime.sandboxes().await.doing("listing this node's pods")? {

@@ -51,6 +51,7 @@ const BACKLOG: u32 = 4096;
 /// When it cannot start, or the listener fails.
 pub async fn run(options: ServerOptions) -> Result<(), Error> {
     options.times.check()?;
+    options.machines.choice()?;
     let scheduler = match &options.scheduler {
         Some(policy) => policy.parse().map_err(|e| Error::Input(format!("--scheduler {policy}: {e}")))?,
         None => dunlin_driver::Scheduler::default(),
@@ -258,6 +259,7 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
             node_name: name.clone(),
             labels: options.label.clone(),
             native: options.native_processes,
+            machines: options.machines.clone(),
             area: options.area.clone(),
             home: Some(home.local(&name)),
             foreign: None,

@@ -1,6 +1,7 @@
 //! The command line as one table: parser, help and completions come from it.
 
 mod access;
+mod machines;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use dunlin_client::replicate::Across;
 use dunlin_client::token::Purpose;
 
 use access::Access;
+use machines::Machines;
 
 /// An orchestrator for the edge: one binary that turns small machines into something kubectl can drive.
 #[derive(Debug, Parser)]
@@ -284,6 +286,8 @@ pub struct Node {
     /// Let pods of the RuntimeClass process run programs of this machine
     #[arg(long)]
     pub native_processes: bool,
+    #[command(flatten)]
+    pub machines: Machines,
     /// A grace, tolerance or interval, as in node-grace=20s; the configuration file's `times` has the same names
     #[arg(long = "time", value_name = "NAME=LENGTH")]
     pub times: Vec<String>,

@@ -37,6 +37,7 @@ pub fn server(server: Server, global: Global) -> Result<(), Error> {
         node_name: server.node.node_name,
         label: server.node.label,
         native_processes: server.node.native_processes.then_some(true),
+        machines: server.node.machines.into(),
         area: server.node.area,
         times: Times::from_flags(&server.node.times)?,
         ..Choices::default()
@@ -66,6 +67,7 @@ pub fn agent(agent: Agent, global: Global) -> Result<(), Error> {
         node_name: agent.node.node_name,
         label: agent.node.label,
         native_processes: agent.node.native_processes.then_some(true),
+        machines: agent.node.machines.into(),
         area: agent.node.area,
         times: Times::from_flags(&agent.node.times)?,
         ..Choices::default()

@@ -1,6 +1,7 @@
 //! Frames between our own processes, one of which may have been taken over by what it contains.
 
 use dunlin_api::stream;
+use dunlin_guest::{Machine, Message};
 use dunlin_shim::ExitRecord;
 use dunlin_shim::message::{Config, Reply, Report, Request};
 use dunlin_shim::wire::Decoder;
@@ -61,7 +62,7 @@ pub fn spdy(data: &[u8]) {
     assert_eq!(read(&mut pieces(data)), read(&mut std::iter::once(whole)));
 }
 
-/// The shim's and the creator's messages. What was read is written as it was, and read again.
+/// The messages of shim, creator, and a virtual machine with its monitor. What was read is written as it was, and read again.
 pub fn shim(data: &[u8]) {
     let mut decoder = Decoder::default();
     for piece in pieces(data) {
@@ -75,10 +76,23 @@ pub fn shim(data: &[u8]) {
                 let (kind, payload) = reply.encode();
                 assert_eq!(Reply::decode(kind, &payload), Ok(reply));
             }
+            if let Ok(message) = Message::read(frame.kind, &frame.payload) {
+                let mut bytes = Vec::new();
+                message.put(frame.id, &mut bytes);
+                let mut decoder = Decoder::default();
+                decoder.push(&bytes);
+                // What came in a frame need not fit into one when every field is written out, but it never panics.
+                if let Ok(Some(frame)) = decoder.next_frame() {
+                    assert_eq!(Message::read(frame.kind, &frame.payload), Ok(message));
+                }
+            }
         }
     }
     if let Ok(config) = Config::decode(data) {
         assert_eq!(Config::decode(&config.encode()), Ok(config));
+    }
+    if let Ok(machine) = Machine::decode(data) {
+        assert_eq!(Machine::decode(&machine.encode()), Ok(machine));
     }
     if let Ok(report) = Report::decode(data) {
         assert_eq!(Report::decode(&report.encode()), Ok(report));

@@ -43,6 +43,8 @@ pub struct Bundle {
     pub native: Option<Native>,
     /// A WebAssembly guest instead of a program of the image.
     pub wasm: Option<Wasm>,
+    /// A virtual machine instead of a container.
+    pub microvm: Option<Microvm>,
 }
 
 /// What a WebAssembly guest may take.
@@ -57,6 +59,18 @@ pub struct Wasm {
     pub ports: Vec<u16>,
     /// It is in the host's network.
     pub host_network: bool,
+}
+
+/// How a virtual machine is started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Microvm {
+    /// The program of its monitor and of execs.
+    pub program: PathBuf,
+    /// How the monitor belongs to its pod, and what is mounted over the image's files.
+    pub native: Native,
+    /// The image's file that is the guest's kernel, and where it is put; such a guest has no files.
+    pub kernel: Option<(PathBuf, PathBuf)>,
 }
 
 /// How a native process belongs to its pod.

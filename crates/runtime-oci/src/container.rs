@@ -12,12 +12,12 @@ use dunlin_shim::message::{Failure, Reply, Request, Start, State};
 use dunlin_shim::{EXIT_FILE, ExitRecord};
 
 use crate::attach::exit_status;
-use crate::bundle::{self, Bundle};
+use crate::bundle::{self, Bundle, Microvm};
 use crate::cgroup::Cgroups;
 use crate::connection::Connection;
 use crate::paths::text;
 use crate::plan::config::{Context, Device, config};
-use crate::plan::{self, capabilities, validate};
+use crate::plan::{self, capabilities, unikernel, validate};
 use crate::runtime::{Kind, Shared};
 use crate::sandbox::{Sandbox, blocking, cgroup_error, io_error, remove_directory};
 
@@ -25,10 +25,8 @@ use crate::sandbox::{Sandbox, blocking, cgroup_error, io_error, remove_directory
 const CREATE: Duration = Duration::from_secs(60);
 /// The same where a module may have to be compiled first, after others.
 const COMPILE: Duration = Duration::from_secs(600);
-
-fn patience(kind: Kind) -> Duration {
-    if kind == Kind::Wasm { COMPILE } else { CREATE }
-}
+/// How long with a virtual machine, which boots a kernel; an emulated one with a tenth of a processor takes most of it.
+const BOOT: Duration = Duration::from_secs(180);
 
 /// The container's cgroup, below the pod's.
 pub fn cgroup(sandbox: &Sandbox, id: &ContainerId) -> String {
@@ -128,16 +126,16 @@ pub async fn start(
     validate::container(shared.kind, &sandbox.spec, &spec)?;
     let gone = || Error::Shim { sandbox: sandbox.spec.id.clone(), reason: "the shim is gone".into() };
     let shim = sandbox.shim().ok_or_else(gone)?;
+    if shared.machines.is_some() {
+        alone(sandbox).await?;
+    }
     // What a start that was broken off has left would be in the way.
     clean(shared, sandbox, &spec.id).await?;
     let made = prepare(shared, sandbox, shim, &spec);
     let result = match made {
         Ok(request) => {
-            shim.ask_within(
-                &Request::Start(Box::new(request)),
-                patience(shared.kind) + Duration::from_secs(5),
-            )
-            .await
+            shim.ask_within(&Request::Start(Box::new(request)), patience(shared) + Duration::from_secs(5))
+                .await
         }
         Err(error) => Err(error),
     };
@@ -156,6 +154,31 @@ pub async fn start(
     Err(error)
 }
 
+/// How long a creator may take.
+fn patience(shared: &Shared) -> Duration {
+    match shared.kind {
+        Kind::Oci | Kind::Process => CREATE,
+        Kind::Wasm => COMPILE,
+        Kind::Microvm | Kind::Unikernel => BOOT,
+    }
+}
+
+/// A pod's machine has the pod's address, so there is one at a time.
+async fn alone(sandbox: &Sandbox) -> Result<(), Error> {
+    let others = list(sandbox).await?;
+    match others.iter().find(|c| matches!(c.state, ContainerState::Running { .. })) {
+        Some(other) => Err(Error::Spec {
+            field: "containers".into(),
+            reason: format!(
+                "{} runs, and a pod of virtual machines runs one container at a time: init containers one after the \
+                 other, no sidecars, one container",
+                other.id
+            ),
+        }),
+        None => Ok(()),
+    }
+}
+
 fn prepare(
     shared: &Shared,
     sandbox: &Sandbox,
@@ -170,8 +193,8 @@ fn prepare(
         })?;
     let seccomp = spec.seccomp_default && !spec.privileged;
     let lend_sys_admin = seccomp && !spec.no_new_privileges && !granted.contains(&"CAP_SYS_ADMIN");
-    let native = shared.kind == Kind::Process;
-    let devices = if native { Vec::new() } else { devices(spec)? };
+    let contained = shared.kind == Kind::Oci;
+    let devices = if contained { devices(spec)? } else { Vec::new() };
     for (n, mount) in spec.mounts.iter().enumerate().filter(|(_, m)| m.source.starts_with('/')) {
         if let Err(error) = fs::metadata(&mount.source) {
             let reason = format!("source {}: {error}", mount.source);
@@ -179,12 +202,22 @@ fn prepare(
         }
     }
     let name = cgroup(sandbox, &spec.id);
-    shared.cgroups.create(&name, &spec.resources).map_err(cgroup_error)?;
-    shared.cgroups.end_together(&name).map_err(cgroup_error)?;
-    if !spec.privileged && !native {
+    let resources = match &shared.machines {
+        Some(host) => host.limits(&spec.resources),
+        None => spec.resources.clone(),
+    };
+    shared.cgroups.create(&name, &resources).map_err(cgroup_error)?;
+    if shared.machines.is_none() {
+        // A machine's monitor has to tell of it.
+        shared.cgroups.end_together(&name).map_err(cgroup_error)?;
+    }
+    if !spec.privileged && contained {
         shared.cgroups.allow_devices(&name, &devices).map_err(cgroup_error)?;
     }
     let (directory, layer) = (paths.bundle(&spec.id), paths.layer(&spec.id));
+    let place =
+        || plan::native::native(spec, &sandbox.spec, paths, shim.pid, shared.cgroups.procs_files(&name));
+    let unikraft = shared.kind == Kind::Unikernel && unikernel::is_unikraft(&spec.layers);
     let bundle = Bundle {
         container: spec.id.0.clone(),
         state: paths.state(),
@@ -199,8 +232,12 @@ fn prepare(
         seccomp,
         drop_sys_admin: lend_sys_admin,
         capabilities: granted.iter().map(|c| (*c).to_owned()).collect(),
-        native: native.then(|| {
-            plan::native::native(spec, &sandbox.spec, paths, shim.pid, shared.cgroups.procs_files(&name))
+        native: (shared.kind == Kind::Process).then(place),
+        microvm: shared.machines.as_ref().map(|host| Microvm {
+            program: host.program.clone(),
+            native: place(),
+            kernel: (shared.kind == Kind::Unikernel)
+                .then(|| (unikernel::kernel(spec, unikraft), unikernel::place(&directory))),
         }),
         wasm: (shared.kind == Kind::Wasm)
             .then(|| plan::wasm::wasm(spec, &sandbox.spec, shared.layout.compiled())),
@@ -228,10 +265,26 @@ fn prepare(
     json.and_then(|json| fs::write(&path, json)).map_err(io_error("writing", &path))?;
     let path = directory.join(bundle::CONFIG);
     fs::write(&path, config(spec, &context).to_string()).map_err(io_error("writing", &path))?;
+    if let Some(host) = &shared.machines {
+        let end_together = shared.cgroups.unified();
+        let root = directory.join("rootfs");
+        let mut machine = match shared.kind {
+            Kind::Unikernel => unikernel::machine(spec, host, &unikernel::place(&directory), unikraft),
+            _ => plan::microvm::machine(spec, &sandbox.spec, host, &granted, &root, end_together),
+        };
+        machine.oom_file = text(&shared.cgroups.oom_file(&name));
+        let path = directory.join(dunlin_guest::MACHINE);
+        fs::write(&path, machine.encode()).map_err(io_error("writing", &path))?;
+    }
     Ok(request(shared, spec, &directory, &name))
 }
 
 fn request(shared: &Shared, spec: &ContainerSpec, directory: &Path, cgroup: &str) -> Start {
+    // A machine's want of memory is the guest's, of which its monitor tells.
+    let oom_file = match &shared.machines {
+        Some(_) => directory.join(dunlin_guest::OOM_FILE),
+        None => shared.cgroups.oom_file(cgroup),
+    };
     Start {
         container: spec.id.0.clone(),
         executable: text(&shared.executable),
@@ -243,8 +296,8 @@ fn request(shared: &Shared, spec: &ContainerSpec, directory: &Path, cgroup: &str
         stdin: spec.stdin,
         stdin_once: spec.stdin_once,
         cgroup_procs: text(&shared.cgroups.procs_file(cgroup)),
-        oom_file: text(&shared.cgroups.oom_file(cgroup)),
-        timeout_ms: patience(shared.kind).as_millis() as u32,
+        oom_file: text(&oom_file),
+        timeout_ms: patience(shared).as_millis() as u32,
     }
 }
 

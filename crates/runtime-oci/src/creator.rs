@@ -10,6 +10,7 @@
 mod create;
 mod exec;
 mod executor;
+mod microvm;
 mod native;
 mod overlay;
 mod seccomp;

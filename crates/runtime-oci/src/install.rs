@@ -1,4 +1,4 @@
-//! Putting the embedded shim where it can be executed.
+//! Putting the embedded programs where they can be executed.
 //!
 //! The file's name holds a hash of its content, so that a new version never replaces the program of shims that run.
 
@@ -10,16 +10,31 @@ use std::path::{Path, PathBuf};
 static SHIM: &[u8] = include_bytes!(env!("DUNLIN_SHIM"));
 const HASH: &str = env!("DUNLIN_SHIM_HASH");
 
+/// The program of virtual machines.
+pub static GUEST: &[u8] = include_bytes!(env!("DUNLIN_GUEST"));
+/// Tells its versions apart.
+pub const GUEST_HASH: &str = env!("DUNLIN_GUEST_HASH");
+
 /// Installs the shim below `directory` if it is not there as it should be, and returns its path.
 pub fn install(directory: &Path) -> io::Result<PathBuf> {
+    put(directory, &format!("dunlin-shim-{HASH}"), SHIM)
+}
+
+/// Installs the program of virtual machines, the same way.
+pub fn install_guest(directory: &Path) -> io::Result<PathBuf> {
+    put(directory, &format!("dunlin-guest-{GUEST_HASH}"), GUEST)
+}
+
+/// Makes a program, or what it needs, be there with this content.
+pub fn put(directory: &Path, name: &str, content: &[u8]) -> io::Result<PathBuf> {
     fs::create_dir_all(directory)?;
-    let path = directory.join(format!("dunlin-shim-{HASH}"));
-    if fs::read(&path).is_ok_and(|found| found == SHIM) {
+    let path = directory.join(name);
+    if fs::read(&path).is_ok_and(|found| found == content) {
         return Ok(path);
     }
     // A power cut may have left half a file; the name appears only with the whole content on disk.
-    let temporary = directory.join(format!(".dunlin-shim-{HASH}.{}", std::process::id()));
-    fs::write(&temporary, SHIM)?;
+    let temporary = directory.join(format!(".{name}.{}", std::process::id()));
+    fs::write(&temporary, content)?;
     fs::set_permissions(&temporary, Permissions::from_mode(0o755))?;
     fs::File::open(&temporary)?.sync_all()?;
     fs::rename(&temporary, &path)?;

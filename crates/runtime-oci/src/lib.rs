@@ -1,4 +1,4 @@
-//! Containers by `libcontainer`, and native processes, with one tiny shim process per pod and no daemon.
+//! Containers by `libcontainer`, native processes, and virtual machines by QEMU, with one tiny shim process per pod and no daemon.
 //!
 //! The runtime object only asks: what runs belongs to the shim of its pod, so that it outlives this process. Containers
 //! are made by the *creator*, this program executed again (see [`creator`]), because libcontainer may never be called
@@ -12,6 +12,7 @@ mod container;
 pub mod creator;
 mod exec;
 mod install;
+pub mod microvm;
 mod paths;
 mod plan;
 #[cfg(feature = "wasm")]

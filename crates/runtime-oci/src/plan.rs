@@ -3,6 +3,8 @@
 pub mod capabilities;
 pub mod config;
 pub mod limits;
+pub mod microvm;
 pub mod native;
+pub mod unikernel;
 pub mod validate;
 pub mod wasm;

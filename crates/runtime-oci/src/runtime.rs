@@ -17,6 +17,7 @@ use tokio::sync::broadcast;
 use crate::cgroup::Cgroups;
 use crate::connection::Raw;
 use crate::paths::{Layout, is_name};
+use crate::plan::microvm::{self, Host};
 use crate::plan::{capabilities, validate};
 use crate::sandbox::{self, Sandbox, blocking, cgroup_error, io_error, remove_directory};
 use crate::{attach, container, exec, install};
@@ -33,6 +34,10 @@ pub enum Kind {
     Process,
     /// WebAssembly modules and components of an image, in a container's place.
     Wasm,
+    /// Virtual machines: an image's root file system and a kernel of their own.
+    Microvm,
+    /// Virtual machines whose kernel is the image's only program.
+    Unikernel,
 }
 
 /// Where the runtime keeps its things, and what it executes.
@@ -50,6 +55,8 @@ pub struct Config {
     pub cgroup_root: String,
     /// The program that calls [`crate::creator::main_if_asked`] first thing.
     pub executable: PathBuf,
+    /// What virtual machines are run with, where containers are these.
+    pub machines: Option<Host>,
 }
 
 /// What all operations need.
@@ -63,6 +70,8 @@ pub struct Shared {
     pub cgroups: Cgroups,
     /// The creator's executable.
     pub executable: PathBuf,
+    /// What virtual machines are run with.
+    pub machines: Option<Host>,
     /// The installed shim.
     pub shim_program: PathBuf,
     /// Capabilities that can be given on, as a bit set.
@@ -78,7 +87,7 @@ struct Slot {
     sandbox: Mutex<Option<Arc<Sandbox>>>,
 }
 
-/// The runtimes `oci` and `process`. Cheap to drop: nothing that runs depends on it, only sessions end.
+/// The runtimes `oci`, `process`, `microvm` and `unikernel`. Cheap to drop: nothing that runs depends on it, only sessions end.
 #[derive(Debug)]
 pub struct OciRuntime {
     shared: Arc<Shared>,
@@ -110,6 +119,7 @@ impl OciRuntime {
             layout,
             cgroups: Cgroups::open(&config.cgroup_root).map_err(cgroup_error)?,
             executable: config.executable,
+            machines: config.machines,
             shim_program,
             own_capabilities: capabilities::bounding(&status),
             events: broadcast::Sender::new(EVENTS),
@@ -173,6 +183,9 @@ impl OciRuntime {
 
     async fn create(&self, spec: SandboxSpec) -> Result<SandboxStatus, Error> {
         validate::sandbox(&spec)?;
+        if self.shared.machines.is_some() {
+            microvm::refused_sandbox(&spec)?;
+        }
         loop {
             let slot = self.slot(&spec.id);
             let _turn = slot.turn.lock().await;
@@ -350,11 +363,17 @@ impl Runtime for OciRuntime {
             Kind::Oci => "oci",
             Kind::Process => "process",
             Kind::Wasm => "wasm",
+            Kind::Microvm => "microvm",
+            Kind::Unikernel => "unikernel",
         }
     }
 
     fn takes_images(&self) -> bool {
         self.shared.kind != Kind::Process
+    }
+
+    fn accelerator(&self) -> Option<&'static str> {
+        self.shared.machines.as_ref().map(|host| host.accelerator.name())
     }
 
     fn create_sandbox(&self, spec: SandboxSpec) -> BoxFuture<'_, Result<SandboxStatus, Error>> {

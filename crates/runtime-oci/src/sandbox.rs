@@ -195,7 +195,11 @@ fn prepare(shared: &Shared, paths: &paths::Sandbox, record: &Record) -> Result<(
         .and_then(|json| fs::write(&temporary, json))
         .and_then(|()| fs::rename(&temporary, &path))
         .map_err(io_error("writing", &path))?;
-    shared.cgroups.create(&spec.cgroup, &spec.resources).map_err(cgroup_error)?;
+    let resources = match &shared.machines {
+        Some(host) => host.pod_limits(&spec.resources),
+        None => spec.resources.clone(),
+    };
+    shared.cgroups.create(&spec.cgroup, &resources).map_err(cgroup_error)?;
     let mut directories = vec![paths.bundles(), paths.state(), paths.layers.clone()];
     directories.extend(spec.memory_volumes.keys().map(|name| paths.volume(name)));
     if !spec.host_ipc {

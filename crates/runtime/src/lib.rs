@@ -58,6 +58,12 @@ pub trait Runtime: Send + Sync + 'static {
         true
     }
 
+    /// What speeds up the virtual machines that its containers are: `kvm`, or `tcg` where nothing does. `None` for a runtime
+    /// whose containers run on the host's kernel. Those that do not are reached by the pod's address only.
+    fn accelerator(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Makes the pod's sandbox: its namespaces, its cgroup, the process that will own its containers.
     fn create_sandbox(&self, spec: SandboxSpec) -> BoxFuture<'_, Result<SandboxStatus, Error>>;
 

@@ -32,7 +32,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    fn from_u8(v: u8) -> Self {
+    /// From its number; an unknown one is [`Failure::Create`].
+    pub fn from_u8(v: u8) -> Self {
         match v {
             1 => Failure::Command,
             2 => Failure::Spec,

@@ -5,8 +5,7 @@
 //! that they need, kernel modules, and a script. Nothing of this machine is mounted into it and no network leads out of
 //! it. It computes much more slowly than this machine, so what runs in it should compute little.
 
-mod cpio;
-mod kernel;
+pub mod kernel;
 mod libraries;
 
 use std::collections::BTreeMap;
@@ -17,11 +16,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use dunlin_guest::cpio::Archive;
 
 use crate::cluster::tail;
 use crate::process::Process;
 use crate::{program, wait};
-use cpio::Archive;
+
 use kernel::Kernel;
 
 /// What the machine's first processes do.

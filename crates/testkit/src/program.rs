@@ -41,7 +41,7 @@ pub fn target() -> PathBuf {
 /// # Errors
 /// When `rustc` fails.
 pub fn hello() -> Result<PathBuf> {
-    compiled("hello", &["-C", "target-feature=+crt-static", "-C", "relocation-model=static"])
+    rustc("hello", &["-C", "target-feature=+crt-static", "-C", "relocation-model=static"])
 }
 
 /// The same as a WebAssembly module of WASI preview 1, which has no sockets.
@@ -49,7 +49,7 @@ pub fn hello() -> Result<PathBuf> {
 /// # Errors
 /// When `rustc` fails, or lacks the target.
 pub fn hello_module() -> Result<PathBuf> {
-    compiled("hello-module.wasm", &["--target", "wasm32-wasip1"])
+    rustc("hello-module.wasm", &["--target", "wasm32-wasip1"])
 }
 
 /// The same as a component of WASI 0.2.
@@ -57,23 +57,41 @@ pub fn hello_module() -> Result<PathBuf> {
 /// # Errors
 /// When `rustc` fails, or lacks the target.
 pub fn hello_component() -> Result<PathBuf> {
-    compiled("hello-component.wasm", &["--target", "wasm32-wasip2"])
+    rustc("hello-component.wasm", &["--target", "wasm32-wasip2"])
 }
 
-/// `hello` under a name of its own, compiled with these arguments when its source is newer than it.
-fn compiled(name: &str, arguments: &[&str]) -> Result<PathBuf> {
+/// `hello` under a name of its own.
+fn rustc(name: &str, arguments: &[&str]) -> Result<PathBuf> {
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--edition", "2024", "-C", "opt-level=s", "-C", "panic=abort", "-C", "strip=symbols"]);
+    rustc.args(arguments);
+    compiled(name, "hello.rs", rustc)
+}
+
+/// A kernel that is its own only program; what it does stands at its source.
+///
+/// # Errors
+/// When `gcc` fails.
+pub fn kernel() -> Result<PathBuf> {
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-m32", "-march=i686", "-Os", "-ffreestanding", "-nostdlib", "-static", "-fno-pic", "-no-pie"]);
+    gcc.args(["-fno-stack-protector", "-fcf-protection=none", "-fno-asynchronous-unwind-tables"]);
+    gcc.args(["-fno-toplevel-reorder", "-Wl,-Ttext=0x100000,--build-id=none"]);
+    compiled("kernel", "kernel.c", gcc)
+}
+
+/// A program of this crate, compiled when its source is newer than it.
+fn compiled(name: &str, source: &str, mut compiler: Command) -> Result<PathBuf> {
     static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _one = ONE.lock();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs/hello.rs");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs").join(source);
     let (folder, program) = place(name)?;
     if !newer(&source, &program)? {
         return Ok(program);
     }
     // Several test programs may get here at once: each compiles its own, and the rename is atomic.
     let made = folder.join(format!("{name}.{}", std::process::id()));
-    let mut rustc = Command::new("rustc");
-    rustc.args(["--edition", "2024", "-C", "opt-level=s", "-C", "panic=abort", "-C", "strip=symbols"]);
-    run(rustc.args(arguments).arg("-o").arg(&made).arg(&source))?;
+    run(compiler.arg("-o").arg(&made).arg(&source))?;
     std::fs::rename(&made, &program)?;
     Ok(program)
 }

@@ -14,6 +14,8 @@ mod jobs;
 mod joining;
 mod kubectl;
 mod machines;
+#[cfg(target_arch = "x86_64")]
+mod microvm;
 mod mixed;
 mod pods;
 mod process;

@@ -14,7 +14,7 @@ use super::executor::{Command, told};
 use super::terminal::Console;
 #[cfg(feature = "wasm")]
 use super::wasm;
-use super::{Failed, native, overlay, prepare, reasons, send};
+use super::{Failed, microvm, native, overlay, prepare, reasons, send};
 use crate::bundle::{self, Bundle};
 
 /// Makes the container of a bundle; on success its process runs and the shim knows.
@@ -23,6 +23,9 @@ pub fn run(directory: &Path, control: BorrowedFd<'_>) -> Result<(), Failed> {
     prepare(&bundle);
     if let Some(native) = &bundle.native {
         return native::create(directory, &bundle, native, control);
+    }
+    if let Some(machine) = &bundle.microvm {
+        return microvm::create(directory, &bundle, machine, control);
     }
     let root = directory.join("rootfs");
     overlay::mount_root(&bundle, directory, &root)?;

@@ -16,7 +16,7 @@ use super::executor::Command;
 use super::terminal::Console;
 #[cfg(feature = "wasm")]
 use super::wasm;
-use super::{Failed, native, prepare, reasons, send};
+use super::{Failed, microvm, native, prepare, reasons, send};
 use crate::bundle::{self, Bundle};
 
 /// What to run: the first datagram on the control socket.
@@ -38,9 +38,10 @@ pub fn run(directory: &Path, control: BorrowedFd<'_>) -> Result<(), Failed> {
         serde_json::from_slice(&datagram[..length]).map_err(|e| Failed::create("reading the request", e))?;
     let bundle = Bundle::read(directory).map_err(|e| Failed::create("reading the bundle", e))?;
     prepare(&bundle);
-    let native::Started { pid, master } = match &bundle.native {
-        Some(native) => native::exec(directory, &bundle, native, &request.args, request.tty)?,
-        None => join(directory, &bundle, &request)?,
+    let native::Started { pid, master } = match (&bundle.native, &bundle.microvm) {
+        (Some(native), _) => native::exec(directory, &bundle, native, &request.args, request.tty)?,
+        (None, Some(machine)) => microvm::exec(directory, &bundle, machine, &request.args, request.tty)?,
+        (None, None) => join(directory, &bundle, &request)?,
     };
     send(control, &Report::Started { pid: pid as u32 }, master.as_ref().map(|m| m.as_fd()))
         .map_err(|e| Failed::create("reporting", e))?;

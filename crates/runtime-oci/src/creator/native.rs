@@ -184,7 +184,7 @@ fn credentials(bundle: &Bundle, spec: &Spec) -> rustix::io::Result<()> {
     Ok(())
 }
 
-fn open_all(paths: &[PathBuf]) -> Result<Vec<OwnedFd>, Failed> {
+pub fn open_all(paths: &[PathBuf]) -> Result<Vec<OwnedFd>, Failed> {
     let open = |path: &PathBuf| {
         rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|e| Failed::create("joining the pod", format!("{}: {e}", path.display())))
@@ -192,7 +192,7 @@ fn open_all(paths: &[PathBuf]) -> Result<Vec<OwnedFd>, Failed> {
     paths.iter().map(open).collect()
 }
 
-fn enter(namespace: &OwnedFd) -> Result<(), Failed> {
+pub fn enter(namespace: &OwnedFd) -> Result<(), Failed> {
     rustix::thread::move_into_link_name_space(namespace.as_fd(), None)
         .map_err(|e| Failed::create("joining the pod", e))
 }
@@ -239,7 +239,7 @@ fn bind(wanted: &Bind) -> io::Result<()> {
 }
 
 /// Makes a mount read-only, and keeps what else holds for it: a remount without these flags would take them off.
-fn write_protect(mount: &Path) -> rustix::io::Result<()> {
+pub fn write_protect(mount: &Path) -> rustix::io::Result<()> {
     let bits = rustix::fs::statvfs(mount)?.f_flag.bits();
     let kept = MountFlags::NOSUID
         | MountFlags::NODEV
@@ -251,7 +251,7 @@ fn write_protect(mount: &Path) -> rustix::io::Result<()> {
 }
 
 /// A new terminal: master and slave.
-fn terminal() -> Result<(OwnedFd, OwnedFd), Failed> {
+pub fn terminal() -> Result<(OwnedFd, OwnedFd), Failed> {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let made = || -> rustix::io::Result<(OwnedFd, OwnedFd)> {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
@@ -265,7 +265,7 @@ fn terminal() -> Result<(OwnedFd, OwnedFd), Failed> {
 }
 
 /// Makes the terminal this session's, and standard input, output and error of it.
-fn take(terminal: BorrowedFd<'_>, bundle: &Bundle) -> io::Result<()> {
+pub fn take(terminal: BorrowedFd<'_>, bundle: &Bundle) -> io::Result<()> {
     rustix::process::ioctl_tiocsctty(terminal)?;
     rustix::fs::fchown(terminal, Some(Uid::from_raw(bundle.uid)), None)?;
     for target in 0..3 {

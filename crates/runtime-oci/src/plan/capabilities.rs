@@ -45,6 +45,11 @@ pub const NAMES: [&str; 41] = [
     "CAP_CHECKPOINT_RESTORE",
 ];
 
+/// Capabilities as a set of bits.
+pub fn bits(names: &[&str]) -> u64 {
+    NAMES.iter().enumerate().filter(|(_, name)| names.contains(name)).map(|(n, _)| 1 << n).sum()
+}
+
 /// The capabilities of a container, by number order: those wanted (all, if privileged) that this process has itself.
 /// What it lacks cannot be given; Kubernetes' runtimes behave so, too.
 ///

@@ -70,7 +70,8 @@ pub fn config(spec: &ContainerSpec, context: &Context<'_>) -> Value {
     })
 }
 
-fn process(spec: &ContainerSpec, context: &Context<'_>) -> Value {
+/// The environment, with what programs expect where nobody says otherwise.
+pub fn environment(spec: &ContainerSpec) -> Vec<String> {
     let mut env: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     if !spec.env.iter().any(|(name, _)| name == "PATH") {
         env.insert(0, format!("PATH={DEFAULT_PATH}"));
@@ -78,6 +79,10 @@ fn process(spec: &ContainerSpec, context: &Context<'_>) -> Value {
     if spec.tty && !spec.env.iter().any(|(name, _)| name == "TERM") {
         env.push("TERM=xterm".to_owned());
     }
+    env
+}
+
+fn process(spec: &ContainerSpec, context: &Context<'_>) -> Value {
     let granted = context.capabilities;
     let mut for_now = granted.to_vec();
     if context.lend_sys_admin {
@@ -87,7 +92,7 @@ fn process(spec: &ContainerSpec, context: &Context<'_>) -> Value {
         "terminal": spec.tty,
         "user": { "uid": spec.uid, "gid": spec.gid, "additionalGids": spec.additional_gids, "umask": 0o022 },
         "args": spec.args,
-        "env": env,
+        "env": environment(spec),
         "cwd": text(&spec.cwd),
         "noNewPrivileges": spec.no_new_privileges,
         // Nothing is inheritable: an executed program could gain by it (CVE-2022-24769).

@@ -90,6 +90,12 @@ pub fn container(kind: Kind, sandbox: &SandboxSpec, spec: &ContainerSpec) -> Res
             "a WebAssembly guest has no devices, and nothing to do with privileges",
         ));
     }
+    if matches!(kind, Kind::Microvm | Kind::Unikernel) && !spec.devices.is_empty() {
+        return Err(wrong("devices", "a virtual machine has none of the host's devices"));
+    }
+    if kind == Kind::Unikernel && (spec.tty || spec.stdin) {
+        return Err(wrong("tty, stdin", "a unikernel's console gives output only"));
+    }
     if kind != Kind::Process && spec.layers.is_empty() {
         return Err(wrong("layers", "there is no root file system"));
     }

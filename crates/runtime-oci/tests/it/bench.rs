@@ -5,12 +5,14 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use dunlin_runtime::Runtime;
 use dunlin_runtime::contract::Factory;
+use dunlin_runtime_oci::microvm::{self, Choice, Host};
 use dunlin_runtime_oci::{Config, Kind, OciRuntime};
+use dunlin_testkit::guest::kernel::Kernel;
 use futures_util::future::BoxFuture;
 
 /// What the root file system of the tests is made of.
@@ -21,6 +23,7 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 /// Opens runtimes for the contract suite.
 pub struct Bench {
     kind: Kind,
+    machines: Option<Host>,
     directory: tempfile::TempDir,
     cgroup_root: String,
 }
@@ -29,7 +32,14 @@ impl Bench {
     pub fn new(kind: Kind) -> Self {
         let cgroup_root =
             format!("dunlin-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        Self { kind, directory: tempfile::tempdir().unwrap(), cgroup_root }
+        Self { kind, machines: None, directory: tempfile::tempdir().unwrap(), cgroup_root }
+    }
+
+    /// One whose containers are virtual machines.
+    pub fn of_machines(kind: Kind) -> Self {
+        let mut bench = Self::new(kind);
+        bench.machines = Some(machines(kind));
+        bench
     }
 
     pub fn config(&self) -> Config {
@@ -40,6 +50,7 @@ impl Bench {
             programs_dir: self.directory.path().join("data/bin"),
             cgroup_root: self.cgroup_root.clone(),
             executable: executable(),
+            machines: self.machines.clone(),
         }
     }
 
@@ -139,6 +150,32 @@ impl Drop for Bench {
             let _ = fs::remove_dir(directory);
         }
     }
+}
+
+/// What virtual machines are run with; tried once by all tests together.
+fn machines(kind: Kind) -> Host {
+    static FOUND: Mutex<Vec<(Kind, Host)>> = Mutex::new(Vec::new());
+    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, host)) = found.iter().find(|(known, _)| *known == kind) {
+        return host.clone();
+    }
+    let kernel = Kernel::find().unwrap();
+    let choice = Choice { kernel: kernel.image, modules: Some(kernel.modules) };
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("machines-{kind:?}"));
+    // A test waits in a runtime of its own already.
+    let finding = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (programs, state) = (place.join("bin"), place.join("state"));
+        runtime.block_on(async {
+            match kind {
+                Kind::Unikernel => microvm::prepare_unikernels(&programs, &state).await.unwrap(),
+                _ => microvm::prepare(&choice, &programs, &state).await.unwrap(),
+            }
+        })
+    });
+    let host = finding.join().unwrap();
+    found.push((kind, host.clone()));
+    host
 }
 
 /// The creator: an example of this crate, which cargo builds with the tests.

@@ -4,8 +4,12 @@
 mod bench;
 #[cfg(target_arch = "x86_64")]
 mod guest;
+#[cfg(target_arch = "x86_64")]
+mod microvm;
 mod native;
 mod shim;
+#[cfg(target_arch = "x86_64")]
+mod unikernel;
 #[cfg(feature = "wasm")]
 mod wasm;
 

@@ -1,9 +1,9 @@
 //! The guest's kernel and its modules, unpacked from a distribution's package by `scripts/setup`.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use dunlin_guest::modules::Modules;
 
 /// Where `scripts/setup` puts it, unless `DUNLIN_GUEST_KERNEL` names another folder.
 const FOLDER: &str = "/var/cache/dunlin/guest-kernel";
@@ -13,8 +13,8 @@ const FOLDER: &str = "/var/cache/dunlin/guest-kernel";
 pub struct Kernel {
     /// What is booted.
     pub image: PathBuf,
-    /// Every module's file, by its name as the kernel spells it (`_`, never `-`).
-    modules: HashMap<String, PathBuf>,
+    /// The folder below which its modules are.
+    pub modules: PathBuf,
 }
 
 impl Kernel {
@@ -31,10 +31,8 @@ impl Kernel {
             .filter(|e| e.file_name().to_string_lossy().starts_with("vmlinuz-"))
             .map(|e| e.path());
         let image = images.next().with_context(missing)?;
-        let mut modules = HashMap::new();
-        for place in ["lib/modules", "usr/lib/modules"] {
-            collect(&folder.join(place), &mut modules);
-        }
+        let places = ["lib/modules", "usr/lib/modules"].map(|place| folder.join(place));
+        let modules = places.into_iter().find(|place| place.is_dir()).with_context(missing)?;
         Ok(Self { image, modules })
     }
 
@@ -43,54 +41,7 @@ impl Kernel {
     /// # Errors
     /// When one is missing or cannot be read.
     pub fn in_order(&self, names: &[&str]) -> Result<Vec<PathBuf>> {
-        let mut order = Vec::new();
-        for name in names {
-            self.add(name, &mut order)?;
-        }
-        Ok(order)
-    }
-
-    fn add(&self, name: &str, order: &mut Vec<PathBuf>) -> Result<()> {
-        let Some(file) = self.modules.get(&name.replace('-', "_")) else {
-            bail!("{} has no module {name}", self.image.display());
-        };
-        if order.contains(file) {
-            return Ok(());
-        }
-        let content = std::fs::read(file).with_context(|| file.display().to_string())?;
-        for needed in depends(&content) {
-            self.add(&needed, order)?;
-        }
-        order.push(file.clone());
-        Ok(())
-    }
-}
-
-fn collect(folder: &Path, modules: &mut HashMap<String, PathBuf>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if entry.file_type().is_ok_and(|t| t.is_dir()) {
-            collect(&path, modules);
-        } else if let Some(name) = entry.file_name().to_string_lossy().strip_suffix(".ko") {
-            modules.insert(name.replace('-', "_"), path);
-        }
-    }
-}
-
-/// What a module needs: `depends=a,b` in its section `.modinfo`, which holds strings that end with zero.
-fn depends(module: &[u8]) -> Vec<String> {
-    const KEY: &[u8] = b"depends=";
-    let text = module.split(|b| *b == 0).find_map(|string| string.strip_prefix(KEY)).unwrap_or_default();
-    String::from_utf8_lossy(text).split(',').filter(|n| !n.is_empty()).map(str::to_owned).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_what_a_module_needs() {
-        assert_eq!(depends(b"\x7fELF\0license=GPL\0depends=stp,llc\0name=bridge\0"), ["stp", "llc"]);
-        assert_eq!(depends(b"\x7fELF\0depends=\0"), [""; 0]);
+        let modules = Modules::below(&[self.modules.as_path() as &Path]);
+        modules.in_order(names).with_context(|| self.modules.display().to_string())
     }
 }
