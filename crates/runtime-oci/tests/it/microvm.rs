@@ -236,7 +236,8 @@ async fn figures() {
             pss("virtiofsd"),
             pss("dunlin-guest"),
         );
-        assert!(pss("dunlin-guest") < 1024, "the monitor is small");
+        // Most of it is the program's text, which monitors share.
+        assert!(pss("dunlin-guest") < 2048, "the monitor is small");
     })
     .await;
 }
