@@ -42,6 +42,18 @@ impl Bench {
         bench
     }
 
+    /// The same with a script in QEMU's place, which finds the port on descriptor 3.
+    pub fn of_impostors(script: &str) -> Self {
+        let mut bench = Self::of_machines(Kind::Microvm);
+        let path = bench.directory.path().join("impostor");
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        if let Some(host) = &mut bench.machines {
+            host.qemu = path;
+        }
+        bench
+    }
+
     pub fn config(&self) -> Config {
         Config {
             kind: self.kind,
