@@ -17,4 +17,6 @@ mod plan;
 mod runtime;
 mod sandbox;
 
+pub use cgroup::{Cgroups, Error as CgroupError};
+pub use plan::{capabilities::NAMES as CAPABILITIES, validate};
 pub use runtime::{Config, Kind, OciRuntime};

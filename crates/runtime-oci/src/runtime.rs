@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dunlin_base::task::Task;
 use dunlin_runtime::{
-    ContainerId, ContainerSpec, ContainerState, ContainerStatus, Error, Event, ExecSpec, Runtime, SandboxId,
+    ContainerId, ContainerSpec, ContainerState, ContainerStatus, Error, Event, ExecSpec, Images, Runtime, SandboxId,
     SandboxSpec, SandboxStatus, Session, Stats,
 };
 use dunlin_shim::message::{Reply, Request};
@@ -348,8 +348,11 @@ impl Runtime for OciRuntime {
         }
     }
 
-    fn takes_images(&self) -> bool {
-        self.shared.kind == Kind::Oci
+    fn images(&self) -> Images<'_> {
+        match self.shared.kind {
+            Kind::Oci => Images::Store,
+            Kind::Process => Images::Programs,
+        }
     }
 
     fn create_sandbox(&self, spec: SandboxSpec) -> BoxFuture<'_, Result<SandboxStatus, Error>> {
