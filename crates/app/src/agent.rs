@@ -12,6 +12,7 @@ use dunlin_runtime_oci::{Kind, OciRuntime};
 use dunlin_tunnel::dial;
 
 use crate::balancer::Balancer;
+use crate::cri::{self, Cri};
 use crate::error::{Doing, Error};
 use crate::join::member::Member;
 use crate::join::{self, Joining};
@@ -25,6 +26,8 @@ pub(crate) struct Settings {
     pub labels: Vec<String>,
     /// Whether pods may run programs of this machine.
     pub native: bool,
+    /// The container runtime of others that is used, too.
+    pub cri: Option<Cri>,
     pub area: Option<String>,
     /// The way to the API of pods that were made above.
     pub home: Option<dunlin_agent::HomeDial>,
@@ -43,6 +46,7 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
     if let Some(kubeconfig) = options.kubeconfig.clone() {
         return crate::cluster::run(options, &kubeconfig).await;
     }
+    let cri = Cri::chosen(options.cri_socket.clone(), options.cri_handlers.clone())?;
     let layout = Layout::open(&options.data_dir)?;
     let node_name = options.node_name.clone().unwrap_or_else(hostname);
     let server = options.server.clone().unwrap_or_default();
@@ -76,6 +80,7 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
         node_name,
         labels: options.label.clone(),
         native: options.native_processes,
+        cri,
         area: options.area.clone(),
         home: Some(home),
         foreign: None,
@@ -118,7 +123,10 @@ pub(crate) async fn start(
     let id = layout.node_id()?;
     let run_dir = layout::run_dir(&id);
     layout::private_folder(&run_dir)?;
-    let runtimes = runtimes(layout, &id, settings.native).await?;
+    let mut runtimes = runtimes(layout, &id, settings.native).await?;
+    for runtime in cri::open(layout, &id, settings.cri.as_ref()).await? {
+        runtimes.push(Arc::new(runtime));
+    }
     let images = ImageStore::open(layout.images()).doing("opening the image store")?;
     let labels = labels(&settings.labels)?;
     let mut config = AgentConfig::new(settings.node_name, layout.agent(), run_dir);

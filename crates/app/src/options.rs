@@ -79,6 +79,10 @@ pub struct Choices {
     pub label: Vec<String>,
     /// Whether pods may run programs of this machine.
     pub native_processes: Option<bool>,
+    /// Socket of a container runtime that speaks CRI.
+    pub cri_socket: Option<PathBuf>,
+    /// Its handlers that are offered beside its default.
+    pub cri_handlers: Vec<String>,
     /// Log filter.
     pub log: Option<String>,
     /// Graces, tolerances and intervals.
@@ -139,6 +143,8 @@ impl Choices {
             pod_cidr: self.pod_cidr.or(below.pod_cidr),
             label: list(self.label, below.label),
             native_processes: self.native_processes.or(below.native_processes),
+            cri_socket: self.cri_socket.or(below.cri_socket),
+            cri_handlers: list(self.cri_handlers, below.cri_handlers),
             log: self.log.or(below.log),
             times: self.times.over(below.times),
             access: self.access.over(below.access),
@@ -187,6 +193,10 @@ pub struct ServerOptions {
     pub label: Vec<String>,
     /// Whether pods may run programs of this machine.
     pub native_processes: bool,
+    /// Socket of a container runtime that speaks CRI.
+    pub cri_socket: Option<PathBuf>,
+    /// Its handlers that are offered beside its default.
+    pub cri_handlers: Vec<String>,
     /// Where objects live: `sqlite`, or `etcd://HOST:PORT,...`.
     pub store: Option<String>,
     /// How connections to etcd are secured.
@@ -223,6 +233,8 @@ impl From<Choices> for ServerOptions {
             area: choices.area,
             label: choices.label,
             native_processes: choices.native_processes.unwrap_or(false),
+            cri_socket: choices.cri_socket,
+            cri_handlers: choices.cri_handlers,
             store: choices.store,
             store_tls: StoreTls { ca: choices.store_ca, cert: choices.store_cert, key: choices.store_key },
             store_user: choices.store_user,
@@ -260,6 +272,10 @@ pub struct AgentOptions {
     pub label: Vec<String>,
     /// Whether pods may run programs of this machine.
     pub native_processes: bool,
+    /// Socket of a container runtime that speaks CRI.
+    pub cri_socket: Option<PathBuf>,
+    /// Its handlers that are offered beside its default.
+    pub cri_handlers: Vec<String>,
     /// Where this machine is.
     pub area: Option<String>,
     /// Graces, tolerances and intervals.
@@ -279,6 +295,8 @@ impl From<Choices> for AgentOptions {
             node_name: choices.node_name,
             label: choices.label,
             native_processes: choices.native_processes.unwrap_or(false),
+            cri_socket: choices.cri_socket,
+            cri_handlers: choices.cri_handlers,
             area: choices.area,
             times: choices.times,
         }

@@ -6,7 +6,7 @@ use dunlin_base::error::chain;
 use dunlin_runtime::Runtime;
 use dunlin_runtime_oci::Kind;
 
-use crate::agent;
+use crate::{agent, cri};
 use crate::error::{Doing, Error};
 use crate::layout::{self, Layout};
 
@@ -31,6 +31,7 @@ pub async fn run(data_dir: &Path, everything: bool) -> Result<(), Error> {
             }
         }
     }
+    failures.extend(cri::leave(&layout, &id).await?);
     containers.remove_root().await.doing("removing this node's cgroups")?;
     dunlin_net::remove_all(&id).await.doing("removing this node's network")?;
     remove(&layout::run_dir(&id))?;

@@ -30,6 +30,7 @@ use dunlin_uplink::Expose;
 use exposed::Exposed;
 
 use crate::agent;
+use crate::cri::Cri;
 use crate::error::{Doing, Error};
 use crate::home::Carrier;
 use crate::join::Joining;
@@ -60,6 +61,7 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
         None => None,
     };
     let mut issuers = options.access.issuers()?;
+    let cri = Cri::chosen(options.cri_socket.clone(), options.cri_handlers.clone())?;
     let layout = Layout::open(&options.data_dir)?;
     let listener = listen(&options.listen)
         .await
@@ -258,6 +260,7 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
             node_name: name.clone(),
             labels: options.label.clone(),
             native: options.native_processes,
+            cri,
             area: options.area.clone(),
             home: Some(home.local(&name)),
             foreign: None,

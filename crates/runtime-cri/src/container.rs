@@ -1,12 +1,13 @@
 //! Containers: made and started once, ended, looked at, removed.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_base::task::Task;
 use dunlin_grpc::wire::Message;
 use dunlin_runtime::{
-    ContainerId, ContainerSpec, ContainerState, ContainerStatus, Error, ExitStatus, SandboxId, Stats,
+    ContainerId, ContainerSpec, ContainerState, ContainerStatus, Error, ExitStatus, Mount, SandboxId, Stats,
 };
 use tokio::sync::oneshot;
 
@@ -14,7 +15,7 @@ use crate::call::{self, nothing};
 use crate::message::{self, Container, Sandbox, State, Status, selector, time};
 use crate::plan;
 use crate::runtime::{Shared, lock};
-use crate::sandbox;
+use crate::{sandbox, volumes};
 
 /// A container that is asked to end is given so long by the daemon, seconds: the agent has its own clock, and kills.
 const GRACE: i64 = 30 * 86_400;
@@ -98,10 +99,11 @@ pub async fn status(shared: &Shared, container: &Container) -> Result<Option<Con
 /// How a container ended. CRI has a code only; above 128 it is a signal by the convention that all runtimes follow.
 fn exit(seen: &Status) -> ExitStatus {
     ExitStatus {
+        // Daemons note a start when it was reported, and the process may be dead by then.
+        started: time(seen.started.min(seen.finished)),
         code: seen.exit_code,
         signal: signal_of(seen.exit_code),
         oom_killed: seen.reason == "OOMKilled",
-        started: time(seen.started),
         finished: time(seen.finished),
     }
 }
@@ -132,6 +134,7 @@ pub async fn start(shared: &Shared, id: &SandboxId, spec: &ContainerSpec) -> Res
         }
         return Err(refused(spec, error));
     }
+    sandbox::limit_processes(shared, &found, &container, &spec.resources)?;
     let there = find(shared, &found, &spec.id).await?;
     let status = match there {
         Some(there) => status(shared, &there).await?,
@@ -153,16 +156,20 @@ async fn create(shared: &Shared, found: &Sandbox, spec: &ContainerSpec) -> Resul
             source,
         })?;
     }
-    let config = plan::container(&shared.owner, &of, spec, |mount| shared.volumes.source(&of.id, mount));
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let travels = |path: &Path| {
+        let path = path.canonicalize();
+        path.is_ok_and(|path| volumes::travels(&mounts, &path))
+    };
+    let source = |mount: &Mount| shared.volumes.source(&of.id, mount);
+    let config = plan::container(&shared.owner, &of, spec, source, travels);
     let cgroup = shared.cgroups.absolute(&of.cgroup);
     let request = Message::default()
         .text(1, &found.id)
         .message(2, config)
         .message(3, plan::sandbox(&shared.owner, &cgroup, &of));
     let created = shared.link.ask(call::CREATE, request, |answer| message::text(answer, 1)).await;
-    let created = created.map_err(|error| refused(spec, error))?;
-    sandbox::limit_processes(shared, &format!("{}/{created}", of.cgroup), &spec.resources)?;
-    Ok(created)
+    created.map_err(|error| refused(spec, error))
 }
 
 /// What a daemon said against a container, in our words where it is the command's fault.
@@ -240,7 +247,7 @@ pub async fn stats(shared: &Shared, id: &SandboxId, container: &ContainerId) -> 
     let found = found.ok_or_else(|| Error::NoContainer(id.clone(), container.clone()))?;
     let request = Message::default().text(1, &found.id);
     let usage = shared.link.ask(call::STATS, request, message::usage).await?;
-    let cgroup = plan::spec_of(&sandbox.annotations).map(|spec| format!("{}/{}", spec.cgroup, found.id));
+    let cgroup = sandbox::container_cgroup(&sandbox, &found.id);
     let counted = cgroup.and_then(|cgroup| shared.cgroups.stats(&cgroup));
     Ok(Stats {
         cpu_nanoseconds: usage.cpu_nanoseconds,

@@ -50,10 +50,7 @@ pub async fn ensure(
     }
     let reference = normalised(name)?;
     if policy == PullPolicy::Never {
-        return Err(PullError::Failed(format!(
-            "image {reference} is not among those of {}, and its pull policy is Never",
-            shared.link.name()
-        )));
+        return Err(PullError::NeverPull(reference));
     }
     let mut request = Message::default().message(1, spec(&reference));
     if let Some(credentials) = credentials {

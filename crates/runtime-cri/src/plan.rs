@@ -161,12 +161,13 @@ pub fn check(sandbox: &SandboxSpec, spec: &ContainerSpec) -> Result<(), Error> {
     Ok(())
 }
 
-/// A `ContainerConfig`. `source` says where a mount's files are.
+/// A `ContainerConfig`. `source` says where a mount's files are, `travels` whether what is mounted there later could travel.
 pub fn container(
     owner: &Owner,
     sandbox: &SandboxSpec,
     spec: &ContainerSpec,
     source: impl Fn(&Mount) -> PathBuf,
+    travels: impl Fn(&Path) -> bool,
 ) -> Message {
     let image = spec.image.as_deref().unwrap_or_default();
     let notes = Notes {
@@ -186,12 +187,14 @@ pub fn container(
         message = message.message(6, Message::default().text(1, name).text(2, value));
     }
     for mount in &spec.mounts {
-        let propagation = if mount.propagation.as_deref() == Some("rslave") { 1 } else { 0 };
+        let host = source(mount);
+        // Daemons refuse what would change nothing: a copy of what others never see is alone anyway.
+        let slave = mount.propagation.as_deref() == Some("rslave") && travels(&host);
         let inside = Message::default()
             .text(1, &mount.target.to_string_lossy())
-            .text(2, &source(mount).to_string_lossy())
+            .text(2, &host.to_string_lossy())
             .int(3, mount.read_only.into())
-            .int(5, propagation);
+            .int(5, slave.into());
         message = message.message(7, inside);
     }
     for (host, inside, access) in &spec.devices {

@@ -136,13 +136,27 @@ pub async fn tidy(shared: &Shared) -> Result<(), Error> {
     shared.volumes.retain(&there)
 }
 
-/// Makes a container's cgroup before the container, for the limit that CRI has no word for.
-pub fn limit_processes(shared: &Shared, cgroup: &str, limits: &Resources) -> Result<(), Error> {
+/// Sets the limit that CRI has no word for, once a container runs: before, the runtime below needs more for itself.
+/// A container that has no cgroup of its own, as a virtual machine's or a dead one, is left alone.
+pub fn limit_processes(
+    shared: &Shared,
+    sandbox: &Sandbox,
+    container: &str,
+    limits: &Resources,
+) -> Result<(), Error> {
     let limits = Resources { pids_limit: limits.pids_limit, ..Resources::default() };
-    if limits.pids_limit.is_none() {
-        return Ok(());
+    let cgroup = container_cgroup(sandbox, container).filter(|cgroup| shared.cgroups.stats(cgroup).is_some());
+    match cgroup {
+        Some(cgroup) if limits.pids_limit.is_some() => {
+            shared.cgroups.create(&cgroup, &limits).map_err(cgroup_error)
+        }
+        _ => Ok(()),
     }
-    shared.cgroups.create(cgroup, &limits).map_err(cgroup_error)
+}
+
+/// Where daemons put a container, relative to our root. Ids are the daemon's.
+pub fn container_cgroup(sandbox: &Sandbox, container: &str) -> Option<String> {
+    plan::spec_of(&sandbox.annotations).map(|spec| format!("{}/{container}", spec.cgroup))
 }
 
 fn cgroup_error(error: dunlin_runtime_oci::CgroupError) -> Error {

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use dunlin_base::error::chain;
+use dunlin_base::task::Task;
 use dunlin_runtime::{SessionInput, SessionOutput};
 use dunlin_streams::spdy::{Decoder, Encoder, Frame, Headers};
 use http::{Request, StatusCode, header};
@@ -74,24 +75,20 @@ pub async fn connect(url: &str) -> Result<TokioIo<Upgraded>, String> {
         .header("X-Stream-Protocol-Version", PROTOCOL)
         .body(Empty::<Bytes>::new())
         .map_err(|e| e.to_string())?;
-    let mut connection = Box::pin(connection.with_upgrades());
-    let answer = tokio::select! {
-        answer = sender.send_request(request) => answer.map_err(told)?,
-        ended = &mut connection => {
-            return Err(ended.err().map_or_else(|| format!("its streaming server {at} hung up"), told));
+    // It carries the answer, and ends when the connection is handed over.
+    let _carrier = Task::spawn("cri stream", async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(error = chain(&error), "a connection to a streaming server ended");
         }
-    };
+    });
+    let answer = sender.send_request(request).await.map_err(told)?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let status = answer.status();
-        let body = tokio::select! {
-            body = Limited::new(answer.into_body(), LONGEST).collect() => body.map(|b| b.to_bytes()).unwrap_or_default(),
-            _ = &mut connection => Bytes::new(),
-        };
+        let body = Limited::new(answer.into_body(), LONGEST).collect().await;
+        let body = body.map(|body| body.to_bytes()).unwrap_or_default();
         return Err(format!("its streaming server says {status}: {}", String::from_utf8_lossy(&body).trim()));
     }
-    // The connection's part ends once it is handed over.
-    let (upgraded, _) = tokio::join!(hyper::upgrade::on(answer), connection);
-    upgraded.map(TokioIo::new).map_err(told)
+    hyper::upgrade::on(answer).await.map(TokioIo::new).map_err(told)
 }
 
 /// Runs a session until it is over or nobody listens.

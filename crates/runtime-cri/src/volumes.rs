@@ -80,6 +80,23 @@ impl Volumes {
     }
 }
 
+/// Whether mounts that are made below a path later could be seen elsewhere: whether its mount is shared, or follows one that is.
+/// Source: proc_pid_mountinfo(5).
+pub fn travels(mountinfo: &str, path: &Path) -> bool {
+    let mut best = (0, false);
+    for line in mountinfo.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let Some(point) = words.get(4).filter(|point| path.starts_with(point)) else { continue };
+        // Of several at one place the last lies on top.
+        if point.len() >= best.0 {
+            let optional = words.iter().skip(6).take_while(|word| **word != "-");
+            let mut optional = optional.map(|word| word.split(':').next().unwrap_or_default());
+            best = (point.len(), optional.any(|word| matches!(word, "shared" | "master")));
+        }
+    }
+    best.1
+}
+
 /// Whether something is mounted at a directory: it is on another device than the one above.
 fn is_mounted(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -90,6 +107,16 @@ fn is_mounted(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mounts_travel_where_the_innermost_says_so() {
+        let info = "20 1 0:1 / / rw shared:1 - ext4 /dev/a rw\n21 20 0:2 / /data rw - ext4 /dev/b rw\n\
+                    22 21 0:3 / /data/in rw master:4 - tmpfs none rw\n";
+        for (path, expected) in [("/x", true), ("/data", false), ("/data/in/x", true), ("/database", true)] {
+            assert_eq!(travels(info, Path::new(path)), expected, "{path}");
+        }
+        assert!(!travels("", Path::new("/")));
+    }
 
     #[test]
     fn absent_is_removed() {

@@ -74,6 +74,13 @@ where
     factory.assert_clean();
 }
 
+impl<'a> Bench<'a> {
+    /// One that only makes specifications, for tests that open runtimes themselves.
+    pub fn of(factory: &'a dyn Factory) -> Self {
+        Self { factory, runtime: None }
+    }
+}
+
 impl Bench<'_> {
     /// The runtime.
     pub fn runtime(&self) -> &dyn Runtime {

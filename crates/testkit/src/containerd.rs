@@ -67,11 +67,11 @@ impl Containerd {
         ["/usr/bin/containerd", "/usr/bin/ctr", "/usr/sbin/runc"].iter().all(|path| Path::new(path).is_file())
     }
 
-    /// Starts one with a pause image in it.
+    /// One with a folder and a guardian, and nothing more: its socket can be named before it is there.
     ///
     /// # Errors
-    /// When it is not installed, or does not come up; the message holds its log.
-    pub fn start(setting: &Setting<'_>) -> Result<Self> {
+    /// When it is not installed.
+    pub fn new() -> Result<Self> {
         ensure!(Self::installed(), "containerd is not there: apt-get install containerd runc");
         let folder = tempfile::Builder::new().prefix("dunlin-cri-").tempdir()?.keep();
         let mut guardian = Command::new("sh");
@@ -79,16 +79,22 @@ impl Containerd {
         // Of a group of its own, so that it outlives what interrupts the tests.
         guardian.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let guardian = guardian.spawn().context("starting the guardian")?;
-        let machine = setting.machine.map(Namespace::path);
-        let mut made = Self { folder, machine, process: None, guardian };
-        fs::write(made.folder.join("config.toml"), made.configuration(setting)?)?;
-        made.run()?;
+        Ok(Self { folder, machine: None, process: None, guardian })
+    }
+
+    /// Starts it, and gives it a pause image.
+    ///
+    /// # Errors
+    /// When it does not come up; the message holds its log.
+    pub fn start(&mut self, setting: &Setting<'_>) -> Result<()> {
+        self.machine = setting.machine.map(Namespace::path);
+        fs::write(self.folder.join("config.toml"), self.configuration(setting)?)?;
+        self.run()?;
         let pause = ImageBuilder::new()
             .file("bin/busybox", &crate::program::busybox()?)
             .link("bin/tail", "busybox")
             .entrypoint(&["/bin/tail", "-f", "/dev/null"]);
-        made.import(&pause, "docker.io/library/pause:test")?;
-        Ok(made)
+        self.import(&pause, "docker.io/library/pause:test")
     }
 
     fn configuration(&self, setting: &Setting<'_>) -> Result<String> {

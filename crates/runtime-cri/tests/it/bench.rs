@@ -26,8 +26,12 @@ pub fn containerd() -> Containerd {
         handlers: crate::gvisor::handlers(),
         ..Setting::default()
     };
-    let started = Containerd::start(&setting).unwrap();
-    started.import(&ImageBuilder::whole_busybox().unwrap(), IMAGE).unwrap();
+    let mut started = Containerd::new().unwrap();
+    started.start(&setting).unwrap();
+    let script = started.folder().join("script");
+    fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+    let image = ImageBuilder::whole_busybox().unwrap().file("bin/script-without-interpreter", &script);
+    started.import(&image, IMAGE).unwrap();
     started
 }
 

@@ -17,3 +17,17 @@ pub fn handlers() -> Vec<(String, PathBuf)> {
     std::fs::rename(&part, &program).unwrap();
     vec![("runsc".to_owned(), program)]
 }
+
+// What of the contract needs no cgroup of the container's own and no kernel but gVisor's.
+mod contract_on_gvisor {
+    use dunlin_runtime_cri::Handler;
+
+    use crate::bench::{Bench, shared};
+
+    dunlin_runtime::contract_tests!(Bench::on(shared(), Handler::called("runsc").unwrap()); life);
+    dunlin_runtime::contract_tests!(Bench::on(shared(), Handler::called("runsc").unwrap());
+        process: exit_codes, term_then_kill, wrong_specifications, an_exit_while_nobody_listens;
+        logs: format, the_last_words_are_there;
+        exec: output_and_code, input, many_at_once;
+        attach: output_goes_to_log_and_client, input_goes_in);
+}

@@ -53,7 +53,9 @@ pub async fn environment_directory_and_user(bench: &mut Bench<'_>) {
     // Programs expect broken pipes to end them.
     let spec = bench.spec("signals-0", &["grep", "-E", "SigIgn|SigBlk", "/proc/self/status"]);
     let (_, text) = bench.script_output(&sandbox, spec).await;
-    assert_eq!(text, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+    let masks = text.lines().filter_map(|line| u64::from_str_radix(line.split_once('\t')?.1, 16).ok());
+    // Those above 31 are the C library's.
+    assert!(masks.map(|mask| mask & 0x7fff_ffff).eq([0, 0]), "{text}");
 }
 
 /// Why a command cannot be executed is told precisely, and nothing is left of the container.
