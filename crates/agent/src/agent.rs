@@ -226,7 +226,9 @@ impl Agent {
             .or_else(|| crate::machine::own_address(&endpoint))
             .map(|a| a.to_string())
             .unwrap_or_default();
-        let names: Vec<&str> = runtimes.iter().map(|r| r.name()).collect();
+        // One that comes and goes is told of as it does (`held::follow`).
+        let there = |runtime: &&Arc<dyn Runtime>| runtime.ready().is_none_or(|ready| *ready.borrow());
+        let names: Vec<&str> = runtimes.iter().filter(there).map(|r| r.name()).collect();
         let mut info = crate::machine::info(&config, &address, &names);
         if let Some(foreign) = &config.foreign {
             info.kubelet_port = foreign.kubelet_port;
