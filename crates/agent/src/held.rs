@@ -84,7 +84,11 @@ pub async fn answer(runtime: &Arc<dyn Runtime>) -> Vec<SandboxStatus> {
         match runtime.sandboxes().await {
             Ok(found) => return found,
             Err(error) => {
-                tracing::debug!(runtime = runtime.name(), error = chain(&error), "a runtime does not answer yet");
+                tracing::debug!(
+                    runtime = runtime.name(),
+                    error = chain(&error),
+                    "a runtime does not answer yet"
+                );
                 tokio::time::sleep(AGAIN).await;
             }
         }
@@ -92,7 +96,11 @@ pub async fn answer(runtime: &Arc<dyn Runtime>) -> Vec<SandboxStatus> {
 }
 
 /// Lets the Node say of a runtime whether it can be had now.
-pub async fn follow(runtime: Arc<dyn Runtime>, mut ready: watch::Receiver<bool>, info: watch::Sender<NodeInfo>) {
+pub async fn follow(
+    runtime: Arc<dyn Runtime>,
+    mut ready: watch::Receiver<bool>,
+    info: watch::Sender<NodeInfo>,
+) {
     let (name, label) = (runtime.name(), format!("runtime.dunlin.io/{}", runtime.name()));
     loop {
         let good = *ready.borrow_and_update();

@@ -31,7 +31,8 @@ impl Cri {
         let Some(socket) = socket else {
             return match handlers.first() {
                 Some(_) => Err(Error::Input(
-                    "cri-handlers are those of a container runtime: name its socket with --cri-socket PATH".to_owned(),
+                    "cri-handlers are those of a container runtime: name its socket with --cri-socket PATH"
+                        .to_owned(),
                 )),
                 None => Ok(None),
             };
@@ -83,7 +84,10 @@ impl Cri {
 pub(crate) async fn open(layout: &Layout, id: &str, cri: Option<&Cri>) -> Result<Vec<CriRuntime>, Error> {
     if remembered(layout).is_some_and(|before| Some(&before) != cri) {
         for failure in leave(layout, id).await? {
-            tracing::warn!(failure, "pods of a container runtime that is not used any more could not be ended");
+            tracing::warn!(
+                failure,
+                "pods of a container runtime that is not used any more could not be ended"
+            );
         }
     }
     let Some(cri) = cri else { return Ok(Vec::new()) };

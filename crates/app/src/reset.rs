@@ -6,9 +6,9 @@ use dunlin_base::error::chain;
 use dunlin_runtime::Runtime;
 use dunlin_runtime_oci::Kind;
 
-use crate::{agent, cri};
 use crate::error::{Doing, Error};
 use crate::layout::{self, Layout};
+use crate::{agent, cri};
 
 /// Ends every pod of this node and removes what it left on the machine; with `everything` also the data directory's
 /// content. Only what carries this node's identity is touched.

@@ -37,7 +37,8 @@ pub const KILL: Call = call("/runtime.v1.RuntimeService/StopContainer", "killing
 pub const REMOVE: Call = call("/runtime.v1.RuntimeService/RemoveContainer", "removing a container", 120);
 pub const CONTAINERS: Call = call("/runtime.v1.RuntimeService/ListContainers", "listing containers", 20);
 pub const CONTAINER: Call = call("/runtime.v1.RuntimeService/ContainerStatus", "looking at a container", 20);
-pub const REOPEN: Call = call("/runtime.v1.RuntimeService/ReopenContainerLog", "beginning a new log file", 20);
+pub const REOPEN: Call =
+    call("/runtime.v1.RuntimeService/ReopenContainerLog", "beginning a new log file", 20);
 pub const EXEC: Call = call("/runtime.v1.RuntimeService/Exec", "preparing an exec", 20);
 pub const ATTACH: Call = call("/runtime.v1.RuntimeService/Attach", "preparing an attach", 20);
 pub const STATS: Call = call("/runtime.v1.RuntimeService/ContainerStats", "asking what a container uses", 20);

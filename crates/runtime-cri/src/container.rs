@@ -51,11 +51,7 @@ pub async fn all(shared: &Shared, sandbox: &str) -> Result<Vec<ContainerStatus>,
 }
 
 /// A container as the daemon lists it.
-pub async fn find(
-    shared: &Shared,
-    sandbox: &Sandbox,
-    id: &ContainerId,
-) -> Result<Option<Container>, Error> {
+pub async fn find(shared: &Shared, sandbox: &Sandbox, id: &ContainerId) -> Result<Option<Container>, Error> {
     Ok(list(shared, &sandbox.id, &[(plan::CONTAINER, &id.0)]).await?.pop())
 }
 

@@ -85,17 +85,18 @@ pub async fn health(shared: &Shared) -> Result<(), Error> {
     }
     let wanted = &shared.config.handler.runtime;
     match health.handlers {
-        Some(known) if !wanted.is_empty() && !known.contains(wanted) => Err(shared.link.failed(
-            call::STATUS,
-            format!("it has no handler {wanted:?}, but {}", known.join(", ")),
-        )),
+        Some(known) if !wanted.is_empty() && !known.contains(wanted) => Err(shared
+            .link
+            .failed(call::STATUS, format!("it has no handler {wanted:?}, but {}", known.join(", ")))),
         _ => Ok(()),
     }
 }
 
 /// Tells whether the daemon is there, when that has changed.
 fn note(shared: &Shared, trouble: Option<&Error>) {
-    let changed = shared.ready.send_if_modified(|ready| std::mem::replace(ready, trouble.is_none()) != trouble.is_none());
+    let changed = shared
+        .ready
+        .send_if_modified(|ready| std::mem::replace(ready, trouble.is_none()) != trouble.is_none());
     let name = &shared.config.handler.name;
     match trouble {
         Some(error) if changed || lock(&shared.trouble).is_none() => {

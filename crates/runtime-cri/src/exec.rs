@@ -92,8 +92,9 @@ where
 {
     let url = shared.link.ask(call, request, |answer| message::text(answer, 1)).await?;
     let connected = tokio::time::timeout(CONNECT, spdy::connect(&url)).await;
-    let connected = connected
-        .unwrap_or_else(|_| Err(format!("its streaming server did not answer within {} s", CONNECT.as_secs())));
+    let connected = connected.unwrap_or_else(|_| {
+        Err(format!("its streaming server did not answer within {} s", CONNECT.as_secs()))
+    });
     let io = connected.map_err(|why| shared.link.failed(call, why))?;
     let (input, mut from_client) = mpsc::channel::<SessionInput>(WAITING);
     let (to_client, output) = mpsc::channel(WAITING);

@@ -55,14 +55,19 @@ pub async fn ensure(
     let mut request = Message::default().message(1, spec(&reference));
     if let Some(credentials) = credentials {
         let auth = match credentials {
-            Credentials::Basic { username, password } => Message::default().text(1, username).text(2, password),
+            Credentials::Basic { username, password } => {
+                Message::default().text(1, username).text(2, password)
+            }
             Credentials::Bearer(token) => Message::default().text(6, token),
         };
         request = request.message(2, auth);
     }
     shared.link.try_ask(call::PULL, request).await.map_err(|failure| failed(shared, failure))?;
     get(shared, name).await?.ok_or_else(|| {
-        PullError::Failed(format!("{} has pulled {reference} and does not have it; try again", shared.link.name()))
+        PullError::Failed(format!(
+            "{} has pulled {reference} and does not have it; try again",
+            shared.link.name()
+        ))
     })
 }
 

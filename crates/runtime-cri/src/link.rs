@@ -111,12 +111,11 @@ impl Link {
             let made = builder.timer(TokioTimer::new()).handshake(TokioIo::new(stream)).await;
             made.map_err(|e| chain(&e))
         };
-        let made = timeout(CONNECT, connect).await.unwrap_or_else(|_| {
-            Err(format!("no connection within {} s", CONNECT.as_secs()))
-        });
-        let (sender, driver) = made.map_err(|why| {
-            Failure::Unreached(format!("it cannot be reached, is it running? {why}"))
-        })?;
+        let made = timeout(CONNECT, connect)
+            .await
+            .unwrap_or_else(|_| Err(format!("no connection within {} s", CONNECT.as_secs())));
+        let (sender, driver) =
+            made.map_err(|why| Failure::Unreached(format!("it cannot be reached, is it running? {why}")))?;
         let task = Task::spawn("cri connection", async move {
             if let Err(error) = driver.await {
                 tracing::debug!(error = chain(&error), "a connection to a container runtime ended");

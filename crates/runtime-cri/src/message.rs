@@ -345,7 +345,8 @@ mod tests {
     #[test]
     fn a_namespace_is_where_the_specification_says() {
         let of = |text: &str| network_namespace(&Map::from([("info".to_owned(), text.to_owned())]));
-        let spec = r#"{"runtimeSpec":{"linux":{"namespaces":[{"type":"pid"},{"type":"network","path":"/n"}]}}}"#;
+        let spec =
+            r#"{"runtimeSpec":{"linux":{"namespaces":[{"type":"pid"},{"type":"network","path":"/n"}]}}}"#;
         assert_eq!(of(spec).as_deref(), Some("/n"));
         assert_eq!(of(r#"{"runtimeSpec":{"linux":{"namespaces":[{"type":"pid"}]}}}"#), None);
         assert_eq!(of("{"), None);

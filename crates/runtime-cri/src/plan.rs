@@ -204,8 +204,7 @@ pub fn container(
             .text(3, access);
         message = message.message(8, device);
     }
-    let linux =
-        Message::default().message(1, resources(&spec.resources)).message(2, security(sandbox, spec));
+    let linux = Message::default().message(1, resources(&spec.resources)).message(2, security(sandbox, spec));
     message
         .map(9, owner.labels().into_iter().chain(ids))
         .map(10, [(NOTES, json(&notes))])
@@ -219,10 +218,8 @@ pub fn container(
 fn security(sandbox: &SandboxSpec, spec: &ContainerSpec) -> Message {
     let bare = |name: &String| name.trim_start_matches("CAP_").to_owned();
     // Exactly those that are asked for: all are dropped before.
-    let capabilities =
-        Message::default().texts(1, spec.capabilities.iter().map(bare)).texts(2, ["ALL"]);
-    let seccomp =
-        if spec.seccomp_default && !spec.privileged { RUNTIME_DEFAULT } else { UNCONFINED };
+    let capabilities = Message::default().texts(1, spec.capabilities.iter().map(bare)).texts(2, ["ALL"]);
+    let seccomp = if spec.seccomp_default && !spec.privileged { RUNTIME_DEFAULT } else { UNCONFINED };
     let number = |n: u32| Message::default().int(1, n.into());
     let mut message = Message::default();
     if spec.privileged {
@@ -296,7 +293,8 @@ mod tests {
         let runc = "failed to create containerd task: OCI runtime create failed: runc create failed: unable to start \
                     container process: exec: \"nope\": executable file not found in $PATH: unknown";
         assert_eq!(reason("nope", runc), "executable file not found in $PATH");
-        let stat = "unable to start container process: exec: \"/no\": stat /no: no such file or directory: unknown";
+        let stat =
+            "unable to start container process: exec: \"/no\": stat /no: no such file or directory: unknown";
         assert_eq!(reason("/no", stat), "no such file or directory in the image");
         assert_eq!(reason("/x", "exec: \"/x\": permission denied: unknown"), "permission denied");
         // Other files that are missing are not the command.

@@ -76,11 +76,18 @@ pub fn main_if_asked() {
 }
 
 /// What is printed for a command.
-fn answer(command: &str, text: &str, device: &str, namespace: &str, loopback: bool) -> Result<String, String> {
+fn answer(
+    command: &str,
+    text: &str,
+    device: &str,
+    namespace: &str,
+    loopback: bool,
+) -> Result<String, String> {
     if command == "VERSION" {
         return Ok(json!({"cniVersion": "1.0.0", "supportedVersions": VERSIONS}).to_string());
     }
-    let config: Value = serde_json::from_str(text).map_err(|e| format!("the configuration is no JSON: {e}"))?;
+    let config: Value =
+        serde_json::from_str(text).map_err(|e| format!("the configuration is no JSON: {e}"))?;
     let version = config["cniVersion"].as_str().unwrap_or_default();
     if !VERSIONS.contains(&version) {
         return Err(format!("version {version:?} of the configuration is not one of {VERSIONS:?}"));
@@ -133,9 +140,11 @@ mod tests {
         assert_eq!(new["ips"][0]["version"], Value::Null);
         assert_eq!(ask("DEL", r#"{"cniVersion":"0.3.1"}"#).unwrap(), "");
         assert!(ask("VERSION", "").unwrap().contains("0.3.1"));
-        for (command, text, why) in
-            [("ADD", "{", "no JSON"), ("ADD", r#"{"cniVersion":"9"}"#, "\"9\""), ("GO", r#"{"cniVersion":"1.0.0"}"#, "GO")]
-        {
+        for (command, text, why) in [
+            ("ADD", "{", "no JSON"),
+            ("ADD", r#"{"cniVersion":"9"}"#, "\"9\""),
+            ("GO", r#"{"cniVersion":"1.0.0"}"#, "GO"),
+        ] {
             assert!(ask(command, text).unwrap_err().contains(why), "{command} {text}");
         }
     }
@@ -147,6 +156,10 @@ mod tests {
             install(folder.path(), Path::new(program)).unwrap();
             assert_eq!(fs::read_link(folder.path().join("bin/loopback")).unwrap(), Path::new(program));
         }
-        assert!(fs::read_to_string(folder.path().join("net.d/10-dunlin.conflist")).unwrap().contains("dunlin-cni"));
+        assert!(
+            fs::read_to_string(folder.path().join("net.d/10-dunlin.conflist"))
+                .unwrap()
+                .contains("dunlin-cni")
+        );
     }
 }

@@ -9,8 +9,8 @@ use dunlin_base::error::chain;
 use dunlin_base::task::Task;
 use dunlin_runtime::image::{Credentials, Image, PullError, PullPolicy};
 use dunlin_runtime::{
-    ContainerId, ContainerSpec, ContainerStatus, Error, Event, ExecSpec, Images, OwnImages, Runtime, SandboxId,
-    SandboxSpec, SandboxStatus, Session, Stats,
+    ContainerId, ContainerSpec, ContainerStatus, Error, Event, ExecSpec, Images, OwnImages, Runtime,
+    SandboxId, SandboxSpec, SandboxStatus, Session, Stats,
 };
 use dunlin_runtime_oci::Cgroups;
 use futures_util::future::BoxFuture;

@@ -61,10 +61,11 @@ pub enum End {
 pub async fn connect(url: &str) -> Result<TokioIo<Upgraded>, String> {
     let uri: http::Uri = url.parse().map_err(|_| format!("{url:?} is no URL"))?;
     let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http"));
-    let authority =
-        authority.ok_or_else(|| format!("{url:?} is not plain HTTP: switch TLS of its streaming server off"))?;
+    let authority = authority
+        .ok_or_else(|| format!("{url:?} is not plain HTTP: switch TLS of its streaming server off"))?;
     let at = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
-    let tcp = TcpStream::connect(&at).await.map_err(|e| format!("its streaming server {at}: {}", chain(&e)))?;
+    let tcp =
+        TcpStream::connect(&at).await.map_err(|e| format!("its streaming server {at}: {}", chain(&e)))?;
     let told = |e: hyper::Error| format!("its streaming server {at}: {}", chain(&e));
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(tcp)).await.map_err(told)?;
@@ -200,7 +201,9 @@ async fn read(
                     status.extend_from_slice(&payload);
                     match verdict(&status) {
                         Some(end) => return end,
-                        None if status.len() > LONGEST => return End::Broken("its status has no end".to_owned()),
+                        None if status.len() > LONGEST => {
+                            return End::Broken("its status has no end".to_owned());
+                        }
                         None => continue,
                     }
                 }
@@ -246,9 +249,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_streaming_server_is_named() {
-        for (url, expected) in
-            [("https://127.0.0.1:1/x", "not plain HTTP"), ("::", "no URL"), ("http://127.0.0.1:1/x", "127.0.0.1:1")]
-        {
+        for (url, expected) in [
+            ("https://127.0.0.1:1/x", "not plain HTTP"),
+            ("::", "no URL"),
+            ("http://127.0.0.1:1/x", "127.0.0.1:1"),
+        ] {
             let error = connect(url).await.map(|_| ()).unwrap_err();
             assert!(error.contains(expected), "{url}: {error}");
         }

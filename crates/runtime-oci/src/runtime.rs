@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dunlin_base::task::Task;
 use dunlin_runtime::{
-    ContainerId, ContainerSpec, ContainerState, ContainerStatus, Error, Event, ExecSpec, Images, Runtime, SandboxId,
-    SandboxSpec, SandboxStatus, Session, Stats,
+    ContainerId, ContainerSpec, ContainerState, ContainerStatus, Error, Event, ExecSpec, Images, Runtime,
+    SandboxId, SandboxSpec, SandboxStatus, Session, Stats,
 };
 use dunlin_shim::message::{Reply, Request};
 use futures_util::future::BoxFuture;

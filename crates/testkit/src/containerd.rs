@@ -48,8 +48,19 @@ pub struct Setting<'a> {
     pub machine: Option<&'a Namespace>,
     /// The folder of network plugins, and that of their configuration.
     pub plugins: Option<(PathBuf, PathBuf)>,
-    /// Further handlers: their names, and the programs that stand for runc.
-    pub handlers: Vec<(String, PathBuf)>,
+    /// Further handlers.
+    pub handlers: Vec<Handler>,
+}
+
+/// A handler beside runc.
+#[derive(Debug)]
+pub struct Handler {
+    /// Its name.
+    pub name: &'static str,
+    /// The kind of runtime, by which containerd finds its shim.
+    pub kind: &'static str,
+    /// What the shim's configuration file says.
+    pub file: String,
 }
 
 /// A running containerd.
@@ -125,12 +136,14 @@ runtime_type = "io.containerd.runc.v2"
             plugins.display(),
             lists.display()
         );
-        for (name, program) in &setting.handlers {
+        for Handler { name, kind, file } in &setting.handlers {
+            let path = self.folder.join(format!("{name}.toml"));
+            fs::write(&path, file)?;
             write!(
                 text,
-                "[{cri}.containerd.runtimes.{name}]\nruntime_type = \"io.containerd.runc.v2\"\n\
-                 [{cri}.containerd.runtimes.{name}.options]\nBinaryName = \"{}\"\n",
-                program.display()
+                "[{cri}.containerd.runtimes.{name}]\nruntime_type = \"{kind}\"\n\
+                 [{cri}.containerd.runtimes.{name}.options]\nTypeUrl = \"{kind}.options\"\nConfigPath = \"{}\"\n",
+                path.display()
             )?;
         }
         Ok(text)

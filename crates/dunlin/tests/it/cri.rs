@@ -71,7 +71,10 @@ fn one_manifest_by_dunlin_and_by_containerd() -> Result<()> {
     world.kubectl.apply(CLASSES)?;
     world.kubectl.apply(&deployment("in-a-box", "by-dunlin"))?;
     run("rollout status deployment/in-a-box --timeout=60s")?;
-    ensure!(kubectl.json(&["node", "one"])?["metadata"]["labels"].get(label).is_none(), "it offers what it has not");
+    ensure!(
+        kubectl.json(&["node", "one"])?["metadata"]["labels"].get(label).is_none(),
+        "it offers what it has not"
+    );
     let given = world.server.data.path().join("agent/cri");
     daemon.start(&Setting {
         machine: Some(world.server.host.namespace()),
@@ -97,8 +100,13 @@ fn one_manifest_by_dunlin_and_by_containerd() -> Result<()> {
             let (Some(pod), Some(ip)) = (pod_name.as_str(), ip.as_str()) else { anyhow::bail!("{pod}") };
             ensure!(world.server.http(ip, 8080, "/")?.contains(&format!("hello from {pod}")), "{ip}");
             has(&run(&format!("exec {pod} -- env"))?, &["GREETING=good morning\n"])?;
-            ensure!(run(&format!("exec {pod} -- cat /labels/app /etc/hostname"))? == format!("{name}{pod}\n"));
-            ensure!(run(&format!("exec {pod} -- df -k /memory"))?.contains("1024"), "the volume has another size");
+            ensure!(
+                run(&format!("exec {pod} -- cat /labels/app /etc/hostname"))? == format!("{name}{pod}\n")
+            );
+            ensure!(
+                run(&format!("exec {pod} -- df -k /memory"))?.contains("1024"),
+                "the volume has another size"
+            );
             has(&run(&format!("logs {pod}"))?, &["listening on port 8080"])?;
             has(&run(&format!("describe pod {pod}"))?, &["Pulled", "Started"])?;
         }

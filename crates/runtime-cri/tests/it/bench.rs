@@ -23,7 +23,7 @@ pub fn containerd() -> Containerd {
     plugin::install(&plugins, &example()).unwrap();
     let setting = Setting {
         plugins: Some((plugins.join("bin"), plugins.join("net.d"))),
-        handlers: crate::gvisor::handlers(),
+        handlers: crate::gvisor::handler().into_iter().collect(),
         ..Setting::default()
     };
     let mut started = Containerd::new().unwrap();
@@ -44,7 +44,11 @@ pub fn shared() -> &'static Containerd {
 fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let path = test.ancestors().nth(2).unwrap().join("examples/plugin");
-    assert!(path.exists(), "{} is missing: run cargo test without --test, or build the example", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run cargo test without --test, or build the example",
+        path.display()
+    );
     path
 }
 
@@ -81,7 +85,9 @@ impl Bench {
 
     /// A runtime.
     pub async fn runtime(&self) -> CriRuntime {
-        CriRuntime::open(self.config()).await.expect("opening the runtime (as root, on a machine with cgroups)")
+        CriRuntime::open(self.config())
+            .await
+            .expect("opening the runtime (as root, on a machine with cgroups)")
     }
 
     fn cgroup_root(&self) -> String {

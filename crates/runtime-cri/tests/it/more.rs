@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use dunlin_runtime::contract::{self, Bench as Contract, PATIENCE, listen, logs, until};
 use dunlin_runtime::image::{Credentials, PullPolicy};
-use dunlin_runtime::{
-    ContainerState, Error, Event, ExecSpec, Images, Runtime as _, SessionOutput,
-};
+use dunlin_runtime::{ContainerState, Error, Event, ExecSpec, Images, Runtime as _, SessionOutput};
 use dunlin_runtime_cri::Handler;
 use dunlin_testkit::process::Process;
 
@@ -29,10 +27,8 @@ async fn logs_are_set_aside() {
         let log = spec.log_path.clone();
         bench.start(&sandbox, spec).await;
         let file = |n: u32| log.with_file_name(format!("app-0.log.{n}"));
-        until("three logs", async || {
-            file(2).exists() && fs::metadata(&log).is_ok_and(|meta| meta.len() > 0)
-        })
-        .await;
+        until("three logs", async || file(2).exists() && fs::metadata(&log).is_ok_and(|meta| meta.len() > 0))
+            .await;
         let first = |path: &std::path::Path| logs::lines(path).first().map(|line| line.text.clone());
         let newest = first(&log);
         until("one more turn", async || first(&log) != newest && first(&log).is_some()).await;
@@ -107,9 +103,11 @@ async fn an_exec_that_cannot_be() {
     contract::run(&Bench::new(), async |bench: &mut Contract<'_>| {
         let sandbox = bench.sandbox().await;
         let id = bench.start(&sandbox, bench.spec("app-0", &["sleep", "1000000"])).await;
-        for (word, expected) in
-            [("nothing-here", "executable file not found in $PATH"), ("/none", "no such file"), ("/etc/passwd", "denied")]
-        {
+        for (word, expected) in [
+            ("nothing-here", "executable file not found in $PATH"),
+            ("/none", "no such file"),
+            ("/etc/passwd", "denied"),
+        ] {
             let mut session = bench.runtime().exec(&sandbox, &id, command(&[word])).await.unwrap();
             let told = tokio::time::timeout(PATIENCE, session.output.recv()).await.unwrap();
             assert!(matches!(&told, Some(SessionOutput::Failed(why)) if why.contains(expected)), "{told:?}");
@@ -180,11 +178,15 @@ async fn a_daemon_that_goes_and_comes_back() {
     let spec = contract.sandbox_spec();
     let sandbox = spec.id.clone();
     runtime.create_sandbox(spec.clone()).await.unwrap();
-    let status = runtime.start_container(&sandbox, contract.spec("app-0", &["sleep", "1000000"])).await.unwrap();
+    let status =
+        runtime.start_container(&sandbox, contract.spec("app-0", &["sleep", "1000000"])).await.unwrap();
 
     daemon.kill();
     let error = runtime.create_sandbox(spec.clone()).await.unwrap_err();
-    assert!(matches!(&error, Error::Daemon { daemon, reason, .. } if daemon.ends_with(".sock") && reason.contains("running")), "{error:?}");
+    assert!(
+        matches!(&error, Error::Daemon { daemon, reason, .. } if daemon.ends_with(".sock") && reason.contains("running")),
+        "{error:?}"
+    );
     let error = runtime.sandbox(&sandbox).await.unwrap_err();
     assert!(matches!(error, Error::Daemon { .. }), "{error:?}");
     let mut ready = runtime.ready().unwrap();
@@ -255,7 +257,8 @@ async fn images_are_pulled_with_credentials() {
     fs::write(folder.path().join("config.yml"), config).unwrap();
     let mut registry = std::process::Command::new("docker-registry");
     registry.arg("serve").arg(folder.path().join("config.yml"));
-    let _registry = Process::start(registry, &folder.path().join("log")).expect("docker-registry is installed");
+    let _registry =
+        Process::start(registry, &folder.path().join("log")).expect("docker-registry is installed");
     until("the registry", async || tokio::net::TcpStream::connect(address).await.is_ok()).await;
 
     let daemon = bench::shared();
