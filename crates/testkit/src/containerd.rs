@@ -20,7 +20,7 @@ use crate::wait;
 /// How long it may take to come up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the guardian does: `$1` is the folder. Every process is ended by its id, and only if it names the folder.
+/// What the guardian does: `$1` is the folder, `$2` the process whose tests use it. Every process is ended by its id, and only if it names the folder.
 const GUARD: &str = r#"
 folder=$1
 cat >/dev/null
@@ -37,6 +37,10 @@ for pass in TERM KILL KILL; do
 done
 awk -v folder="$folder/" 'index($5, folder) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r path; do
   umount -l "$path"
+done
+# Cgroups of tests that were killed; one that is in use stays.
+for group in /sys/fs/cgroup/*/dunlin-test-$2-*; do
+  [ ! -d "$group" ] || find "$group" -depth -type d -exec rmdir {} + 2>/dev/null
 done
 rm -rf "$folder"
 "#;
@@ -86,7 +90,7 @@ impl Containerd {
         ensure!(Self::installed(), "containerd is not there: apt-get install containerd runc");
         let folder = tempfile::Builder::new().prefix("dunlin-cri-").tempdir()?.keep();
         let mut guardian = Command::new("sh");
-        guardian.args(["-c", GUARD, "guardian"]).arg(&folder);
+        guardian.args(["-c", GUARD, "guardian"]).arg(&folder).arg(std::process::id().to_string());
         // Of a group of its own, so that it outlives what interrupts the tests.
         guardian.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let guardian = guardian.spawn().context("starting the guardian")?;
