@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::AgentConfig;
 use crate::disk::Disk;
+use crate::held::{self, Held};
 use crate::model::{Record, deleting, spec};
 use crate::plan::Delays;
 use crate::sources::Sources;
@@ -48,7 +50,7 @@ pub enum Error {
     NoRuntime,
     /// The runtime cannot tell what runs.
     #[error("asking runtime {0} what runs")]
-    Runtime(&'static str, #[source] dunlin_runtime::Error),
+    Runtime(String, #[source] dunlin_runtime::Error),
 }
 
 /// What all workers share.
@@ -224,7 +226,9 @@ impl Agent {
             .or_else(|| crate::machine::own_address(&endpoint))
             .map(|a| a.to_string())
             .unwrap_or_default();
-        let names: Vec<&str> = runtimes.iter().map(|r| r.name()).collect();
+        // One that comes and goes is told of as it does (`held::follow`).
+        let there = |runtime: &&Arc<dyn Runtime>| runtime.ready().is_none_or(|ready| *ready.borrow());
+        let names: Vec<&str> = runtimes.iter().filter(there).map(|r| r.name()).collect();
         let mut info = crate::machine::info(&config, &address, &names);
         info.labels.extend(crate::machine::accelerated(&runtimes));
         if let Some(foreign) = &config.foreign {
@@ -259,13 +263,29 @@ impl Agent {
             config,
         });
         let mut orphans: HashMap<String, Found> = HashMap::new();
+        let mut silent: Vec<Arc<dyn Runtime>> = Vec::new();
         for runtime in &shared.runtimes {
-            let found = runtime.sandboxes().await.map_err(|e| Error::Runtime(runtime.name(), e))?;
-            orphans.extend(found.into_iter().map(|s| (s.id.0.clone(), (runtime.clone(), s))));
+            match runtime.sandboxes().await {
+                Ok(found) => {
+                    orphans.extend(found.into_iter().map(|s| (s.id.0.clone(), (runtime.clone(), s))));
+                }
+                // It comes and goes by itself, which is no reason to stay away.
+                Err(_) if runtime.ready().is_some() => silent.push(runtime.clone()),
+                Err(error) => return Err(Error::Runtime(runtime.name().to_owned(), error)),
+            }
         }
-        let pods =
-            Arc::new(Pods { shared: shared.clone(), workers: Mutex::default(), orphans: Mutex::default() });
+        let pods = Arc::new(Pods {
+            shared: shared.clone(),
+            workers: Mutex::default(),
+            orphans: Mutex::default(),
+            held: Held::default(),
+            listed: AtomicBool::new(false),
+        });
         for (pod, record) in shared.disk.load() {
+            if silent.iter().any(|runtime| runtime.name() == record.runtime) {
+                pods.held.add(pod, record);
+                continue;
+            }
             let uid = PodRef::of(&pod).uid;
             let found = orphans.remove(&uid);
             let handle = worker::start(shared.clone(), pod, record, found, false);
@@ -276,6 +296,13 @@ impl Agent {
         tasks.extend(
             shared.runtimes.iter().map(|r| Task::spawn("runtime-events", listen(r.clone(), pods.clone()))),
         );
+        tasks.extend(silent.into_iter().map(|r| Task::spawn("silent-runtime", revive(r, pods.clone()))));
+        for runtime in &shared.runtimes {
+            if let Some(ready) = runtime.ready() {
+                let following = held::follow(runtime.clone(), ready, info_tx.clone());
+                tasks.push(Task::spawn("runtime-ready", following));
+            }
+        }
         tasks.push(Task::spawn("pod-ends", reap(pods.clone(), ended_rx)));
         let fencing = fence::Options {
             client: client.clone(),
@@ -432,6 +459,48 @@ async fn listen(runtime: Arc<dyn Runtime>, pods: Arc<Pods>) {
     }
 }
 
+/// Starts the workers of a runtime's pods when it answers at last.
+async fn revive(runtime: Arc<dyn Runtime>, pods: Arc<Pods>) {
+    let found = held::answer(&runtime).await;
+    let found = found.into_iter().map(|s| (s.id.0.clone(), (runtime.clone(), s))).collect();
+    let left = begin_held(&pods, runtime.name(), found);
+    if pods.listed.load(Ordering::Relaxed) {
+        remove_orphans(left).await;
+    } else {
+        lock(&pods.orphans).extend(left);
+    }
+}
+
+/// Starts the workers of a runtime's pods with what was found there; gives back what no pod stands behind.
+fn begin_held(pods: &Arc<Pods>, runtime: &str, mut found: HashMap<String, Found>) -> HashMap<String, Found> {
+    let mut workers = lock(&pods.workers);
+    pods.held.release(runtime, |waiting| {
+        let uid = PodRef::of(&waiting.pod).uid;
+        let handle =
+            worker::start(pods.shared.clone(), waiting.pod, waiting.record, found.remove(&uid), false);
+        if waiting.gone {
+            handle.tell(|m| m.gone = true);
+        }
+        workers.insert(uid, handle);
+    });
+    // A pod that came meanwhile finds its sandbox when it makes it.
+    found.retain(|uid, _| !workers.contains_key(uid));
+    found
+}
+
+/// Removes sandboxes that no pod stands behind.
+async fn remove_orphans(orphans: HashMap<String, Found>) {
+    for (uid, (runtime, _)) in orphans {
+        if let Err(error) = runtime.remove_sandbox(&SandboxId(uid.clone())).await {
+            tracing::warn!(
+                error = dunlin_base::error::chain(&error),
+                uid,
+                "a sandbox without a pod could not be removed"
+            );
+        }
+    }
+}
+
 async fn reap(pods: Arc<Pods>, mut ended: mpsc::Receiver<String>) {
     while let Some(uid) = ended.recv().await {
         lock(&pods.workers).remove(&uid);
@@ -455,6 +524,10 @@ pub(crate) struct Pods {
     workers: Mutex<HashMap<String, Handle>>,
     /// Sandboxes that run without a pod on disk; the first listing decides about them.
     orphans: Mutex<HashMap<String, Found>>,
+    /// Pods whose runtime has not answered yet.
+    held: Held,
+    /// Whether the API has said which pods there are.
+    listed: AtomicBool,
 }
 
 impl Pods {
@@ -496,6 +569,9 @@ impl Pods {
         let mut workers = lock(&self.workers);
         if let Some(worker) = workers.get(&pod_ref.uid) {
             worker.tell(|m| m.pod = Some(pod));
+            return;
+        }
+        if self.held.take_news(&pod_ref.uid, &pod) {
             return;
         }
         let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("");
@@ -620,15 +696,20 @@ impl PodBackend for Pods {
     fn pod_event(&self, event: PodEvent) {
         match event {
             PodEvent::Applied(pod) => self.applied(pod),
-            PodEvent::Gone(pod) => self.tell(&pod.uid, |m| m.gone = true),
+            PodEvent::Gone(pod) => {
+                self.held.gone(&pod.uid);
+                self.tell(&pod.uid, |m| m.gone = true);
+            }
             PodEvent::Listed(uids) => {
                 let workers = lock(&self.workers);
                 for (uid, worker) in workers.iter().filter(|(uid, _)| !uids.contains(*uid)) {
                     tracing::info!(uid, "a pod on disk is no longer in the API; ending it");
                     worker.tell(|m| m.gone = true);
                 }
-                let kept: BTreeSet<String> = workers.keys().cloned().collect();
+                let mut kept: BTreeSet<String> = workers.keys().cloned().collect();
+                kept.extend(self.held.listed(&uids));
                 drop(workers);
+                self.listed.store(true, Ordering::Relaxed);
                 let orphans = std::mem::take(&mut *lock(&self.orphans));
                 let shared = self.shared.clone();
                 if orphans.is_empty() && shared.network.borrow().is_none() {
@@ -636,15 +717,7 @@ impl PodBackend for Pods {
                 }
                 // Short and ends by itself; a pod that comes meanwhile has another uid.
                 tokio::spawn(async move {
-                    for (uid, (runtime, _)) in orphans {
-                        if let Err(error) = runtime.remove_sandbox(&SandboxId(uid.clone())).await {
-                            tracing::warn!(
-                                error = dunlin_base::error::chain(&error),
-                                uid,
-                                "a sandbox without a pod could not be removed"
-                            );
-                        }
-                    }
+                    remove_orphans(orphans).await;
                     let network = shared.network.borrow().clone();
                     if let Some(network) = network {
                         let mut keep = kept;

@@ -8,7 +8,8 @@ use dunlin_node::admit::{milli, whole};
 use dunlin_node::{PodRef, events::container_field};
 use dunlin_runtime::image::{Image, ImageConfig, PullPolicy};
 use dunlin_runtime::{
-    ContainerId, ContainerSpec, ContainerStatus, Mount, Resources, Runtime, SandboxId, SandboxSpec,
+    ContainerId, ContainerSpec, ContainerStatus, Images, Mount, OwnImages, Resources, Runtime, SandboxId,
+    SandboxSpec,
 };
 use k8s_openapi::api::core::v1::{Container, ContainerPort, Pod};
 
@@ -75,7 +76,12 @@ pub fn sandbox(pod: &Pod) -> SandboxSpec {
             .map(|v| (v.name.clone(), v.value.clone()))
             .collect(),
         memory_volumes: memory_volumes.collect(),
+        privileged: crate::model::inits(pod).iter().chain(&s.containers).any(privileged),
     }
+}
+
+fn privileged(container: &Container) -> bool {
+    container.security_context.as_ref().is_some_and(|context| context.privileged == Some(true))
 }
 
 /// The host name inside the pod.
@@ -158,16 +164,18 @@ pub async fn launch(
     launches: u32,
     ip: &str,
 ) -> Result<Launched, Failure> {
-    let image = match runtime.takes_images() {
-        true => image(shared, pod, container).await?,
-        false => host_program(container),
+    let image = match runtime.images() {
+        Images::Store => image(shared, pod, container, None).await?,
+        Images::Own(own) => image(shared, pod, container, Some(own)).await?,
+        Images::Programs => host_program(container),
     };
+    let own = matches!(runtime.images(), Images::Own(_));
     let pod_ref = PodRef::of(pod);
     let field = container_field(pod, &container.name);
     let failed = |message: &str| {
         shared.recorder.warning(&pod_ref, Some(&field), "Failed", format!("Error: {message}"));
     };
-    let built = build(shared, pod, container, &image, launches, ip).await;
+    let built = build(shared, pod, container, &image, own, launches, ip).await;
     let built = built.inspect_err(|failure| failed(&failure.message))?;
     let sandbox = SandboxId(pod_ref.uid.clone());
     match runtime.start_container(&sandbox, built).await {
@@ -193,7 +201,8 @@ pub async fn launch(
                 .as_ref()
                 .and_then(|l| l.stop_signal.clone())
                 .or(image.config.stop_signal.clone());
-            let image_id = if image.digest.is_empty() { String::new() } else { image.repo_digest() };
+            // An image that came from no registry has no digest there.
+            let image_id = if image.digest.is_empty() { image.id.clone() } else { image.repo_digest() };
             Ok(Launched { status, image_id, stop_signal })
         }
         Err(error) => {
@@ -229,7 +238,13 @@ fn host_program(container: &Container) -> Image {
     }
 }
 
-async fn image(shared: &Shared, pod: &Pod, container: &Container) -> Result<Image, Failure> {
+/// The image, of the node's store or of a runtime's `own`.
+async fn image(
+    shared: &Shared,
+    pod: &Pod,
+    container: &Container,
+    own: Option<&dyn OwnImages>,
+) -> Result<Image, Failure> {
     let reference = container.image.clone().unwrap_or_default();
     let pod_ref = PodRef::of(pod);
     let field = container_field(pod, &container.name);
@@ -238,8 +253,11 @@ async fn image(shared: &Shared, pod: &Pod, container: &Container) -> Result<Imag
         .as_deref()
         .and_then(PullPolicy::parse)
         .unwrap_or(PullPolicy::IfNotPresent);
-    let present =
-        if policy == PullPolicy::Always { None } else { shared.images.get(&reference).await.ok().flatten() };
+    let present = match own {
+        _ if policy == PullPolicy::Always => None,
+        Some(own) => own.get(&reference).await.ok().flatten(),
+        None => shared.images.get(&reference).await.ok().flatten(),
+    };
     let here = present.is_some();
     if !here && policy != PullPolicy::Never {
         shared.recorder.normal(&pod_ref, Some(&field), "Pulling", format!("Pulling image \"{reference}\""));
@@ -250,10 +268,11 @@ async fn image(shared: &Shared, pod: &Pod, container: &Container) -> Result<Imag
         crate::pull::credentials(shared, pod, &reference).await
     };
     let begun = std::time::Instant::now();
-    let answer = match present {
-        Some(image) => Ok(image),
+    let answer = match (present, own) {
+        (Some(image), _) => Ok(image),
+        (None, Some(own)) => own.ensure(&reference, policy, credentials).await,
         // On a thread of its own: unpacking layers must not hold up the pods that run.
-        None => {
+        (None, None) => {
             let (images, name) = (shared.images.clone(), reference.clone());
             let handle = tokio::runtime::Handle::current();
             tokio::task::spawn_blocking(move || handle.block_on(images.ensure(&name, policy, credentials)))
@@ -298,13 +317,17 @@ async fn build(
     pod: &Pod,
     container: &Container,
     image: &Image,
+    own_image: bool,
     launches: u32,
     ip: &str,
 ) -> Result<ContainerSpec, Failure> {
-    let user = security::user(pod, container, &image.config.user, &image.layers).map_err(config_error)?;
+    let layers = (!own_image).then_some(image.layers.as_slice());
+    let user = security::user(pod, container, &image.config.user, layers).map_err(config_error)?;
     let own = container.security_context.clone().unwrap_or_default();
-    let privileged = own.privileged == Some(true);
-    let env = environment(shared, pod, container, image, ip, user.home.as_deref()).await?;
+    let privileged = privileged(container);
+    // Only who has the image's files knows the user's home.
+    let home = if own_image { None } else { Some(user.home.as_deref().unwrap_or("/")) };
+    let env = environment(shared, pod, container, image, ip, home).await?;
     let lookup = |name: &str| env.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.clone());
     let expanded =
         |words: &Option<Vec<String>>| words.iter().flatten().map(|w| expand(w, &lookup)).collect::<Vec<_>>();
@@ -342,6 +365,8 @@ async fn build(
     Ok(ContainerSpec {
         id: ContainerId(format!("{}-{launches}", container.name)),
         layers: image.layers.clone(),
+        image: own_image.then(|| image.id.clone()),
+        image_user: user.name,
         args,
         env,
         cwd: PathBuf::from(if cwd.is_empty() { "/".to_owned() } else { cwd }),
@@ -392,8 +417,8 @@ async fn environment(
     if !env.iter().any(|(n, _)| n == "PATH") {
         set(&mut env, "PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
     }
-    if !env.iter().any(|(n, _)| n == "HOME") {
-        set(&mut env, "HOME".into(), home.unwrap_or("/").to_owned());
+    if let Some(home) = home.filter(|_| !env.iter().any(|(n, _)| n == "HOME")) {
+        set(&mut env, "HOME".into(), home.to_owned());
     }
     set(&mut env, "HOSTNAME".into(), hostname(pod));
     if container.tty == Some(true) {

@@ -8,6 +8,7 @@ mod claims;
 mod config;
 mod disk;
 mod env;
+mod held;
 mod home;
 mod hooks;
 mod launch;

@@ -120,10 +120,20 @@ pub struct User {
     pub gid: u32,
     pub groups: Vec<u32>,
     pub home: Option<String>,
+    /// The image's user, whom only the runtime can look up.
+    pub name: Option<String>,
 }
 
-/// Works out the user from the pod, the container, and the image's user and files.
-pub fn user(pod: &Pod, container: &Container, image_user: &str, layers: &[PathBuf]) -> Result<User, String> {
+/// Works out the user from the pod, the container, and the image's user and files; without `layers`, the files are the
+/// runtime's, and so is looking up names.
+pub fn user(
+    pod: &Pod,
+    container: &Container,
+    image_user: &str,
+    layers: Option<&[PathBuf]>,
+) -> Result<User, String> {
+    let unknown = layers.is_none();
+    let layers = layers.unwrap_or_default();
     let pod_context = spec(pod).security_context.clone().unwrap_or_default();
     let own = container.security_context.clone().unwrap_or_default();
     let passwd = read_layers(layers, "etc/passwd");
@@ -152,6 +162,7 @@ pub fn user(pod: &Pod, container: &Container, image_user: &str, layers: &[PathBu
         None if name.is_empty() => (0, entry("0", 2), false),
         None => match name.parse::<u32>() {
             Ok(uid) => (uid, entry(name, 2), false),
+            Err(_) if unknown => (0, None, true),
             Err(_) => {
                 let found = entry(name, 0).ok_or_else(|| {
                     format!("unable to find user {name}: no matching entries in passwd file")
@@ -180,6 +191,7 @@ pub fn user(pod: &Pod, container: &Container, image_user: &str, layers: &[PathBu
         None => match group.filter(|_| asked.is_none()) {
             Some(group) => match group.parse() {
                 Ok(gid) => gid,
+                Err(_) if unknown => 0,
                 Err(_) => group_file
                     .lines()
                     .map(|l| l.split(':').collect::<Vec<_>>())
@@ -207,7 +219,8 @@ pub fn user(pod: &Pod, container: &Container, image_user: &str, layers: &[PathBu
     groups.extend(pod_context.fs_group.and_then(|g| u32::try_from(g).ok()));
     groups.sort_unstable();
     groups.dedup();
-    Ok(User { uid, gid, groups, home: found.map(|f| f.3) })
+    let name = (unknown && named).then(|| image_user.to_owned());
+    Ok(User { uid, gid, groups, home: found.map(|f| f.3), name })
 }
 
 /// A small file of the image: from the topmost layer that has it.
@@ -271,7 +284,7 @@ mod tests {
         std::fs::write(dir.path().join("etc/group"), "web:x:34:\nextra:x:99:web\n").expect("group");
         let layers = [dir.path().to_owned()];
         let pod = Pod::default();
-        let user_of = |c: &Container, image: &str| user(&pod, c, image, &layers);
+        let user_of = |c: &Container, image: &str| user(&pod, c, image, Some(&layers));
         let web = user_of(&container(json!({})), "web").expect("web");
         assert_eq!((web.uid, web.gid, web.groups, web.home.as_deref()), (33, 34, vec![99], Some("/srv")));
         assert!(user_of(&container(json!({})), "nobody").is_err());
@@ -279,5 +292,12 @@ mod tests {
         assert!(user_of(&nonroot, "").expect_err("root").contains("image will run as root"));
         assert!(user_of(&nonroot, "web").expect_err("named").contains("non-numeric user (web)"));
         assert_eq!(user_of(&nonroot, "7:8").expect("numbers").gid, 8);
+        // Of an image that only the runtime can look into, numbers count, and names are handed on.
+        let user_of = |c: &Container, image: &str| user(&pod, c, image, None);
+        let web = user_of(&container(json!({})), "web:extra").expect("web");
+        assert_eq!((web.uid, web.gid, web.name.as_deref()), (0, 0, Some("web:extra")));
+        let seven = user_of(&container(json!({"runAsUser":7})), "web").expect("seven");
+        assert_eq!((seven.uid, seven.name), (7, None));
+        assert!(user_of(&nonroot, "web").expect_err("named").contains("non-numeric user (web)"));
     }
 }

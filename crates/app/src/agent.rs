@@ -13,6 +13,7 @@ use dunlin_runtime_oci::{Kind, OciRuntime};
 use dunlin_tunnel::dial;
 
 use crate::balancer::Balancer;
+use crate::cri::{self, Cri};
 use crate::error::{Doing, Error};
 use crate::join::member::Member;
 use crate::join::{self, Joining};
@@ -29,6 +30,8 @@ pub(crate) struct Settings {
     pub native: bool,
     /// What pods' virtual machines are booted with.
     pub machines: Machines,
+    /// The container runtime of others that is used, too.
+    pub cri: Option<Cri>,
     pub area: Option<String>,
     /// The way to the API of pods that were made above.
     pub home: Option<dunlin_agent::HomeDial>,
@@ -48,6 +51,7 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
     if let Some(kubeconfig) = options.kubeconfig.clone() {
         return crate::cluster::run(options, &kubeconfig).await;
     }
+    let cri = Cri::chosen(options.cri_socket.clone(), options.cri_handlers.clone())?;
     let layout = Layout::open(&options.data_dir)?;
     let node_name = options.node_name.clone().unwrap_or_else(hostname);
     let server = options.server.clone().unwrap_or_default();
@@ -82,6 +86,7 @@ pub async fn run(options: AgentOptions) -> Result<(), Error> {
         labels: options.label.clone(),
         native: options.native_processes,
         machines: options.machines.clone(),
+        cri,
         area: options.area.clone(),
         home: Some(home),
         foreign: None,
@@ -124,7 +129,10 @@ pub(crate) async fn start(
     let id = layout.node_id()?;
     let run_dir = layout::run_dir(&id);
     layout::private_folder(&run_dir)?;
-    let runtimes = runtimes(layout, &id, &settings).await?;
+    let mut runtimes = runtimes(layout, &id, &settings).await?;
+    for runtime in cri::open(layout, &id, settings.cri.as_ref()).await? {
+        runtimes.push(Arc::new(runtime));
+    }
     let images = ImageStore::open(layout.images()).doing("opening the image store")?;
     let labels = labels(&settings.labels)?;
     let mut config = AgentConfig::new(settings.node_name, layout.agent(), run_dir);

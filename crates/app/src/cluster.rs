@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::agent::{self, Settings};
+use crate::cri::Cri;
 use crate::error::Error;
 use crate::layout::{Layout, private_folder};
 use crate::options::AgentOptions;
@@ -39,6 +40,7 @@ pub async fn run(options: AgentOptions, kubeconfig: &Path) -> Result<(), Error> 
 }
 
 async fn serve(options: AgentOptions, kubeconfig: &Path) -> Result<(), Error> {
+    let cri = Cri::chosen(options.cri_socket.clone(), options.cri_handlers.clone())?;
     let layout = Layout::open(&options.data_dir)?;
     let folder = layout.cluster();
     private_folder(&folder)?;
@@ -61,6 +63,7 @@ async fn serve(options: AgentOptions, kubeconfig: &Path) -> Result<(), Error> {
         labels: options.label.clone(),
         native: options.native_processes,
         machines: options.machines.clone(),
+        cri,
         area: options.area.clone(),
         home: None,
         foreign: Some((Foreign { api, kubelet_port: port }, options.pod_cidr.clone())),

@@ -81,6 +81,11 @@ impl Layout {
         self.root.join("agent")
     }
 
+    /// What a container runtime of others is given, and which it is.
+    pub fn cri(&self) -> PathBuf {
+        self.agent().join("cri")
+    }
+
     /// What this server's uplink has joined.
     pub fn uplink(&self) -> PathBuf {
         self.root.join("uplink/membership.json")

@@ -5,6 +5,7 @@
 pub mod agent;
 mod balancer;
 mod cluster;
+pub mod cri;
 pub mod error;
 pub mod home;
 pub mod images;
@@ -18,6 +19,9 @@ pub mod shutdown;
 pub use dunlin_pki::tls::fingerprint;
 pub use error::Error;
 pub use options::{AgentOptions, ServerOptions};
+
+/// The network plugin that this program is when a container runtime calls it; called before any thread exists.
+pub use dunlin_runtime_cri::plugin;
 
 /// Entry points of the helper processes that make containers; called before any thread exists.
 pub mod creator {

@@ -84,6 +84,10 @@ pub struct Choices {
     /// What pods' virtual machines are booted with.
     #[serde(flatten)]
     pub machines: Machines,
+    /// Socket of a container runtime that speaks CRI.
+    pub cri_socket: Option<PathBuf>,
+    /// Its handlers that are offered beside its default.
+    pub cri_handlers: Vec<String>,
     /// Log filter.
     pub log: Option<String>,
     /// Graces, tolerances and intervals.
@@ -145,6 +149,8 @@ impl Choices {
             label: list(self.label, below.label),
             native_processes: self.native_processes.or(below.native_processes),
             machines: self.machines.over(below.machines),
+            cri_socket: self.cri_socket.or(below.cri_socket),
+            cri_handlers: list(self.cri_handlers, below.cri_handlers),
             log: self.log.or(below.log),
             times: self.times.over(below.times),
             access: self.access.over(below.access),
@@ -195,6 +201,10 @@ pub struct ServerOptions {
     pub native_processes: bool,
     /// What pods' virtual machines are booted with.
     pub machines: Machines,
+    /// Socket of a container runtime that speaks CRI.
+    pub cri_socket: Option<PathBuf>,
+    /// Its handlers that are offered beside its default.
+    pub cri_handlers: Vec<String>,
     /// Where objects live: `sqlite`, or `etcd://HOST:PORT,...`.
     pub store: Option<String>,
     /// How connections to etcd are secured.
@@ -232,6 +242,8 @@ impl From<Choices> for ServerOptions {
             label: choices.label,
             native_processes: choices.native_processes.unwrap_or(false),
             machines: choices.machines,
+            cri_socket: choices.cri_socket,
+            cri_handlers: choices.cri_handlers,
             store: choices.store,
             store_tls: StoreTls { ca: choices.store_ca, cert: choices.store_cert, key: choices.store_key },
             store_user: choices.store_user,
@@ -271,6 +283,10 @@ pub struct AgentOptions {
     pub native_processes: bool,
     /// What pods' virtual machines are booted with.
     pub machines: Machines,
+    /// Socket of a container runtime that speaks CRI.
+    pub cri_socket: Option<PathBuf>,
+    /// Its handlers that are offered beside its default.
+    pub cri_handlers: Vec<String>,
     /// Where this machine is.
     pub area: Option<String>,
     /// Graces, tolerances and intervals.
@@ -291,6 +307,8 @@ impl From<Choices> for AgentOptions {
             label: choices.label,
             native_processes: choices.native_processes.unwrap_or(false),
             machines: choices.machines,
+            cri_socket: choices.cri_socket,
+            cri_handlers: choices.cri_handlers,
             area: choices.area,
             times: choices.times,
         }

@@ -6,9 +6,9 @@ use dunlin_base::error::chain;
 use dunlin_runtime::Runtime;
 use dunlin_runtime_oci::Kind;
 
-use crate::agent;
 use crate::error::{Doing, Error};
 use crate::layout::{self, Layout};
+use crate::{agent, cri};
 
 /// Ends every pod of this node and removes what it left on the machine; with `everything` also the data directory's
 /// content. Only what carries this node's identity is touched.
@@ -33,6 +33,7 @@ pub async fn run(data_dir: &Path, everything: bool) -> Result<(), Error> {
             }
         }
     }
+    failures.extend(cri::leave(&layout, &id).await?);
     containers.remove_root().await.doing("removing this node's cgroups")?;
     dunlin_net::remove_all(&id).await.doing("removing this node's network")?;
     remove(&layout::run_dir(&id))?;

@@ -30,6 +30,7 @@ use dunlin_uplink::Expose;
 use exposed::Exposed;
 
 use crate::agent;
+use crate::cri::Cri;
 use crate::error::{Doing, Error};
 use crate::home::Carrier;
 use crate::join::Joining;
@@ -61,6 +62,7 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
         None => None,
     };
     let mut issuers = options.access.issuers()?;
+    let cri = Cri::chosen(options.cri_socket.clone(), options.cri_handlers.clone())?;
     let layout = Layout::open(&options.data_dir)?;
     let listener = listen(&options.listen)
         .await
@@ -260,6 +262,7 @@ pub async fn run(options: ServerOptions) -> Result<(), Error> {
             labels: options.label.clone(),
             native: options.native_processes,
             machines: options.machines.clone(),
+            cri,
             area: options.area.clone(),
             home: Some(home.local(&name)),
             foreign: None,

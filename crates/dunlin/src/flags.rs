@@ -288,6 +288,12 @@ pub struct Node {
     pub native_processes: bool,
     #[command(flatten)]
     pub machines: Machines,
+    /// Socket of a container runtime that speaks CRI, for pods of the RuntimeClass handler cri
+    #[arg(long, value_name = "PATH")]
+    pub cri_socket: Option<PathBuf>,
+    /// Handlers of that runtime for pods of the handlers cri-NAME: runsc, kata, ...
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub cri_handlers: Vec<String>,
     /// A grace, tolerance or interval, as in node-grace=20s; the configuration file's `times` has the same names
     #[arg(long = "time", value_name = "NAME=LENGTH")]
     pub times: Vec<String>,

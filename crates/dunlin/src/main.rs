@@ -1,6 +1,6 @@
 //! The `dunlin` program: it reads the command line and calls the part that does the work.
 //!
-//! Two hidden commands make containers; they run before anything that starts a thread, because they clone processes.
+//! Two hidden commands make containers, and under another name it is a container runtime's network plugin; these run before anything that starts a thread, because they clone processes.
 
 mod flags;
 mod images;
@@ -27,6 +27,7 @@ enum Error {
 
 fn main() -> ExitCode {
     dunlin_app::creator::main_if_asked();
+    dunlin_app::plugin::main_if_asked();
     // Wrong usage ends with 2, help with 0; clap prints both.
     let flags = Flags::parse();
     match run(flags) {

@@ -38,6 +38,8 @@ pub fn server(server: Server, global: Global) -> Result<(), Error> {
         label: server.node.label,
         native_processes: server.node.native_processes.then_some(true),
         machines: server.node.machines.into(),
+        cri_socket: server.node.cri_socket,
+        cri_handlers: server.node.cri_handlers,
         area: server.node.area,
         times: Times::from_flags(&server.node.times)?,
         ..Choices::default()
@@ -68,6 +70,8 @@ pub fn agent(agent: Agent, global: Global) -> Result<(), Error> {
         label: agent.node.label,
         native_processes: agent.node.native_processes.then_some(true),
         machines: agent.node.machines.into(),
+        cri_socket: agent.node.cri_socket,
+        cri_handlers: agent.node.cri_handlers,
         area: agent.node.area,
         times: Times::from_flags(&agent.node.times)?,
         ..Choices::default()

@@ -20,4 +20,6 @@ pub mod probe;
 mod runtime;
 mod sandbox;
 
+pub use cgroup::{Cgroups, Error as CgroupError};
+pub use plan::{capabilities::NAMES as CAPABILITIES, validate};
 pub use runtime::{Config, Kind, OciRuntime};

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dunlin_base::task::Task;
 use dunlin_runtime::{
-    ContainerId, ContainerSpec, ContainerState, ContainerStatus, Error, Event, ExecSpec, Runtime, SandboxId,
-    SandboxSpec, SandboxStatus, Session, Stats,
+    ContainerId, ContainerSpec, ContainerState, ContainerStatus, Error, Event, ExecSpec, Images, Runtime,
+    SandboxId, SandboxSpec, SandboxStatus, Session, Stats,
 };
 use dunlin_shim::message::{Reply, Request};
 use futures_util::future::BoxFuture;
@@ -368,8 +368,11 @@ impl Runtime for OciRuntime {
         }
     }
 
-    fn takes_images(&self) -> bool {
-        self.shared.kind != Kind::Process
+    fn images(&self) -> Images<'_> {
+        match self.shared.kind {
+            Kind::Oci | Kind::Wasm | Kind::Microvm | Kind::Unikernel => Images::Store,
+            Kind::Process => Images::Programs,
+        }
     }
 
     fn accelerator(&self) -> Option<&'static str> {

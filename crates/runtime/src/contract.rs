@@ -34,6 +34,10 @@ pub trait Factory: Send + Sync {
     fn open(&self) -> BoxFuture<'_, Arc<dyn Runtime>>;
     /// Layers of a root file system whose `/bin` holds busybox and its links.
     fn layers(&self) -> Vec<PathBuf>;
+    /// The same as an image, of a runtime that has its own.
+    fn image(&self) -> Option<String> {
+        None
+    }
     /// A directory for logs.
     fn logs(&self) -> PathBuf;
     /// Fails if anything is left of the sandboxes, which have all been removed.
@@ -70,6 +74,13 @@ where
     factory.assert_clean();
 }
 
+impl<'a> Bench<'a> {
+    /// One that only makes specifications, for tests that open runtimes themselves.
+    pub fn of(factory: &'a dyn Factory) -> Self {
+        Self { factory, runtime: None }
+    }
+}
+
 impl Bench<'_> {
     /// The runtime.
     pub fn runtime(&self) -> &dyn Runtime {
@@ -96,6 +107,8 @@ impl Bench<'_> {
             resources: Resources { pids_limit: Some(2000), ..Resources::default() },
             sysctls: BTreeMap::new(),
             memory_volumes: BTreeMap::new(),
+            // One of the suite's containers is.
+            privileged: true,
         }
     }
 
@@ -114,6 +127,8 @@ impl Bench<'_> {
         ContainerSpec {
             id: ContainerId(name.to_owned()),
             layers: self.factory.layers(),
+            image: self.factory.image(),
+            image_user: None,
             args: args.iter().map(|a| (*a).to_owned()).collect(),
             env: vec![("PATH".into(), "/bin".into())],
             cwd: "/".into(),

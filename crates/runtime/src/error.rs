@@ -56,6 +56,16 @@ pub enum Error {
         /// What happened.
         reason: String,
     },
+    /// The program that others run for us, and that runs the containers, refused or did not answer.
+    #[error("{operation}: {daemon}: {reason}")]
+    Daemon {
+        /// Which, as a user knows it: its socket.
+        daemon: String,
+        /// `making a sandbox`, ...
+        operation: &'static str,
+        /// What it said, or that it said nothing.
+        reason: String,
+    },
     /// A file operation failed.
     #[error("{operation} {path}")]
     Io {

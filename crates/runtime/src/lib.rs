@@ -15,9 +15,10 @@ pub mod stream;
 use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 pub use error::Error;
+use image::{Credentials, Image, PullError, PullPolicy};
 pub use spec::{
     ContainerId, ContainerSpec, ContainerState, ContainerStatus, ExecSpec, ExitStatus, Mount, Resources,
     SandboxId, SandboxSpec, SandboxStatus, Stats, TerminalSize,
@@ -43,6 +44,31 @@ pub enum Event {
     },
 }
 
+/// Where a runtime's containers have their files from.
+pub enum Images<'a> {
+    /// From the node's image store, layer by layer.
+    Store,
+    /// From nowhere: the image's name is the path of the machine's own program.
+    Programs,
+    /// The runtime keeps and fetches images itself.
+    Own(&'a dyn OwnImages),
+}
+
+/// The images that a runtime keeps itself. Those that it gives have no layers to look into, and their `id` is what
+/// [`ContainerSpec::image`] takes.
+pub trait OwnImages: Send + Sync {
+    /// An image that is there.
+    fn get<'a>(&'a self, reference: &'a str) -> BoxFuture<'a, Result<Option<Image>, PullError>>;
+
+    /// An image, fetched if the policy says so.
+    fn ensure<'a>(
+        &'a self,
+        reference: &'a str,
+        policy: PullPolicy,
+        credentials: Option<Credentials>,
+    ) -> BoxFuture<'a, Result<Image, PullError>>;
+}
+
 /// One way of running containers.
 ///
 /// Everything is keyed by ids that the caller chose, and every call is idempotent: after a crash the caller asks again
@@ -50,12 +76,16 @@ pub enum Event {
 /// containers running, and the next one finds them with [`Runtime::sandboxes`].
 pub trait Runtime: Send + Sync + 'static {
     /// The name by which a `RuntimeClass` handler selects it: `oci`, `wasm`, `process`, ...
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
-    /// Whether its containers get their files from an image. Without one the image's name is the path of the machine's own
-    /// program.
-    fn takes_images(&self) -> bool {
-        true
+    /// Where the files of its containers come from.
+    fn images(&self) -> Images<'_> {
+        Images::Store
+    }
+
+    /// Whether it can run pods now, where that depends on a program that others start and end. `None` is always.
+    fn ready(&self) -> Option<watch::Receiver<bool>> {
+        None
     }
 
     /// What speeds up the virtual machines that its containers are: `kvm`, or `tcg` where nothing does. `None` for a runtime

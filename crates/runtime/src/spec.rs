@@ -50,6 +50,9 @@ pub struct SandboxSpec {
     /// Memory file systems shared by the containers: name and size limit in bytes (0 = no limit).
     /// A [`Mount`] refers to one by `tmpfs:<name>` as its source.
     pub memory_volumes: BTreeMap<String, u64>,
+    /// A container of it is to be privileged; some runtimes have to know that before.
+    #[serde(default)]
+    pub privileged: bool,
 }
 
 /// Limits and shares. `None` means none.
@@ -92,6 +95,12 @@ pub struct ContainerSpec {
     pub id: ContainerId,
     /// The layers of the root file system, lowest first: unpacked directories of the image store, read-only and shared.
     pub layers: Vec<PathBuf>,
+    /// The image, of a runtime that has its own ([`crate::Images::Own`]), as that calls it. Its layers are not told then.
+    #[serde(default)]
+    pub image: Option<String>,
+    /// The image's user, where that is a name which only such a runtime can look up; `uid` says nothing then.
+    #[serde(default)]
+    pub image_user: Option<String>,
     /// The command with its arguments; never empty.
     pub args: Vec<String>,
     /// The environment, in order.
@@ -173,7 +182,8 @@ pub struct SandboxStatus {
     pub alive: bool,
     /// When it was made.
     pub created: SystemTime,
-    /// `/proc/<pid>/ns/net` of a process that lives as long as the sandbox; none with the host's network.
+    /// A path by which its network namespace can be entered, `/proc/<pid>/ns/net` or a file that stands for it; none with
+    /// the host's network.
     pub network_namespace: Option<PathBuf>,
     /// Its containers, dead ones that were not removed included.
     pub containers: Vec<ContainerStatus>,

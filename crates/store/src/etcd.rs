@@ -19,7 +19,6 @@ mod link;
 pub mod message;
 pub mod record;
 mod upkeep;
-pub mod wire;
 mod write;
 
 use std::sync::Arc;
@@ -27,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dunlin_base::task::Task;
+use dunlin_grpc::Failure;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -35,7 +35,7 @@ use crate::state::State;
 use crate::{Entry, Error, Key, Limits, Page, Revision, Scope, Store, Watch, Write};
 use follow::Follower;
 use keys::Keys;
-use link::{Failure, Link};
+use link::Link;
 
 /// The oldest version that tells reliably how far a watch is.
 const OLDEST: (u32, u32) = (3, 5);

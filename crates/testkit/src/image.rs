@@ -79,6 +79,23 @@ impl ImageBuilder {
         self
     }
 
+    /// An image with every command of busybox, for suites of runtimes.
+    ///
+    /// # Errors
+    /// When busybox is missing or does not tell what it has.
+    pub fn whole_busybox() -> Result<Self> {
+        let busybox = crate::program::busybox()?;
+        let list = std::process::Command::new(&busybox).arg("--list").output().context("busybox --list")?;
+        let mut image = Self::new()
+            .file("bin/busybox", &busybox)
+            .text("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1001::/tmp:/bin/sh\n")
+            .text("etc/group", "root:x:0:\nuser:x:1001:\n");
+        for name in String::from_utf8(list.stdout)?.lines().filter(|name| *name != "busybox") {
+            image = image.link(&format!("bin/{name}"), "busybox");
+        }
+        Ok(image.entrypoint(&["/bin/sh"]))
+    }
+
     /// Adds a file from the host, executable.
     pub fn file(mut self, path: &str, from: &Path) -> Self {
         self.files.push((path.to_owned(), from.to_owned()));

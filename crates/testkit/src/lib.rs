@@ -6,6 +6,7 @@
 
 pub mod cable;
 pub mod cluster;
+pub mod containerd;
 pub mod disk;
 pub mod guest;
 pub mod host;

@@ -5,6 +5,7 @@ mod autoscaling;
 mod bad_input;
 mod client;
 mod crd;
+mod cri;
 mod deep;
 mod disruption;
 mod exposed;

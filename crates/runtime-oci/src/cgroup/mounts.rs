@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// A version 1 hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Legacy {
-    /// Its controllers.
+    /// Its controllers; none of one that only others use.
     pub controllers: Vec<String>,
     /// Where it is mounted.
     pub path: PathBuf,
@@ -20,7 +20,8 @@ pub enum Hierarchies {
     Legacy(Vec<Legacy>),
 }
 
-/// What version 1 hierarchies are used for here; others (`name=systemd`) are left alone.
+/// What version 1 hierarchies are used for here. In others (`name=systemd`, and version 2 beside version 1) nothing is made, but
+/// runc does, and who removes a pod looks there as well.
 const CONTROLLERS: [&str; 12] = [
     "blkio",
     "cpu",
@@ -39,20 +40,25 @@ const CONTROLLERS: [&str; 12] = [
 /// Reads the mounts. Version 2 counts only at `/sys/fs/cgroup` itself, where libcontainer looks for it as well.
 pub fn find(mountinfo: &str) -> Option<Hierarchies> {
     let mut legacy: Vec<Legacy> = Vec::new();
+    let mut others: Vec<Legacy> = Vec::new();
     for line in mountinfo.lines() {
         let Some((before, after)) = line.split_once(" - ") else { continue };
         let (Some(path), Some(kind)) = (before.split(' ').nth(4), after.split(' ').next()) else { continue };
         if kind == "cgroup2" && path == "/sys/fs/cgroup" {
             return Some(Hierarchies::Unified(PathBuf::from(path)));
         }
-        if kind == "cgroup" && path.starts_with("/sys/fs/cgroup/") {
+        if matches!(kind, "cgroup" | "cgroup2") && path.starts_with("/sys/fs/cgroup/") {
             let options = after.split(' ').nth(2).unwrap_or_default().split(',');
             let controllers: Vec<String> =
                 options.filter(|o| CONTROLLERS.contains(o)).map(str::to_owned).collect();
-            if !controllers.is_empty() && !legacy.iter().any(|l| l.path == Path::new(path)) {
-                legacy.push(Legacy { controllers, path: PathBuf::from(path) });
+            let list = if controllers.is_empty() { &mut others } else { &mut legacy };
+            if !list.iter().any(|l| l.path == Path::new(path)) {
+                list.push(Legacy { controllers, path: PathBuf::from(path) });
             }
         }
+    }
+    if !legacy.is_empty() {
+        legacy.append(&mut others);
     }
     (!legacy.is_empty()).then_some(Hierarchies::Legacy(legacy))
 }
@@ -78,6 +84,8 @@ mod tests {
         let controllers: Vec<&str> =
             mounts.iter().flat_map(|m| m.controllers.iter().map(String::as_str)).collect();
         assert_eq!(controllers, ["cpu", "cpuacct", "memory"]);
+        let others = mounts.iter().skip(3 - 1).map(|m| m.path.to_string_lossy());
+        assert!(others.eq(["/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"]), "{mounts:?}");
     }
 
     #[test]

@@ -226,6 +226,7 @@ mod tests {
             resources: Resources::default(),
             sysctls: [].into(),
             memory_volumes: [("cache".to_owned(), 0)].into(),
+            privileged: false,
         }
     }
 

@@ -10,6 +10,9 @@ fn wrong(field: impl Into<String>, reason: impl Into<String>) -> Error {
 }
 
 /// Checks a sandbox.
+///
+/// # Errors
+/// With the field that is wrong, and why.
 pub fn sandbox(spec: &SandboxSpec) -> Result<(), Error> {
     if !is_name(&spec.id.0) {
         return Err(wrong(
@@ -70,17 +73,8 @@ pub fn sysctl_path(name: &str) -> String {
     }
 }
 
-/// Checks a container.
+/// Checks a container of one of our kinds.
 pub fn container(kind: Kind, sandbox: &SandboxSpec, spec: &ContainerSpec) -> Result<(), Error> {
-    if !is_name(&spec.id.0) {
-        return Err(wrong(
-            "id",
-            format!("{:?} is not a name of letters, digits, '-', '_' and '.'", spec.id.0),
-        ));
-    }
-    if spec.args.is_empty() || spec.args[0].is_empty() {
-        return Err(wrong("args", "the command is empty"));
-    }
     if kind == Kind::Process && !spec.devices.is_empty() {
         return Err(wrong("devices", "a native process has the host's devices already"));
     }
@@ -98,6 +92,23 @@ pub fn container(kind: Kind, sandbox: &SandboxSpec, spec: &ContainerSpec) -> Res
     }
     if kind != Kind::Process && spec.layers.is_empty() {
         return Err(wrong("layers", "there is no root file system"));
+    }
+    any_container(sandbox, spec)
+}
+
+/// Checks what is the same for containers of every kind, wherever their files come from.
+///
+/// # Errors
+/// With the field that is wrong, and why.
+pub fn any_container(sandbox: &SandboxSpec, spec: &ContainerSpec) -> Result<(), Error> {
+    if !is_name(&spec.id.0) {
+        return Err(wrong(
+            "id",
+            format!("{:?} is not a name of letters, digits, '-', '_' and '.'", spec.id.0),
+        ));
+    }
+    if spec.args.is_empty() || spec.args[0].is_empty() {
+        return Err(wrong("args", "the command is empty"));
     }
     if !spec.cwd.is_absolute() {
         return Err(wrong("cwd", format!("{} is not absolute", spec.cwd.display())));

@@ -53,7 +53,9 @@ pub async fn environment_directory_and_user(bench: &mut Bench<'_>) {
     // Programs expect broken pipes to end them.
     let spec = bench.spec("signals-0", &["grep", "-E", "SigIgn|SigBlk", "/proc/self/status"]);
     let (_, text) = bench.script_output(&sandbox, spec).await;
-    assert_eq!(text, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+    let masks = text.lines().filter_map(|line| u64::from_str_radix(line.split_once('\t')?.1, 16).ok());
+    // Those above 31 are the C library's.
+    assert!(masks.map(|mask| mask & 0x7fff_ffff).eq([0, 0]), "{text}");
 }
 
 /// Why a command cannot be executed is told precisely, and nothing is left of the container.
@@ -85,6 +87,7 @@ pub async fn wrong_specifications(bench: &mut Bench<'_>) {
     let sandbox = bench.sandbox().await;
     let runtime = bench.runtime();
     let base = || bench.spec("app-0", &["true"]);
+    let files = if base().image.is_some() { "image" } else { "layers" };
     let mount = |source: &str, target: &str| Mount {
         source: source.into(),
         target: target.into(),
@@ -102,9 +105,10 @@ pub async fn wrong_specifications(bench: &mut Bench<'_>) {
             s.id.0 = "../up".into();
             s
         }),
-        ("layers", {
+        (files, {
             let mut s = base();
             s.layers.clear();
+            s.image = None;
             s
         }),
         ("cwd", {
@@ -163,7 +167,8 @@ pub async fn hostname_and_namespaces(bench: &mut Bench<'_>) {
     let lines: Vec<&str> = texts[0].lines().collect();
     assert_eq!((lines[0], lines[1], lines[4], lines[5], lines[6]), ("contract", "77", "1", "1", "1"));
     let path = status.network_namespace.expect("it has a network of its own");
-    assert_eq!(std::fs::read_link(path).unwrap().to_str(), Some(lines[2]));
+    let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
+    assert_eq!(format!("net:[{inode}]"), lines[2]);
     assert_ne!(std::fs::read_link("/proc/self/ns/net").unwrap().to_str(), Some(lines[2]));
 }
 

@@ -32,6 +32,16 @@ pub struct ImageConfig {
     pub volumes: Vec<String>,
 }
 
+impl ImageConfig {
+    /// Reads it out of an image's configuration as OCI describes it. `what` names that in errors.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(what: &str, bytes: &[u8]) -> Result<Self, Error> {
+        ConfigBlob::parse(what, bytes).map(|blob| blob.config)
+    }
+}
+
 /// What the store reads of the configuration blob.
 #[derive(Debug, Clone)]
 pub(crate) struct ConfigBlob {

@@ -178,7 +178,10 @@ pub enum PullError {
     #[error("{0}")]
     InvalidName(String),
     /// `ErrImageNeverPull`: it is not here and may not be fetched.
-    #[error("image {0} is not present and its pull policy is Never; import it with `dunlin image import`")]
+    #[error(
+        "image {0} is not present and its pull policy is Never; import it with `dunlin image import`, or for a runtime \
+         that has images of its own with that runtime's tool"
+    )]
     NeverPull(String),
     /// `RegistryUnavailable`: the network or the registry; trying again helps.
     #[error("{0}")]

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use dunlin_base::backoff::Backoff;
 use dunlin_base::error::chain;
+use dunlin_grpc::Failure;
 use tokio::sync::{Notify, watch};
 
 use super::keys::{Keys, Name};
-use super::link::{Failure, Link, Stream};
+use super::link::{Link, Stream};
 use super::message::{self, Range, Ranged, Watched};
 use super::record::Record;
 use crate::index::{Snapshot, Stored};

@@ -1,7 +1,6 @@
 //! The connection to one of etcd's members: gRPC over HTTP/2, and another member when this one does not answer.
 //!
-//! Only what is needed of gRPC: calls with one message each way, and one call with a stream of messages. A client
-//! library with all of it would be larger than the rest of this store (`docs/adr/0008-etcd.md`).
+//! gRPC itself is in `dunlin_grpc`; here are calls with one message each way, and one call with a stream of messages.
 //!
 //! It must be told apart whether a call surely did nothing or may have been carried out; see [`Failure`].
 
@@ -9,14 +8,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use dunlin_base::error::chain;
 use dunlin_base::task::Task;
+use dunlin_grpc::{Body, Failure, Messages, code, frame};
 use futures_util::stream;
-use http::{HeaderMap, Request};
-use http_body_util::combinators::UnsyncBoxBody;
+use http::Request;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::Frame;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
@@ -34,52 +33,22 @@ const PING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(
 const LONGEST: usize = 256 << 20;
 /// Flow control windows: large enough for a list to come at the speed of the network.
 const WINDOW: u32 = 4 << 20;
-/// Frames of gRPC begin with a flag (compressed or not) and a length.
-const PREFIX: usize = 5;
 
-/// gRPC's codes, as far as they are told apart.
-mod code {
-    pub const INVALID: u16 = 3;
-    pub const DEADLINE: u16 = 4;
-    pub const EXHAUSTED: u16 = 8;
-    pub const UNAVAILABLE: u16 = 14;
-    pub const UNAUTHENTICATED: u16 = 16;
-    /// What stands for an answer without a code.
-    pub const UNKNOWN: u16 = 2;
-}
-
-/// Why a call has no answer.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Failure {
-    /// No member could be reached; nothing was done.
-    #[error("no member can be reached: {0}")]
-    Unreached(String),
-    /// The answer did not come; what was asked may have been done.
-    #[error("{0}")]
-    Lost(String),
-    /// etcd said no.
-    #[error("{message}")]
-    Refused { code: u16, message: String },
-}
-
-impl Failure {
-    pub fn is_too_large(&self) -> bool {
-        // The limit of a request; and that of gRPC itself, which is a little higher.
-        matches!(self, Self::Refused { code: code::INVALID | code::EXHAUSTED, message } if message.contains("large"))
-    }
-
-    fn is_unauthenticated(&self) -> bool {
-        match self {
-            Self::Refused { code: code::UNAUTHENTICATED, .. } => true,
-            Self::Refused { message, .. } => {
-                message.contains("invalid auth token") || message.contains("auth revision")
-            }
-            _ => false,
+fn is_unauthenticated(failure: &Failure) -> bool {
+    match failure {
+        Failure::Refused { code: code::UNAUTHENTICATED, .. } => true,
+        Failure::Refused { message, .. } => {
+            message.contains("invalid auth token") || message.contains("auth revision")
         }
+        _ => false,
     }
 }
 
-type Body = UnsyncBoxBody<Bytes, Infallible>;
+/// Whether etcd refused a request for its size.
+pub fn is_too_large(failure: &Failure) -> bool {
+    // The limit of a request; and that of gRPC itself, which is a little higher.
+    matches!(failure, Failure::Refused { code: code::INVALID | code::EXHAUSTED, message } if message.contains("large"))
+}
 
 /// A connection. Dropping the last copy closes it.
 #[derive(Clone)]
@@ -127,7 +96,7 @@ impl Link {
                 )),
             };
             // A token that has expired did nothing, so that the call can be made again by the next one.
-            let again = failure.is_unauthenticated() && self.options.user.is_some() && !renewed;
+            let again = is_unauthenticated(&failure) && self.options.user.is_some() && !renewed;
             if again || matches!(failure, Failure::Lost(_)) {
                 self.leave(connection.id).await;
             }
@@ -172,15 +141,11 @@ impl Link {
         let request = request(&connection, path, StreamBody::new(body).boxed_unsync());
         let mut sender = connection.sender.clone();
         let opened = match timeout(self.options.request, sender.send_request(request)).await {
-            Ok(Ok(response)) => refused(response.headers(), response.status()).map_or(Ok(response), Err),
-            Ok(Err(error)) => Err(Failure::Lost(chain(&error).to_string())),
+            Ok(answer) => dunlin_grpc::opened(answer, LONGEST),
             Err(_) => Err(Failure::Lost(format!("{} did not answer", connection.authority))),
         };
         match opened {
-            Ok(response) => {
-                let answers = Messages { body: response.into_body(), buffer: BytesMut::new() };
-                Ok(Stream { id: connection.id, requests, answers, _connection: connection })
-            }
+            Ok(answers) => Ok(Stream { id: connection.id, requests, answers, _connection: connection }),
             Err(failure) => {
                 self.leave(connection.id).await;
                 Err(failure)
@@ -224,7 +189,7 @@ impl Link {
                 }
             }
         }
-        Err(Failure::Unreached(why))
+        Err(Failure::Unreached(format!("no member can be reached: {why}")))
     }
 
     async fn connect(&self, endpoint: &str, id: u64) -> Result<Connection, String> {
@@ -280,20 +245,12 @@ fn ended(outcome: Result<(), hyper::Error>) {
 }
 
 async fn call(connection: &Connection, path: &'static str, message: Bytes) -> Result<Bytes, Failure> {
-    let lost = |error: hyper::Error| Failure::Lost(format!("{}: {}", connection.authority, chain(&error)));
     let request = request(connection, path, Full::new(frame(&message)).boxed_unsync());
-    let mut sender = connection.sender.clone();
-    let response = sender.send_request(request).await.map_err(lost)?;
-    if let Some(refused) = refused(response.headers(), response.status()) {
-        return Err(refused);
-    }
-    let mut answers = Messages { body: response.into_body(), buffer: BytesMut::new() };
-    let answer = answers.next().await?;
-    // The trailers say whether it counts.
-    match answers.next().await {
-        Ok(_) => answer.ok_or_else(|| Failure::Lost(format!("{}: no answer", connection.authority))),
-        Err(failure) => Err(failure),
-    }
+    let answer = dunlin_grpc::unary(&mut connection.sender.clone(), request, LONGEST).await;
+    answer.map_err(|failure| match failure {
+        Failure::Lost(why) => Failure::Lost(format!("{}: {why}", connection.authority)),
+        other => other,
+    })
 }
 
 fn request(connection: &Connection, path: &'static str, body: Body) -> Request<Body> {
@@ -311,88 +268,6 @@ fn request(connection: &Connection, path: &'static str, body: Body) -> Request<B
         tracing::error!(%error, "a call to etcd could not be put together");
         Request::new(Full::new(Bytes::new()).boxed_unsync())
     })
-}
-
-fn frame(message: &[u8]) -> Bytes {
-    let mut out = BytesMut::with_capacity(PREFIX + message.len());
-    out.put_u8(0);
-    out.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
-    out.put_slice(message);
-    out.freeze()
-}
-
-/// What headers or trailers say against a call.
-fn refused(headers: &HeaderMap, status: http::StatusCode) -> Option<Failure> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let code: u16 = match text("grpc-status") {
-        Some(code) => code.parse().unwrap_or(code::UNKNOWN),
-        None if status.is_success() => return None,
-        None => return Some(Failure::Lost(format!("HTTP status {status}; this is no etcd"))),
-    };
-    let message = unescaped(text("grpc-message").unwrap_or("no reason was given"));
-    match code {
-        0 => None,
-        code::UNAVAILABLE | code::DEADLINE => Some(Failure::Lost(message)),
-        code => Some(Failure::Refused { code, message }),
-    }
-}
-
-/// gRPC's messages are percent-encoded.
-fn unescaped(text: &str) -> String {
-    let (mut out, mut rest) = (Vec::new(), text.as_bytes());
-    while let [first, tail @ ..] = rest {
-        let escaped =
-            tail.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        match (first, escaped) {
-            (b'%', Some(byte)) => {
-                out.push(byte);
-                rest = &tail[2..];
-            }
-            _ => {
-                out.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-/// The messages of an answer.
-struct Messages {
-    body: Incoming,
-    buffer: BytesMut,
-}
-
-impl Messages {
-    /// The next message; `None` at an end that is in order. Safe to drop and call again.
-    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
-        loop {
-            if let Some(mut head) = self.buffer.get(..PREFIX) {
-                let (compressed, length) = (head.get_u8(), head.get_u32() as usize);
-                if compressed != 0 || length > LONGEST {
-                    return Err(Failure::Lost(format!("an answer of {length} bytes cannot be read")));
-                }
-                if self.buffer.len() >= PREFIX + length {
-                    self.buffer.advance(PREFIX);
-                    return Ok(Some(self.buffer.split_to(length).freeze()));
-                }
-            }
-            let frame = match self.body.frame().await {
-                None => return Ok(None),
-                Some(frame) => frame.map_err(|e| Failure::Lost(chain(&e).to_string()))?,
-            };
-            match frame.into_data() {
-                Ok(data) => self.buffer.extend_from_slice(&data),
-                Err(frame) => {
-                    let trailers = frame.into_trailers().unwrap_or_default();
-                    return match refused(&trailers, http::StatusCode::OK) {
-                        Some(failure) => Err(failure),
-                        None => Ok(None),
-                    };
-                }
-            }
-        }
-    }
 }
 
 /// A call with messages both ways.
@@ -421,22 +296,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_are_told_from_lost_answers() {
-        let headers = |status: &str, message: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("grpc-status", status.parse().unwrap());
-            headers.insert("grpc-message", message.parse().unwrap());
-            refused(&headers, http::StatusCode::OK)
-        };
-        assert!(headers("0", "").is_none());
-        let large = headers("3", "etcdserver: request is too large").unwrap();
-        assert!(large.is_too_large(), "{large:?}");
-        assert!(
-            matches!(headers("14", "etcdserver: request timed out"), Some(Failure::Lost(m)) if m.ends_with("out"))
-        );
-        assert!(headers("16", "etcdserver: invalid auth token").unwrap().is_unauthenticated());
-        assert!(refused(&HeaderMap::new(), http::StatusCode::OK).is_none());
-        assert!(matches!(refused(&HeaderMap::new(), http::StatusCode::NOT_FOUND), Some(Failure::Lost(_))));
-        assert_eq!(unescaped("a%20b%c3%a9%"), "a bé%");
+    fn refusals_are_known() {
+        let refused = |code, message: &str| Failure::Refused { code, message: message.to_owned() };
+        assert!(is_too_large(&refused(code::INVALID, "etcdserver: request is too large")));
+        assert!(!is_too_large(&refused(code::INVALID, "etcdserver: duplicate key")));
+        assert!(is_unauthenticated(&refused(code::UNAUTHENTICATED, "etcdserver: invalid auth token")));
     }
 }

@@ -1,8 +1,7 @@
 //! etcd's messages, as far as they are used here. Numbers of fields: etcd's `rpc.proto` and `kv.proto`.
 
 use bytes::Bytes;
-
-use super::wire::{Malformed, Message, Value, fields};
+use dunlin_grpc::wire::{Malformed, Message, Value, fields};
 
 /// A key with its value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

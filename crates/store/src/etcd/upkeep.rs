@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dunlin_base::error::chain;
+use dunlin_grpc::Failure;
 use tokio::sync::{mpsc, oneshot};
 
 use super::keys::Keys;
-use super::link::{Failure, Link};
+use super::link::Link;
 use super::message::{self, Compare, Range, Ranged, Step, Transacted};
 use crate::Revision;
 

@@ -7,9 +7,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use dunlin_grpc::Failure;
 
 use super::EtcdStore;
-use super::link::Failure;
+use super::link;
 use super::message::{self, Compare, KeyValue, Range, Ranged, Step, Transacted};
 use super::record::{Record, stand_in};
 use crate::{Change, Entry, Error, Expect, Key, Revision, Write};
@@ -81,7 +82,7 @@ impl EtcdStore {
             match &failure {
                 Failure::Lost(_) => doubtful = true,
                 Failure::Unreached(_) => {}
-                Failure::Refused { .. } if failure.is_too_large() => {
+                Failure::Refused { .. } if link::is_too_large(&failure) => {
                     let size = ready.value.len();
                     return Err(Error::TooLarge {
                         key: ready.key.clone(),

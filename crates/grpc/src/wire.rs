@@ -1,6 +1,6 @@
-//! Protocol buffers' wire format, as far as etcd's messages need it: integers and length-delimited fields.
+//! Protocol buffers' wire format, as far as the messages here need it: integers and length-delimited fields.
 //!
-//! Source: protobuf.dev, "Encoding". Unknown fields are skipped, so that a newer etcd may say more.
+//! Source: protobuf.dev, "Encoding". Unknown fields are skipped, so that a newer program may say more.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -19,12 +19,42 @@ impl Message {
         self
     }
 
+    /// An element of a repeated field of integers; the default is written, too.
+    pub fn element(mut self, field: u32, value: i64) -> Self {
+        self.varint(u64::from(field) << 3);
+        self.varint(value.cast_unsigned());
+        self
+    }
+
     /// A field of the types `bytes` or `string`.
     pub fn bytes(mut self, field: u32, value: &[u8]) -> Self {
         if !value.is_empty() {
             self.piece(field, value);
         }
         self
+    }
+
+    /// A field of the type `string`.
+    pub fn text(self, field: u32, value: &str) -> Self {
+        self.bytes(field, value.as_bytes())
+    }
+
+    /// A repeated field of the type `string`; empty ones are elements, too.
+    pub fn texts<T: AsRef<str>>(mut self, field: u32, values: impl IntoIterator<Item = T>) -> Self {
+        for value in values {
+            self.piece(field, value.as_ref().as_bytes());
+        }
+        self
+    }
+
+    /// A field of a map type: each pair is a message with key and value.
+    pub fn map<K: AsRef<str>, V: AsRef<str>>(
+        self,
+        field: u32,
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        let entry = |key: K, value: V| Self::default().text(1, key.as_ref()).text(2, value.as_ref());
+        pairs.into_iter().fold(self, |message, (key, value)| message.message(field, entry(key, value)))
     }
 
     /// A message inside this one; an empty one is written, too, since its presence says something.
@@ -79,6 +109,23 @@ impl Value {
         }
     }
 
+    /// As one pair of a map.
+    ///
+    /// # Errors
+    /// When it is no message.
+    pub fn pair(self) -> Result<(String, String), Malformed> {
+        let mut pair = (String::new(), String::new());
+        fields(self.bytes(), |field, value| {
+            match field {
+                1 => pair.0 = value.text(),
+                2 => pair.1 = value.text(),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(pair)
+    }
+
     /// As text; what is no UTF-8 is replaced.
     pub fn text(self) -> String {
         String::from_utf8_lossy(&self.bytes()).into_owned()
@@ -90,7 +137,7 @@ impl Value {
 #[error("the message is malformed")]
 pub struct Malformed;
 
-/// Calls `each` with the number and the value of every field, in order. Fixed-size numbers are skipped: etcd has none.
+/// Calls `each` with the number and the value of every field, in order. Fixed-size numbers are skipped: nothing here has any.
 pub fn fields(
     mut message: Bytes,
     mut each: impl FnMut(u32, Value) -> Result<(), Malformed>,
