@@ -17,6 +17,7 @@ mod kubectl;
 mod machines;
 #[cfg(target_arch = "x86_64")]
 mod microvm;
+#[cfg(target_arch = "x86_64")]
 mod mixed;
 mod pods;
 mod process;

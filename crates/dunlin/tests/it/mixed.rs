@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use dunlin_testkit::cluster::PATIENCE;
+use dunlin_testkit::guest::kernel::Kernel;
 use dunlin_testkit::image::ImageBuilder;
 use dunlin_testkit::program;
 use dunlin_testkit::wait;
@@ -15,7 +16,7 @@ const KILLS: usize = 8;
 /// How long a pod may take to be back: its container may have to wait for its turn after several deaths.
 const BACK: Duration = Duration::from_secs(120);
 
-fn deployment(handler: &str, image: &str) -> String {
+fn deployment(handler: &str, image: &str, replicas: u32) -> String {
     format!(
         "
 apiVersion: node.k8s.io/v1
@@ -27,7 +28,7 @@ apiVersion: apps/v1
 kind: Deployment
 metadata: {{name: as-{handler}}}
 spec:
-  replicas: 2
+  replicas: {replicas}
   selector: {{matchLabels: {{app: as-{handler}}}}}
   template:
     metadata: {{labels: {{app: as-{handler}}}}}
@@ -63,16 +64,24 @@ fn every_kind_survives_what_is_killed() -> Result<()> {
     // Told when the test fails.
     println!("DUNLIN_KILL_SEED={seed}");
     let mut dice = Dice(seed);
-    let mut world = World::told(&["--native-processes"])?;
+    let kernel = Kernel::find()?;
+    let (image, modules) = (kernel.image.display().to_string(), kernel.modules.display().to_string());
+    let flags = ["--native-processes", "--microvm-kernel", &image, "--microvm-modules", &modules];
+    let mut world = World::told(&flags)?;
     world.server.import(&ImageBuilder::hello_component()?, "hello-wasm:test")?;
     let program = program::hello()?.display().to_string();
-    let kinds = [("oci", "hello:test"), ("process", program.as_str()), ("wasm", "hello-wasm:test")];
-    for (handler, image) in kinds {
-        world.kubectl.apply(&deployment(handler, image))?;
+    let kinds = [
+        ("oci", "hello:test", 2),
+        ("process", program.as_str(), 2),
+        ("wasm", "hello-wasm:test", 2),
+        ("microvm", "hello:test", 1),
+    ];
+    for (handler, image, replicas) in kinds {
+        world.kubectl.apply(&deployment(handler, image, replicas))?;
     }
     let kubectl = world.kubectl.clone();
     let all_there = |world: &World| {
-        for (handler, _) in kinds {
+        for (handler, ..) in kinds {
             let name = format!("deployment/as-{handler}");
             kubectl.run(&["rollout", "status", &name, &format!("--timeout={}s", BACK.as_secs())])?;
         }
@@ -80,8 +89,8 @@ fn every_kind_survives_what_is_killed() -> Result<()> {
         wait::until("no more processes than pods", PATIENCE, || {
             let seen = world.server.processes()?;
             let count = |name: &str| seen.iter().filter(|process| process.command.starts_with(name)).count();
-            let counts = (count("hello"), count("wasm hello"), count("dunlin-shim"));
-            ensure!(counts == (4, 2, 6), "{counts:?}: {seen:?}");
+            let counts = (count("hello"), count("wasm hello"), count("qemu"), count("dunlin-shim"));
+            ensure!(counts == (4, 2, 1, 7), "{counts:?}: {seen:?}");
             Ok(())
         })
     };
