@@ -23,7 +23,8 @@ pub fn containerd() -> Containerd {
     plugin::install(&plugins, &example()).unwrap();
     let setting = Setting {
         plugins: Some((plugins.join("bin"), plugins.join("net.d"))),
-        handlers: crate::gvisor::handler().into_iter().collect(),
+        #[cfg(gvisor)]
+        handlers: vec![crate::gvisor::handler()],
         ..Setting::default()
     };
     let mut started = Containerd::new().unwrap();

@@ -1,26 +1,24 @@
 //! gVisor as a second handler, where its own shim is installed: containerd's shim for runc does not see its containers end.
 //!
-//! Debian has `runsc` and not the shim, so these tests run only when asked for (`--ignored`). `docs/limits.md` says so, too.
+//! Debian has `runsc` and not the shim, so these tests are built only when asked for: `RUSTFLAGS="--cfg gvisor" cargo test -p
+//! dunlin-runtime-cri gvisor::`. `docs/limits.md` says so, too.
 
 use dunlin_runtime::contract;
 use dunlin_testkit::containerd;
 
 use crate::bench::{Bench, shared};
 
-/// What containerd has to know, if it is there.
-pub fn handler() -> Option<containerd::Handler> {
+/// What containerd has to know.
+pub fn handler() -> containerd::Handler {
     let path = std::env::var("PATH").unwrap_or_default();
     let there = |program: &str| std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
-    if !there("containerd-shim-runsc-v1") || !there("runsc") {
-        return None;
-    }
+    assert!(there("containerd-shim-runsc-v1") && there("runsc"), "runsc and its shim are not both in PATH");
     // The pod's network is used as it is, because it comes to be only after the sandbox.
     let file = "[runsc_config]\nnetwork = \"host\"\nignore-cgroups = \"true\"\n".to_owned();
-    Some(containerd::Handler { name: "runsc", kind: "io.containerd.runsc.v1", file })
+    containerd::Handler { name: "runsc", kind: "io.containerd.runsc.v1", file }
 }
 
 async fn on_gvisor(case: impl AsyncFnOnce(&mut contract::Bench<'_>)) {
-    assert!(handler().is_some(), "runsc and containerd-shim-runsc-v1 are not both in PATH");
     let runsc = dunlin_runtime_cri::Handler::called("runsc").expect("it is a name");
     contract::run(&Bench::on(shared(), runsc), case).await;
 }
@@ -28,7 +26,6 @@ async fn on_gvisor(case: impl AsyncFnOnce(&mut contract::Bench<'_>)) {
 macro_rules! cases {
     ($($module:ident: $($case:ident),+;)+) => {
         $($(#[tokio::test]
-        #[ignore = "needs gVisor's shim for containerd"]
         async fn $case() {
             on_gvisor(contract::$module::$case).await;
         })+)+

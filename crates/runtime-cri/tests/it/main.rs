@@ -2,6 +2,7 @@
 //! `containerd`, `runc` and `busybox-static`.
 
 mod bench;
+#[cfg(gvisor)]
 mod gvisor;
 mod more;
 

@@ -15,7 +15,7 @@ use super::terminal::Console;
 #[cfg(feature = "wasm")]
 use super::wasm;
 use super::{Failed, microvm, native, overlay, prepare, reasons, send};
-use crate::bundle::{self, Bundle};
+use crate::bundle::Bundle;
 
 /// Makes the container of a bundle; on success its process runs and the shim knows.
 pub fn run(directory: &Path, control: BorrowedFd<'_>) -> Result<(), Failed> {
@@ -36,7 +36,7 @@ pub fn run(directory: &Path, control: BorrowedFd<'_>) -> Result<(), Failed> {
     #[cfg(feature = "wasm")]
     let program = match &bundle.wasm {
         Some(wasm) => {
-            let spec = Spec::load(directory.join(bundle::CONFIG))
+            let spec = Spec::load(directory.join(crate::bundle::CONFIG))
                 .map_err(|e| Failed::create("reading the configuration", reasons(&e)))?;
             let args = spec.process().as_ref().and_then(|p| p.args().clone()).unwrap_or_default();
             Some(wasm::program(wasm, &bundle, &root, &args)?)
