@@ -1,7 +1,7 @@
 //! A network plugin (CNI) that does nothing, because Dunlin connects pods itself once their sandbox is there.
 //!
 //! A daemon makes no sandbox before a plugin has answered for it. This program answers when it is called by one of
-//! [`NAMES`]: with an address that nobody has, and for `loopback` by switching the loopback device on. [`install`] puts
+//! `NAMES`: with an address that nobody has, and for `loopback` by switching the loopback device on. [`install`] puts
 //! links of these names and a configuration where the daemon's own can point.
 
 use std::fs;
