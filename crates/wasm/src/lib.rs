@@ -17,3 +17,4 @@ pub use code::{Cache, Code, Error, LARGEST};
 pub use context::Guest;
 pub use engine::{Kind, compile, probe};
 pub use run::{Program, load, run};
+pub use signals::hold as hold_signals;

@@ -176,6 +176,7 @@ pub fn run(program: Program, command: &Command, spec: &Spec) -> Failed {
     let name = guest.args.first().and_then(|name| name.rsplit('/').next()).unwrap_or_default();
     // What ps shows. A NUL byte cannot be in it, and no more than 15 bytes are taken.
     let _ = CString::new(format!("wasm {name}")).map(|name| rustix::thread::set_name(&name));
+    dunlin_wasm::hold_signals();
     // As if a program had been executed: whoever waits for that learns that the guest runs.
     close_all_but(&program.descriptors);
     std::process::exit(dunlin_wasm::run(&program.loaded, &guest))
