@@ -39,6 +39,12 @@ impl Resource {
         }
     }
 
+    /// Whether objects of `kind` in any version of the group in `api_version` are of this resource.
+    pub fn is_kind(&self, api_version: &str, kind: &str) -> bool {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        *self.group == *group && *self.kind == *kind
+    }
+
     /// Path of the collection; an empty namespace means all of them.
     pub fn collection(&self, namespace: &str) -> String {
         let root = if self.group.is_empty() { "/api" } else { "/apis" };
@@ -125,8 +131,7 @@ impl Resources {
 
     /// The resource whose objects an owner reference with this `apiVersion` and `kind` means; versions don't matter.
     pub fn of_kind(&self, api_version: &str, kind: &str) -> Option<&Arc<Resource>> {
-        let group = api_version.split_once('/').map_or("", |(group, _)| group);
-        self.by_name.values().find(|r| &*r.group == group && &*r.kind == kind)
+        self.by_name.values().find(|r| r.is_kind(api_version, kind))
     }
 }
 

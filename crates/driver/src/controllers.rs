@@ -12,8 +12,9 @@ use dunlin_control::controllers::{
 };
 use dunlin_control::labels;
 use dunlin_control::model::{
-    Claim, ClusterRole, Held, Key, Meta, Migration, Node, PersistentVolume, Pod, StatefulSet,
+    Claim, ClusterRole, Held, Key, Meta, Migration, Node, OwnerReference, PersistentVolume, Pod, StatefulSet,
 };
+use dunlin_control::resource::Resource;
 use dunlin_control::view::View;
 
 use crate::cluster::Step;
@@ -184,6 +185,13 @@ fn counted(view: &View, step: &Step, ids: &mut Vec<Id>) {
         let quotas = view.quotas.in_namespace(&object.metadata().namespace);
         ids.extend(quotas.iter().map(|quota| (QUOTA, quota.key())));
     }
+}
+
+/// Objects that name an owner of `resource`: they are planned again when it is known which of these there are.
+pub fn owned(view: &View, resource: &Resource, ids: &mut Vec<Id>) {
+    let is_of = |owner: &OwnerReference| resource.is_kind(&owner.api_version, &owner.kind);
+    let owned = view.objects.owned().filter(|object| object.metadata.owner_references.iter().any(is_of));
+    ids.extend(owned.map(|object| (GC, object.key())));
 }
 
 /// Garbage collection and the end of namespaces.

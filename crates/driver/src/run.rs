@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::cluster::Cluster;
-use crate::controllers::{GC, TABLE, concerned, needs_graph, patience};
+use crate::controllers::{GC, TABLE, concerned, needs_graph, owned, patience};
 use crate::execute::{Absent, Executor, Outcome};
 use crate::handle::{self, Request, SchedulerHandle};
 use crate::informer::{self, Change, News};
@@ -41,6 +41,9 @@ pub const TURN: usize = 32;
 pub const UNDER_WAY: usize = 64;
 /// How long garbage collection waits for all resources to be listed; it asks the server before it collects anyway.
 const GRAPH_PATIENCE: u64 = 30_000;
+/// When the server is asked again for the resource of a definition that it does not show yet.
+const ASK_AGAIN: u64 = 1_000;
+const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 
 /// Controllers and scheduler at work; dropping it ends them.
 #[derive(Debug)]
@@ -113,10 +116,15 @@ struct Loop {
     held: BTreeSet<Id>,
     typed: Vec<(Arc<str>, bool)>,
     informers: HashMap<(Arc<str>, bool), Task>,
+    /// When the youngest informer began.
+    followed_at: u64,
     /// Resources that were discovered; they count as known once they are listed.
     discovered: HashMap<Arc<str>, Resource>,
     graph_known: bool,
+    /// Definitions whose resource the server does not show (yet), and since when (milliseconds).
+    unserved: HashMap<Arc<str>, u64>,
     rediscover: watch::Sender<u64>,
+    rediscovered_at: u64,
     writes: Executor,
     bindings: Executor,
     plans_under_way: usize,
@@ -166,9 +174,12 @@ impl Loop {
             held: BTreeSet::new(),
             typed: Vec::new(),
             informers: HashMap::new(),
+            followed_at: 0,
             discovered: HashMap::new(),
             graph_known: false,
+            unserved: HashMap::new(),
             rediscover,
+            rediscovered_at: 0,
             writes: Executor::new(client.clone()),
             bindings: Executor::new(client.clone()),
             plans_under_way: 0,
@@ -267,16 +278,19 @@ impl Loop {
         for change in std::mem::take(&mut self.batch) {
             let name = change.resource.clone();
             let first_list = change.metadata_only && matches!(change.news, News::All(_));
-            let custom = &*name == "customresourcedefinitions.apiextensions.k8s.io";
-            if custom && !matches!(change.news, News::Progress) {
-                self.rediscover.send_modify(|count| *count += 1);
-            }
+            let defined = &*name == DEFINITIONS && !matches!(change.news, News::Progress);
             for step in self.cluster.take(change, at) {
                 concerned(&self.cluster.view, &step, &mut ids);
+            }
+            if defined {
+                self.rediscover(now);
+                self.look_at_definitions(now);
             }
             if first_list && let Some(resource) = self.discovered.get(&name) {
                 self.cluster.view.resources.insert(resource.clone());
                 self.resources = Arc::new(self.cluster.view.resources.clone());
+                // Until now its objects counted as there.
+                owned(&self.cluster.view, resource, &mut ids);
             }
         }
         self.changed.send_modify(|count| *count += 1);
@@ -374,6 +388,31 @@ impl Loop {
         }
         self.discovered = found;
         self.resources = Arc::new(self.cluster.view.resources.clone());
+        self.look_at_definitions(self.now());
+    }
+
+    fn rediscover(&mut self, now: u64) {
+        self.rediscovered_at = now;
+        self.rediscover.send_modify(|count| *count += 1);
+    }
+
+    /// Holds garbage collection until the resource of a new definition is listed: its objects may own others, and may
+    /// be all that is left in a namespace.
+    fn look_at_definitions(&mut self, now: u64) {
+        let objects = &self.cluster.view.objects;
+        let defined = objects.of_resource(DEFINITIONS).into_iter().filter(|key| {
+            let going = objects.get(key).is_none_or(|object| object.metadata.is_deleting());
+            // A definition is called as its resource.
+            !going && !self.discovered.contains_key(&key.name)
+        });
+        let mut before = std::mem::take(&mut self.unserved);
+        for key in defined {
+            let since = before.remove(&key.name).unwrap_or_else(|| {
+                self.graph_known = false;
+                now
+            });
+            self.unserved.insert(key.name, since);
+        }
     }
 
     fn follow(&mut self, watched: Watched) {
@@ -381,6 +420,7 @@ impl Loop {
         let task =
             Task::spawn("informer", informer::follow(self.client.clone(), watched, self.changes_to.clone()));
         self.informers.insert(id, task);
+        self.followed_at = self.now();
     }
 
     /// Lets garbage collection begin once everything is listed.
@@ -388,8 +428,13 @@ impl Loop {
         if self.graph_known || self.discovered.is_empty() {
             return;
         }
-        let all = self.informers.keys().all(|informer| self.cluster.listed.contains(informer));
-        if all || now > GRAPH_PATIENCE {
+        let waits = |since: u64| now <= since + GRAPH_PATIENCE;
+        if !self.unserved.is_empty() && now >= self.rediscovered_at + ASK_AGAIN {
+            self.rediscover(now);
+        }
+        let listed = self.informers.keys().all(|informer| self.cluster.listed.contains(informer));
+        let known = listed || !waits(self.followed_at);
+        if known && !self.unserved.values().any(|since| waits(*since)) {
             self.graph_known = true;
             for id in std::mem::take(&mut self.held) {
                 self.work.push(id, now);

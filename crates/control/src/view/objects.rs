@@ -55,6 +55,11 @@ impl Objects {
         self.look_up(self.dependents.get(uid))
     }
 
+    /// Objects that have an owner.
+    pub fn owned(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.by_key.values().filter(|object| !object.metadata.owner_references.is_empty())
+    }
+
     pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<Object>> {
         self.look_up(self.by_namespace.get(namespace))
     }

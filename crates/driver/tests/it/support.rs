@@ -1,6 +1,7 @@
 //! A cluster without machines: API server, driver, and nodes that exist as objects only.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use dunlin_apiserver::{ApiServer, Config, NoNodes, User};
@@ -9,6 +10,7 @@ use dunlin_pki::jwt::Issuer;
 use dunlin_store::memory::MemoryStore;
 use kube::Client;
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 pub struct Cluster {
     pub client: Client,
@@ -22,6 +24,15 @@ impl Cluster {
     }
 
     pub async fn with_scheduler(scheduler: &str) -> Self {
+        Self::with(scheduler, "", 0).await
+    }
+
+    /// A server that shows what is at `path` to the driver only when it asks for the `late + 1`st time.
+    pub async fn showing_late(path: &'static str, late: u32) -> Self {
+        Self::with("balanced", path, late).await
+    }
+
+    async fn with(scheduler: &str, path: &'static str, late: u32) -> Self {
         let filter = std::env::var("DUNLIN_TEST_LOG").is_ok();
         if filter {
             let _ =
@@ -38,10 +49,18 @@ impl Cluster {
         );
         let api = ApiServer::new(config);
         api.bootstrap().await.expect("bootstrap");
-        let client = Client::new(api.as_user(User::in_process("system:dunlin")), "default");
+        let service = api.as_user(User::in_process("system:dunlin"));
+        let client = Client::new(service.clone(), "default");
+        let asked = Arc::new(AtomicU32::new(0));
+        let driven = tower::service_fn(move |mut request: http::Request<kube::client::Body>| {
+            if request.uri().path() == path && asked.fetch_add(1, Ordering::Relaxed) < late {
+                *request.uri_mut() = http::Uri::from_static("/apis/nowhere.example.com/v1");
+            }
+            service.clone().oneshot(request)
+        });
         let scheduler = scheduler.parse().expect("a policy");
         let options = Options { ca_pem: "the ca".to_owned(), scheduler, ..Options::default() };
-        Self { _driver: dunlin_driver::run(client.clone(), options), client, _dir: dir }
+        Self { _driver: dunlin_driver::run(Client::new(driven, "default"), options), client, _dir: dir }
     }
 
     pub async fn send(&self, method: &str, path: &str, body: Value) -> Result<Value, kube::Error> {

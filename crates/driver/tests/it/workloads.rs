@@ -164,6 +164,49 @@ async fn owned_objects_of_any_kind_go_with_their_owner() {
     .await;
 }
 
+/// A server may need a moment after a definition is established until discovery shows it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn custom_objects_that_are_discovered_late_own_and_are_collected() {
+    let cluster = Cluster::showing_late("/apis/example.com/v1", 2).await;
+    cluster
+        .create(
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+            json!({
+                "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+                "metadata": {"name": "things.example.com"},
+                "spec": {
+                    "group": "example.com", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
+                    "versions": [{"name": "v1", "served": true, "storage": true,
+                        "schema": {"openAPIV3Schema": {"type": "object"}}}],
+                },
+            }),
+        )
+        .await;
+    let thing = json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "t"}});
+    let space = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "site"}});
+    cluster.create("/api/v1/namespaces", space).await;
+    cluster.create("/apis/example.com/v1/namespaces/site/things", thing.clone()).await;
+
+    let things = "/apis/example.com/v1/namespaces/default/things";
+    let owner = cluster.create(things, thing).await;
+    let reference = json!([{"apiVersion": "example.com/v1", "kind": "Thing", "name": "t", "uid": owner["metadata"]["uid"]}]);
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let owned = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owned", "ownerReferences": reference}});
+    cluster.create(maps, owned).await;
+
+    cluster.send("DELETE", &format!("{things}/t"), Value::Null).await.expect("deleted");
+    cluster.send("DELETE", "/api/v1/namespaces/site", Value::Null).await.expect("deleted");
+    until("the owned map to go", || async {
+        cluster.get(&format!("{maps}/owned")).await.is_none().then_some(())
+    })
+    .await;
+    until("the namespace to go", || async {
+        cluster.get("/api/v1/namespaces/site").await.is_none().then_some(())
+    })
+    .await;
+    assert_eq!(cluster.items("/apis/example.com/v1/things").await, Vec::<Value>::new());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_owner_that_orphans_goes_once_its_dependents_have_let_go() {
     let cluster = Cluster::start().await;
