@@ -855,11 +855,15 @@ impl PodBackend for Pods {
                 .sandbox(&SandboxId(pod.uid.clone()))
                 .await
                 .map_err(|e| ServeError::internal(dunlin_base::error::chain(&e)))?;
-            let from_inside = runtime.network_namespace(&status).filter(|_| runtime.accelerator().is_none());
-            let own = view.record.ip.as_deref().filter(|_| runtime.accelerator().is_some());
-            let own = own.and_then(|ip| ip.parse::<Ipv4Addr>().ok());
-            let address = std::net::SocketAddr::from((own.unwrap_or(Ipv4Addr::LOCALHOST), port));
+            let loopback = std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             // From inside, so that what listens on 127.0.0.1 only is reached as well; a virtual machine has only its address.
+            let (address, from_inside) = match runtime.accelerator() {
+                None => (loopback, runtime.network_namespace(&status)),
+                Some(_) => {
+                    let own = view.record.ip.as_deref().and_then(|ip| ip.parse::<Ipv4Addr>().ok());
+                    (own.map_or(loopback, |ip| (ip, port).into()), None)
+                }
+            };
             let stream = match from_inside {
                 Some(path) => {
                     let namespace = dunlin_net::netlink::open_namespace(&path).map_err(failed)?;

@@ -9,7 +9,7 @@ use dunlin_base::task::Task;
 use dunlin_runtime::Runtime;
 use dunlin_runtime::image::ImageStore;
 use dunlin_runtime_oci::microvm::{self, Host};
-use dunlin_runtime_oci::{Kind, OciRuntime};
+use dunlin_runtime_oci::{Kind, OciRuntime, probe};
 use dunlin_tunnel::dial;
 
 use crate::balancer::Balancer;
@@ -178,10 +178,9 @@ pub(crate) fn labels(flags: &[String]) -> Result<std::collections::BTreeMap<Stri
 async fn runtimes(layout: &Layout, id: &str, settings: &Settings) -> Result<Vec<Arc<dyn Runtime>>, Error> {
     let containers = open(layout, id, Kind::Oci).await?;
     let mut all: Vec<Arc<dyn Runtime>> = vec![Arc::new(containers)];
-    #[cfg(feature = "wasm")]
-    match dunlin_runtime_oci::probe::wasm(&runtime_config(layout, id, Kind::Wasm)?).await {
-        Ok(()) => all.push(Arc::new(open(layout, id, Kind::Wasm).await?)),
-        Err(reason) => tracing::warn!(reason, "this machine cannot run WebAssembly: its pods are not taken"),
+    match wasm(layout, id).await? {
+        true => all.push(Arc::new(open(layout, id, Kind::Wasm).await?)),
+        false => end(layout, id, Kind::Wasm).await?,
     }
     if settings.native {
         all.push(Arc::new(open(layout, id, Kind::Process).await?));
@@ -203,6 +202,18 @@ async fn runtimes(layout: &Layout, id: &str, settings: &Settings) -> Result<Vec<
     Ok(all)
 }
 
+/// Whether this machine, and this program, run WebAssembly.
+async fn wasm(layout: &Layout, id: &str) -> Result<bool, Error> {
+    if !cfg!(feature = "wasm") {
+        return Ok(false);
+    }
+    let tried = probe::wasm(&runtime_config(layout, id, Kind::Wasm)?).await;
+    if let Err(reason) = &tried {
+        tracing::warn!(reason, "this machine cannot run WebAssembly: its pods are not taken");
+    }
+    Ok(tried.is_ok())
+}
+
 /// Ends what a runtime that is not allowed any more has running: nobody would look after it.
 async fn end(layout: &Layout, id: &str, kind: Kind) -> Result<(), Error> {
     if !runtime_config(layout, id, kind)?.run_dir.join("sandboxes").exists() {
@@ -221,10 +232,10 @@ async fn end(layout: &Layout, id: &str, kind: Kind) -> Result<(), Error> {
 async fn machines(layout: &Layout, id: &str, chosen: &Machines, kind: Kind) -> Result<Option<Host>, Error> {
     let Some(choice) = chosen.choice()? else { return Ok(None) };
     let config = runtime_config(layout, id, kind)?;
-    let programs = config.data_dir.join("bin");
+    let (programs, state) = (&config.programs_dir, &config.run_dir);
     let prepared = match kind {
-        Kind::Unikernel => microvm::prepare_unikernels(&programs, &config.run_dir).await,
-        _ => microvm::prepare(&choice, &programs, &config.run_dir).await,
+        Kind::Unikernel => microvm::prepare_unikernels(programs, state).await,
+        _ => microvm::prepare(&choice, programs, state).await,
     };
     match prepared {
         Ok(host) => Ok(Some(host)),

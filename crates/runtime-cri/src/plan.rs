@@ -144,7 +144,7 @@ pub fn check(sandbox: &SandboxSpec, spec: &ContainerSpec) -> Result<(), Error> {
     }
     for (n, mount) in spec.mounts.iter().enumerate() {
         // The daemon would make a directory in its place.
-        if !mount.source.starts_with("tmpfs:") && !Path::new(&mount.source).exists() {
+        if mount.memory_volume().is_none() && !Path::new(&mount.source).exists() {
             return Err(wrong(format!("mounts[{n}]"), format!("{} does not exist", mount.source)));
         }
     }

@@ -33,7 +33,7 @@ impl Volumes {
 
     /// Where a mount's files are.
     pub fn source(&self, id: &SandboxId, mount: &Mount) -> PathBuf {
-        match mount.source.strip_prefix("tmpfs:") {
+        match mount.memory_volume() {
             Some(name) => self.of(id).join(name),
             None => PathBuf::from(&mount.source),
         }

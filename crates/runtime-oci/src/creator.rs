@@ -17,6 +17,9 @@ mod seccomp;
 mod terminal;
 #[cfg(feature = "wasm")]
 mod wasm;
+#[cfg(not(feature = "wasm"))]
+#[path = "creator/without_wasm.rs"]
+mod wasm;
 
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -24,8 +27,9 @@ use std::path::Path;
 
 use dunlin_shim::CONTROL_FD;
 use dunlin_shim::message::{Failure, Report};
+use libcontainer::oci_spec::runtime::Spec;
 
-use crate::bundle::Bundle;
+use crate::bundle::{self, Bundle};
 
 /// The first argument of a program that is to make a container.
 pub const CREATE: &str = "__create-container";
@@ -33,16 +37,14 @@ pub const CREATE: &str = "__create-container";
 pub const EXEC: &str = "__exec-container";
 
 /// The first argument of a program that is to find out whether WebAssembly runs here.
-#[cfg(feature = "wasm")]
 pub(crate) const PROBE: &str = "__probe-wasm";
 
 /// Runs the creator if the arguments ask for it, and never returns then.
 pub fn main_if_asked() {
     let args: Vec<String> =
         std::env::args_os().skip(1).take(2).map(|a| a.to_string_lossy().into_owned()).collect();
-    #[cfg(feature = "wasm")]
     if args.first().is_some_and(|first| first == PROBE) {
-        let result = dunlin_wasm::probe();
+        let result = wasm::probe();
         if let Err(reason) = &result {
             eprint!("{reason}");
         }
@@ -127,6 +129,12 @@ fn prepare(bundle: &Bundle) {
             let _ = rustix::fs::fchown(fd, Some(uid), Some(gid));
         }
     }
+}
+
+/// The OCI configuration of a bundle.
+fn spec(directory: &Path) -> Result<Spec, Failed> {
+    Spec::load(directory.join(bundle::CONFIG))
+        .map_err(|e| Failed::create("reading the configuration", reasons(&e)))
 }
 
 /// The reasons that libcontainer gives, from the outermost to the innermost, each once.

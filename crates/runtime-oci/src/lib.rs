@@ -15,7 +15,6 @@ mod install;
 pub mod microvm;
 mod paths;
 mod plan;
-#[cfg(feature = "wasm")]
 pub mod probe;
 mod runtime;
 mod sandbox;

@@ -63,10 +63,7 @@ impl Sandbox {
     }
     /// What a mount takes its files from.
     pub fn source(&self, mount: &Mount) -> PathBuf {
-        mount
-            .source
-            .strip_prefix("tmpfs:")
-            .map_or_else(|| PathBuf::from(&mount.source), |name| self.volume(name))
+        mount.memory_volume().map_or_else(|| PathBuf::from(&mount.source), |name| self.volume(name))
     }
     /// All bundles.
     pub fn bundles(&self) -> PathBuf {

@@ -87,6 +87,13 @@ pub struct Mount {
     pub propagation: Option<String>,
 }
 
+impl Mount {
+    /// The memory volume that it mounts, if it does not mount a path.
+    pub fn memory_volume(&self) -> Option<&str> {
+        self.source.strip_prefix("tmpfs:")
+    }
+}
+
 /// One container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -1,11 +1,12 @@
 //! What the shim and those who talk to it share: the wire format, the messages, the exit record, log lines.
 //!
-//! Everything here is pure and depends on nothing, because it is linked into a process that exists once per pod and is
-//! meant to cost some hundred kilobytes. The process itself is the binary of this crate.
+//! Everything here but `sys` is pure, and nothing depends on more than `libc`, because it is linked into a process that
+//! exists once per pod and is meant to cost some hundred kilobytes. The process itself is the binary of this crate.
 
 pub mod crilog;
 pub mod exit;
 pub mod message;
+pub mod sys;
 pub mod wire;
 
 pub use exit::ExitRecord;

@@ -7,6 +7,7 @@
 pub mod cable;
 pub mod cluster;
 pub mod containerd;
+pub mod dice;
 pub mod disk;
 pub mod guest;
 pub mod host;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
+use wasmtime::Engine;
 
 use crate::engine::{Kind, engine, version};
 
@@ -46,12 +47,15 @@ pub struct Code {
     pub kind: Kind,
     /// The compiled form, open.
     pub file: File,
+    /// What it was compiled by.
+    pub(crate) engine: Engine,
 }
 
 /// The compiled code of one engine version.
 #[derive(Debug)]
 pub struct Cache {
     directory: PathBuf,
+    engine: Engine,
 }
 
 impl Cache {
@@ -70,7 +74,7 @@ impl Cache {
                 }
             }
         }
-        Ok(Self { directory })
+        Ok(Self { directory, engine })
     }
 
     /// The code of a module, compiled by `compile` if it is not here or not whole. `compile` writes into the file.
@@ -87,14 +91,15 @@ impl Cache {
             return Err(Error::Large);
         }
         let source = hex(&Sha256::digest(bytes));
+        let ready = |file| Ok(Code { kind, file, engine: self.engine.clone() });
         if let Some(file) = self.find(&source) {
-            return Ok(Code { kind, file });
+            return ready(file);
         }
         // One compilation at a time: it is hungry, and who waited for it may find what it wanted.
         let turn = File::create(self.directory.join("lock"))?;
         turn.lock()?;
         if let Some(file) = self.find(&source) {
-            return Ok(Code { kind, file });
+            return ready(file);
         }
         self.make_room();
         let part = self.directory.join(format!(".{source}.{}", std::process::id()));
@@ -102,7 +107,7 @@ impl Cache {
         if made.is_err() {
             let _ = fs::remove_file(&part);
         }
-        Ok(Code { kind, file: made? })
+        ready(made?)
     }
 
     /// Code that is whole.

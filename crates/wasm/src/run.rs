@@ -10,7 +10,7 @@ use wasmtime::{Engine, Module};
 use crate::code::Code;
 use crate::command::{self, TRAPPED};
 use crate::context::Guest;
-use crate::engine::{Kind, engine};
+use crate::engine::Kind;
 use crate::{http, signals};
 
 /// The interface that makes a component a server, whatever its version.
@@ -37,7 +37,7 @@ pub fn load(code: Code) -> Result<Program, String> {
 }
 
 fn form(code: Code) -> wasmtime::Result<Program> {
-    let engine = engine()?;
+    let engine = code.engine;
     let form = match code.kind {
         // SAFETY: a `Code` comes from the cache, which has checked that it is whole and what this engine has compiled.
         Kind::Module => Form::Module(unsafe { Module::deserialize_open_file(&engine, code.file)? }),

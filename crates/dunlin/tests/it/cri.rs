@@ -6,56 +6,23 @@ use dunlin_testkit::containerd::{Containerd, Setting};
 use dunlin_testkit::image::ImageBuilder;
 use dunlin_testkit::wait;
 
-use crate::support::{World, has};
+use crate::support::{Server, World, classes, has};
 
 /// One manifest; only the class differs.
 fn deployment(name: &str, class: &str) -> String {
-    format!(
-        "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: {name}}}
-spec:
-  replicas: 2
-  selector: {{matchLabels: {{app: {name}}}}}
-  template:
-    metadata: {{labels: {{app: {name}}}}}
-    spec:
-      runtimeClassName: {class}
-      terminationGracePeriodSeconds: 1
-      containers:
-      - name: c
-        image: busybox:test
-        command: [/hello, serve]
-        env: [{{name: GREETING, value: good morning}}]
-        ports: [{{containerPort: 8080}}]
-        readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}
-        livenessProbe: {{exec: {{command: [/bin/true]}}, periodSeconds: 1, timeoutSeconds: 10}}
-        resources: {{limits: {{memory: 64Mi, cpu: 200m}}}}
-        volumeMounts: [{{name: memory, mountPath: /memory}}, {{name: labels, mountPath: /labels}}]
+    let server = Server {
+        more: "command: [/hello, serve]
+        livenessProbe: {exec: {command: [/bin/true]}, periodSeconds: 1, timeoutSeconds: 10}
+        resources: {limits: {memory: 64Mi, cpu: 200m}}
+        volumeMounts: [{name: memory, mountPath: /memory}, {name: labels, mountPath: /labels}]",
+        pod_more: "terminationGracePeriodSeconds: 1
       volumes:
-      - {{name: memory, emptyDir: {{medium: Memory, sizeLimit: 1Mi}}}}
-      - {{name: labels, downwardAPI: {{items: [{{path: app, fieldRef: {{fieldPath: \"metadata.labels['app']\"}}}}]}}}}
-"
-    )
+      - {name: memory, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
+      - {name: labels, downwardAPI: {items: [{path: app, fieldRef: {fieldPath: \"metadata.labels['app']\"}}]}}",
+        ..Server::new(name, class, "busybox:test")
+    };
+    server.manifest()
 }
-
-const CLASSES: &str = "
-apiVersion: node.k8s.io/v1
-kind: RuntimeClass
-metadata: {name: by-dunlin}
-handler: oci
----
-apiVersion: node.k8s.io/v1
-kind: RuntimeClass
-metadata: {name: by-containerd}
-handler: cri
----
-apiVersion: node.k8s.io/v1
-kind: RuntimeClass
-metadata: {name: by-nobody}
-handler: cri-kata
-";
 
 #[test]
 fn one_manifest_by_dunlin_and_by_containerd() -> Result<()> {
@@ -68,7 +35,11 @@ fn one_manifest_by_dunlin_and_by_containerd() -> Result<()> {
     let label = "runtime.dunlin.io/cri";
 
     // A daemon that is not there yet keeps nobody else from working.
-    world.kubectl.apply(CLASSES)?;
+    world.kubectl.apply(&classes(&[
+        ("by-dunlin", "oci"),
+        ("by-containerd", "cri"),
+        ("by-nobody", "cri-kata"),
+    ]))?;
     world.kubectl.apply(&deployment("in-a-box", "by-dunlin"))?;
     run("rollout status deployment/in-a-box --timeout=60s")?;
     ensure!(

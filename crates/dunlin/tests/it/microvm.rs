@@ -9,43 +9,28 @@ use dunlin_testkit::image::ImageBuilder;
 use dunlin_testkit::process::Process;
 use dunlin_testkit::{program, wait};
 
-use crate::support::{World, has};
+use crate::support::{Server, World, has};
 
 /// One manifest; only the class differs.
 fn deployment(name: &str, class: &str) -> String {
-    format!(
-        "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: {name}}}
-spec:
-  replicas: 1
-  selector: {{matchLabels: {{app: {name}}}}}
-  template:
-    metadata: {{labels: {{app: {name}}}}}
-    spec:
-      runtimeClassName: {class}
-      terminationGracePeriodSeconds: 5
-      initContainers:
-      - {{name: first, image: 'hello:test', args: [print, '1']}}
-      containers:
-      - name: c
-        image: hello:test
-        args: [serve]
-        env: [{{name: GREETING, value: good morning}}]
-        ports: [{{containerPort: 8080}}]
-        readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}
-        resources: {{limits: {{memory: 64Mi}}}}
+    let server = Server {
+        replicas: 1,
+        more: "args: [serve]
+        resources: {limits: {memory: 64Mi}}
         volumeMounts:
-        - {{name: words, mountPath: /words}}
-        - {{name: secret, mountPath: /secret, readOnly: true}}
-        - {{name: scratch, mountPath: /scratch}}
+        - {name: words, mountPath: /words}
+        - {name: secret, mountPath: /secret, readOnly: true}
+        - {name: scratch, mountPath: /scratch}",
+        pod_more: "terminationGracePeriodSeconds: 5
+      initContainers:
+      - {name: first, image: 'hello:test', args: [print, '1']}
       volumes:
-      - {{name: words, configMap: {{name: words}}}}
-      - {{name: secret, secret: {{secretName: secret}}}}
-      - {{name: scratch, emptyDir: {{}}}}
-"
-    )
+      - {name: words, configMap: {name: words}}
+      - {name: secret, secret: {secretName: secret}}
+      - {name: scratch, emptyDir: {}}",
+        ..Server::new(name, class, "hello:test")
+    };
+    server.manifest()
 }
 
 const OBJECTS: &str = "

@@ -4,56 +4,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use dunlin_testkit::cluster::PATIENCE;
+use dunlin_testkit::dice::Dice;
 use dunlin_testkit::guest::kernel::Kernel;
 use dunlin_testkit::image::ImageBuilder;
 use dunlin_testkit::program;
 use dunlin_testkit::wait;
 
-use crate::support::World;
+use crate::support::{Server, World, classes};
 
 /// How often something is killed.
 const KILLS: usize = 8;
 /// How long a pod may take to be back: its container may have to wait for its turn after several deaths.
 const BACK: Duration = Duration::from_secs(120);
-
-fn deployment(handler: &str, image: &str, replicas: u32) -> String {
-    format!(
-        "
-apiVersion: node.k8s.io/v1
-kind: RuntimeClass
-metadata: {{name: {handler}}}
-handler: {handler}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: as-{handler}}}
-spec:
-  replicas: {replicas}
-  selector: {{matchLabels: {{app: as-{handler}}}}}
-  template:
-    metadata: {{labels: {{app: as-{handler}}}}}
-    spec:
-      runtimeClassName: {handler}
-      terminationGracePeriodSeconds: 1
-      containers:
-      - name: c
-        image: {image}
-        args: [serve]
-        ports: [{{containerPort: 8080}}]
-        readinessProbe: {{httpGet: {{path: /healthz, port: 8080}}, periodSeconds: 1}}
-"
-    )
-}
-
-/// Numbers that follow from a seed (a linear congruential generator is enough to choose by).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % sides
-    }
-}
 
 #[test]
 fn every_kind_survives_what_is_killed() -> Result<()> {
@@ -63,7 +25,7 @@ fn every_kind_survives_what_is_killed() -> Result<()> {
     };
     // Told when the test fails.
     println!("DUNLIN_KILL_SEED={seed}");
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let kernel = Kernel::find()?;
     let (image, modules) = (kernel.image.display().to_string(), kernel.modules.display().to_string());
     let flags = ["--native-processes", "--microvm-kernel", &image, "--microvm-modules", &modules];
@@ -77,7 +39,9 @@ fn every_kind_survives_what_is_killed() -> Result<()> {
         ("microvm", "hello:test", 1),
     ];
     for (handler, image, replicas) in kinds {
-        world.kubectl.apply(&deployment(handler, image, replicas))?;
+        world.kubectl.apply(&classes(&[(handler, handler)]))?;
+        let name = format!("as-{handler}");
+        world.kubectl.apply(&Server { replicas, ..Server::new(&name, handler, image) }.manifest())?;
     }
     let kubectl = world.kubectl.clone();
     let all_there = |world: &World| {

@@ -7,46 +7,10 @@ use anyhow::{Result, ensure};
 use dunlin_testkit::cluster::PATIENCE;
 use dunlin_testkit::wait;
 
-use crate::support::{World, has};
+use crate::support::{Server, World, classes, has};
 
-/// One manifest; only class and image differ.
-fn deployment(name: &str, class: &str, image: &str) -> String {
-    format!(
-        "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: {name}}}
-spec:
-  replicas: 2
-  selector: {{matchLabels: {{app: {name}}}}}
-  template:
-    metadata: {{labels: {{app: {name}}}}}
-    spec:
-      runtimeClassName: {class}
-      terminationGracePeriodSeconds: 1
-      containers:
-      - name: c
-        image: {image}
-        args: [serve]
-        env: [{{name: GREETING, value: good morning}}]
-        ports: [{{containerPort: 8080}}]
-        readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}
-        resources: {{limits: {{memory: 64Mi}}}}
-"
-    )
-}
-
-const CLASSES: &str = "
-apiVersion: node.k8s.io/v1
-kind: RuntimeClass
-metadata: {name: container}
-handler: oci
----
-apiVersion: node.k8s.io/v1
-kind: RuntimeClass
-metadata: {name: native}
-handler: process
-";
+const LIMITED: &str = "args: [serve]
+        resources: {limits: {memory: 64Mi}}";
 
 /// Mount points that native processes make on the machine; those that were not there before are taken away at the end.
 struct Made(Vec<&'static str>);
@@ -78,9 +42,11 @@ fn one_manifest_as_container_and_as_native_process() -> Result<()> {
     let _made = Made::new();
     let mut world = World::told(&["--native-processes"])?;
     let program = dunlin_testkit::program::hello()?.display().to_string();
-    world.kubectl.apply(CLASSES)?;
-    world.kubectl.apply(&deployment("in-a-box", "container", "hello:test"))?;
-    world.kubectl.apply(&deployment("native", "native", &program))?;
+    world.kubectl.apply(&classes(&[("container", "oci"), ("native", "process")]))?;
+    for (name, class, image) in [("in-a-box", "container", "hello:test"), ("native", "native", &program)] {
+        let server = Server { more: LIMITED, ..Server::new(name, class, image) };
+        world.kubectl.apply(&server.manifest())?;
+    }
     let kubectl = world.kubectl.clone();
     let run = |line: &str| kubectl.run(&line.split(' ').collect::<Vec<_>>());
     for name in ["in-a-box", "native"] {
@@ -122,8 +88,10 @@ fn one_manifest_as_container_and_as_native_process() -> Result<()> {
 #[test]
 fn a_machine_that_does_not_allow_it_runs_no_native_process() -> Result<()> {
     let world = World::new()?;
-    world.kubectl.apply(CLASSES)?;
-    world.kubectl.apply(&deployment("native", "native", "/bin/true"))?;
+    world.kubectl.apply(&classes(&[("container", "oci"), ("native", "process")]))?;
+    world
+        .kubectl
+        .apply(&Server { more: LIMITED, ..Server::new("native", "native", "/bin/true") }.manifest())?;
     wait::until("the reason", PATIENCE, || {
         let told = world.kubectl.run(&["get", "events", "-A"])?;
         has(&told, &["FailedScheduling", "didn't run the pod's runtime class \"native\""])

@@ -79,6 +79,66 @@ pub fn pod_when(kubectl: &Kubectl, name: &str, check: impl Fn(&Value) -> bool) -
     .with_context(|| kubectl.run(&["describe", "pod", name]).unwrap_or_default())
 }
 
+/// The one manifest that runs as every kind of workload: a Deployment of a web server of which only class and image differ.
+/// `more` are further fields of its container, `pod_more` of its pod.
+pub struct Server<'a> {
+    pub name: &'a str,
+    pub class: &'a str,
+    pub image: &'a str,
+    pub replicas: u32,
+    pub more: &'a str,
+    pub pod_more: &'a str,
+}
+
+impl<'a> Server<'a> {
+    /// Two replicas of it, and nothing else.
+    pub fn new(name: &'a str, class: &'a str, image: &'a str) -> Self {
+        Self {
+            name,
+            class,
+            image,
+            replicas: 2,
+            more: "args: [serve]",
+            pod_more: "terminationGracePeriodSeconds: 1",
+        }
+    }
+
+    pub fn manifest(&self) -> String {
+        let Self { name, class, image, replicas, more, pod_more } = self;
+        format!(
+            "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata: {{labels: {{app: {name}}}}}
+    spec:
+      runtimeClassName: {class}
+      {pod_more}
+      containers:
+      - name: c
+        image: {image}
+        env: [{{name: GREETING, value: good morning}}]
+        ports: [{{containerPort: 8080}}]
+        readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}
+        {more}
+"
+        )
+    }
+}
+
+/// RuntimeClasses by name and handler.
+pub fn classes(all: &[(&str, &str)]) -> String {
+    all.iter()
+        .map(|(name, handler)| {
+            format!("---\napiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {{name: {name}}}\nhandler: {handler}\n")
+        })
+        .collect()
+}
+
 /// Fails unless every word is in the text.
 pub fn has(text: &str, words: &[&str]) -> Result<()> {
     for word in words {

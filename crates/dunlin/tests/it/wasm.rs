@@ -5,50 +5,21 @@ use dunlin_testkit::cluster::PATIENCE;
 use dunlin_testkit::image::ImageBuilder;
 use dunlin_testkit::wait;
 
-use crate::support::{World, has};
+use crate::support::{Server, World, classes, has};
 
-const CLASS: &str = "
-apiVersion: node.k8s.io/v1
-kind: RuntimeClass
-metadata: {name: container}
-handler: oci
----
-apiVersion: node.k8s.io/v1
-kind: RuntimeClass
-metadata: {name: wasm}
-handler: wasm
-";
-
-/// One manifest; only class and image differ.
 fn deployment(name: &str, class: &str, image: &str) -> String {
+    let server = Server {
+        more: "resources: {limits: {memory: 96Mi}}
+        volumeMounts: [{name: data, mountPath: /data}]",
+        pod_more: &format!(
+            "terminationGracePeriodSeconds: 5
+      volumes: [{{name: data, configMap: {{name: {name}}}}}]"
+        ),
+        ..Server::new(name, class, image)
+    };
     format!(
-        "
-apiVersion: v1
-kind: ConfigMap
-metadata: {{name: {name}}}
-data: {{greeting: from the volume}}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: {name}}}
-spec:
-  replicas: 2
-  selector: {{matchLabels: {{app: {name}}}}}
-  template:
-    metadata: {{labels: {{app: {name}}}}}
-    spec:
-      runtimeClassName: {class}
-      terminationGracePeriodSeconds: 5
-      containers:
-      - name: c
-        image: {image}
-        env: [{{name: GREETING, value: good morning}}]
-        ports: [{{containerPort: 8080}}]
-        readinessProbe: {{httpGet: {{path: /, port: 8080}}, periodSeconds: 1}}
-        resources: {{limits: {{memory: 96Mi}}}}
-        volumeMounts: [{{name: data, mountPath: /data}}]
-      volumes: [{{name: data, configMap: {{name: {name}}}}}]
-"
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{greeting: from the volume}}\n---{}",
+        server.manifest()
     )
 }
 
@@ -56,7 +27,7 @@ fn world() -> Result<World> {
     let world = World::new()?;
     world.server.import(&ImageBuilder::hello_component()?, "hello-wasm:test")?;
     world.server.import(&ImageBuilder::http_component()?, "http-wasm:test")?;
-    world.kubectl.apply(CLASS)?;
+    world.kubectl.apply(&classes(&[("container", "oci"), ("wasm", "wasm")]))?;
     Ok(world)
 }
 

@@ -10,24 +10,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use dunlin_testkit::cable::Cable;
 use dunlin_testkit::cluster::PATIENCE;
+use dunlin_testkit::dice::Dice;
 use dunlin_testkit::wait;
 
 use crate::expect;
 use crate::parse::length;
 use crate::world::World;
-
-/// Numbers that follow from a seed (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % sides as u64).unwrap_or(0)
-    }
-}
 
 /// `chaos SEED TIME SELECTOR COUNT COMMAND`: so many pods, each of which runs a process of that name.
 pub fn run(world: &mut World, seed: &str, time: Duration, words: &[&str]) -> Result<()> {
@@ -53,7 +41,7 @@ pub fn run(world: &mut World, seed: &str, time: Duration, words: &[&str]) -> Res
         }
     }
     let survivor = survivor.context("no machine runs a copy at the beginning")?;
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let mut rebooted = BTreeSet::new();
     let mut history = Vec::new();
     let end = Instant::now() + time;

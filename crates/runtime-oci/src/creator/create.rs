@@ -6,15 +6,11 @@ use std::path::Path;
 
 use dunlin_shim::message::{Failure, Report};
 use libcontainer::container::builder::ContainerBuilder;
-#[cfg(feature = "wasm")]
-use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::syscall::syscall::SyscallType;
 
-use super::executor::{Command, told};
+use super::executor::{Command, tell, told};
 use super::terminal::Console;
-#[cfg(feature = "wasm")]
-use super::wasm;
-use super::{Failed, microvm, native, overlay, prepare, reasons, send};
+use super::{Failed, microvm, native, overlay, prepare, reasons, send, spec, wasm};
 use crate::bundle::Bundle;
 
 /// Makes the container of a bundle; on success its process runs and the shim knows.
@@ -33,20 +29,12 @@ pub fn run(directory: &Path, control: BorrowedFd<'_>) -> Result<(), Failed> {
         failure: Failure::Spec,
         text: format!("working directory {}: {e}", bundle.cwd.display()),
     })?;
-    #[cfg(feature = "wasm")]
-    let program = match &bundle.wasm {
-        Some(wasm) => {
-            let spec = Spec::load(directory.join(crate::bundle::CONFIG))
-                .map_err(|e| Failed::create("reading the configuration", reasons(&e)))?;
-            let args = spec.process().as_ref().and_then(|p| p.args().clone()).unwrap_or_default();
-            Some(wasm::program(wasm, &bundle, &root, &args)?)
-        }
-        None => None,
-    };
+    let program = wasm::program(&bundle, || {
+        let command = spec(directory)?.process().as_ref().and_then(|p| p.args().clone());
+        Ok((root.clone(), command.unwrap_or_default()))
+    })?;
     let (outcome, told_here) = pipe()?;
-    let command = Command::new(&bundle, told_here.as_raw_fd());
-    #[cfg(feature = "wasm")]
-    let command = command.with_guest(program);
+    let command = Command::new(&bundle, told_here.as_raw_fd()).with_guest(program);
     let console = if bundle.tty { Some(Console::listen(directory)?) } else { None };
     let builder = ContainerBuilder::new(bundle.container.clone(), SyscallType::default())
         .with_executor(command)
@@ -84,4 +72,37 @@ pub fn read_outcome(outcome: OwnedFd) -> Option<Failed> {
     let mut bytes = Vec::new();
     let _ = std::fs::File::from(outcome).read_to_end(&mut bytes);
     told(&bytes)
+}
+
+/// Forks a process that executes something, or does something and ends, or tells why it cannot; waits until that is known.
+pub fn fork(child: impl FnOnce(BorrowedFd<'_>) -> Result<(), Failed>) -> Result<i32, Failed> {
+    let (outcome, told_here) = pipe()?;
+    // SAFETY: this process has one thread, so the child may do whatever a process may.
+    let pid = match unsafe { libc::fork() } {
+        -1 => return Err(Failed::create("making a process", std::io::Error::last_os_error())),
+        0 => {
+            let result = child(told_here.as_fd());
+            if let Err(failed) = &result {
+                tell(&told_here, failed);
+            }
+            // SAFETY: ends the child without running anything of the parent's.
+            unsafe { libc::_exit(if result.is_ok() { 0 } else { 127 }) }
+        }
+        pid => pid,
+    };
+    drop(told_here);
+    match read_outcome(outcome) {
+        Some(failed) => {
+            let _ = wait(pid);
+            Err(failed)
+        }
+        None => Ok(pid),
+    }
+}
+
+/// Waits for the end of a child of this process.
+pub fn wait(pid: i32) -> Option<rustix::process::WaitStatus> {
+    let pid = rustix::process::Pid::from_raw(pid)?;
+    let ended = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+    ended.ok().flatten().map(|(_, status)| status)
 }

@@ -14,9 +14,7 @@ use serde_json::Value;
 use super::create::{pipe, read_outcome};
 use super::executor::Command;
 use super::terminal::Console;
-#[cfg(feature = "wasm")]
-use super::wasm;
-use super::{Failed, microvm, native, prepare, reasons, send};
+use super::{Failed, microvm, native, prepare, reasons, send, wasm};
 use crate::bundle::{self, Bundle};
 
 /// What to run: the first datagram on the control socket.
@@ -54,18 +52,11 @@ pub fn run(directory: &Path, control: BorrowedFd<'_>) -> Result<(), Failed> {
 /// Starts the process in the container.
 fn join(directory: &Path, bundle: &Bundle, request: &Request) -> Result<native::Started, Failed> {
     let private = Private::make(directory, bundle, request)?;
-    #[cfg(feature = "wasm")]
-    let program = match &bundle.wasm {
-        Some(wasm) => {
-            let root = wasm::root_of(first(bundle)?);
-            Some(wasm::program(wasm, bundle, &root, &request.args)?)
-        }
-        None => None,
-    };
+    let program = wasm::program(bundle, || {
+        Ok((PathBuf::from(format!("/proc/{}/root", first(bundle)?)), request.args.clone()))
+    })?;
     let (outcome, told_here) = pipe()?;
-    let command = Command::new(bundle, told_here.as_raw_fd());
-    #[cfg(feature = "wasm")]
-    let command = command.with_guest(program);
+    let command = Command::new(bundle, told_here.as_raw_fd()).with_guest(program);
     let console = if request.tty { Some(Console::listen(&private.directory)?) } else { None };
     let built = ContainerBuilder::new(bundle.container.clone(), SyscallType::default())
         .with_executor(command)
@@ -90,7 +81,6 @@ fn join(directory: &Path, bundle: &Bundle, request: &Request) -> Result<native::
 }
 
 /// The first process of a container, as the host numbers it.
-#[cfg(feature = "wasm")]
 fn first(bundle: &Bundle) -> Result<i32, Failed> {
     let state = std::fs::read(bundle.state.join(&bundle.container).join("state.json"))
         .and_then(|bytes| Ok(serde_json::from_slice::<Value>(&bytes)?))

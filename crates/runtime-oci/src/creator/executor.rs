@@ -7,15 +7,14 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
-#[cfg(feature = "wasm")]
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dunlin_shim::message::Failure;
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 use rustix::fs::{Access, AtFlags, CWD};
 
-use super::{Failed, seccomp};
+use super::{Failed, seccomp, wasm};
 use crate::bundle::Bundle;
 use crate::plan::config::DEFAULT_PATH;
 
@@ -26,26 +25,18 @@ pub struct Command {
     filter: Option<seccomp::Filter>,
     drop_sys_admin: bool,
     /// What runs instead of a program of the image. Clones of an executor share it, and one of them takes it.
-    #[cfg(feature = "wasm")]
-    guest: Option<Arc<Mutex<Option<super::wasm::Program>>>>,
+    guest: Option<Arc<Mutex<Option<wasm::Program>>>>,
 }
 
 impl Command {
     /// `report` is the pipe's write end, closed on execution.
     pub fn new(bundle: &Bundle, report: RawFd) -> Self {
         let filter = bundle.seccomp.then(|| seccomp::default_filter(&bundle.capabilities)).flatten();
-        Self {
-            report,
-            filter,
-            drop_sys_admin: bundle.drop_sys_admin,
-            #[cfg(feature = "wasm")]
-            guest: None,
-        }
+        Self { report, filter, drop_sys_admin: bundle.drop_sys_admin, guest: None }
     }
 
     /// The same, with a WebAssembly guest instead of a program of the image.
-    #[cfg(feature = "wasm")]
-    pub fn with_guest(self, program: Option<super::wasm::Program>) -> Self {
+    pub fn with_guest(self, program: Option<wasm::Program>) -> Self {
         Self { guest: program.map(|program| Arc::new(Mutex::new(Some(program)))), ..self }
     }
 
@@ -53,13 +44,6 @@ impl Command {
     pub fn tell(&self, failed: &Failed) {
         // SAFETY: the descriptor stays open until this process executes or ends.
         tell(unsafe { BorrowedFd::borrow_raw(self.report) }, failed);
-    }
-
-    fn has_guest(&self) -> bool {
-        #[cfg(feature = "wasm")]
-        return self.guest.is_some();
-        #[cfg(not(feature = "wasm"))]
-        false
     }
 }
 
@@ -83,7 +67,7 @@ pub fn told(bytes: &[u8]) -> Option<Failed> {
 
 impl Executor for Command {
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
-        if self.has_guest() {
+        if self.guest.is_some() {
             return Ok(());
         }
         match find(spec) {
@@ -110,11 +94,10 @@ impl Executor for Command {
 impl Command {
     /// Returns only with the reason why the program does not run.
     pub fn execute(&self, spec: &Spec) -> Failed {
-        #[cfg(feature = "wasm")]
         if let Some(guest) = &self.guest {
-            let program = guest.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+            let program = guest.lock().unwrap_or_else(PoisonError::into_inner).take();
             return match program {
-                Some(program) => super::wasm::run(program, self, spec),
+                Some(program) => wasm::run(program, self, spec),
                 None => Failed::create("running the module", "it runs already"),
             };
         }
@@ -137,7 +120,8 @@ impl Command {
         let pointers =
             |list: &[CString]| list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>();
         let (argv, envp) = (pointers(&args), pointers(&env));
-        default_signals();
+        // Rust ignores SIGPIPE, and what is ignored stays so over an execution; programs expect it to end them.
+        dunlin_shim::sys::default_signals();
         if let Err(failed) = self.last_steps() {
             return failed;
         }
@@ -195,21 +179,6 @@ fn find(spec: &Spec) -> Result<String, Failed> {
         (false, true) => "no such file or directory in the image",
         (false, false) => "executable file not found in $PATH",
     }))
-}
-
-/// Rust ignores SIGPIPE, and what is ignored stays so over an execution; programs expect it to end them.
-fn default_signals() {
-    // SAFETY: signal dispositions and the mask of this process, which is about to become another program.
-    unsafe {
-        // The system call itself, because the C library keeps two signals to itself; a zeroed action is the default one.
-        let default = [0u64; 8];
-        for signal in 1..=64 {
-            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null_mut::<u64>(), 8);
-        }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
-    }
 }
 
 fn drop_sys_admin() -> io::Result<()> {

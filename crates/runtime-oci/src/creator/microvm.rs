@@ -13,8 +13,7 @@ use dunlin_shim::message::{Failure, Report};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountPropagationFlags, mount_bind_recursive, mount_change};
 
-use super::create::{pipe, read_outcome};
-use super::executor::Command;
+use super::create::fork;
 use super::native::{Started, enter, open_all, take, terminal, write_protect};
 use super::{Failed, overlay, send};
 use crate::bundle::{Bind, Bundle, Microvm};
@@ -107,29 +106,12 @@ fn start(
     tty: bool,
     namespaces: &[OwnedFd],
 ) -> Result<Started, Failed> {
-    let (outcome, told) = pipe()?;
     let terminal = if tty { Some(terminal()?) } else { None };
-    // SAFETY: this process has one thread, so the child may do whatever a process may.
-    let pid = match unsafe { libc::fork() } {
-        -1 => return Err(Failed::create("making a process", io::Error::last_os_error())),
-        0 => {
-            let slave = terminal.as_ref().map(|(_, slave)| slave.as_fd());
-            let failed = become_it(bundle, machine, words, slave, namespaces, &told);
-            Command::new(bundle, told.as_raw_fd()).tell(&failed);
-            // SAFETY: ends the child without running anything of the parent's.
-            unsafe { libc::_exit(127) }
-        }
-        pid => pid,
-    };
-    drop(told);
-    match read_outcome(outcome) {
-        Some(failed) => {
-            let pid = rustix::process::Pid::from_raw(pid);
-            let _ = rustix::process::waitpid(pid, rustix::process::WaitOptions::empty());
-            Err(failed)
-        }
-        None => Ok(Started { pid, master: terminal.map(|(master, _)| master) }),
-    }
+    let pid = fork(|told| {
+        let slave = terminal.as_ref().map(|(_, slave)| slave.as_fd());
+        Err(become_it(bundle, machine, words, slave, namespaces, told))
+    })?;
+    Ok(Started { pid, master: terminal.map(|(master, _)| master) })
 }
 
 /// Everything between the fork and the execution; returns only with what went wrong.
@@ -139,7 +121,7 @@ fn become_it(
     words: &[String],
     terminal: Option<BorrowedFd<'_>>,
     namespaces: &[OwnedFd],
-    told: &OwnedFd,
+    told: BorrowedFd<'_>,
 ) -> Failed {
     let arrive = || -> Result<(), Failed> {
         rustix::process::setsid().map_err(|e| Failed::create("beginning a session", e))?;

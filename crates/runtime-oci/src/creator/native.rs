@@ -14,10 +14,10 @@ use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind_recursive, mount_change, mount_remount};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::create::{pipe, read_outcome};
+use super::create::fork;
 use super::executor::Command;
-use super::{Failed, send};
-use crate::bundle::{self, Bind, Bundle, Native};
+use super::{Failed, send, spec};
+use crate::bundle::{Bind, Bundle, Native};
 use crate::plan::capabilities::NAMES;
 
 /// Where the number of the first process stands in a bundle.
@@ -74,11 +74,6 @@ pub fn exec(
     start(bundle, native, &spec, tty, || namespaces.iter().try_for_each(enter))
 }
 
-fn spec(directory: &Path) -> Result<Spec, Failed> {
-    Spec::load(directory.join(bundle::CONFIG))
-        .map_err(|e| Failed::create("reading the configuration", super::reasons(&e)))
-}
-
 /// Starts a process that goes where `arrive` brings it and then executes.
 fn start(
     bundle: &Bundle,
@@ -87,35 +82,13 @@ fn start(
     tty: bool,
     arrive: impl FnOnce() -> Result<(), Failed>,
 ) -> Result<Started, Failed> {
-    let (outcome, told_here) = pipe()?;
     let terminal = if tty { Some(terminal()?) } else { None };
-    let command = Command::new(bundle, told_here.as_raw_fd());
-    // SAFETY: this process has one thread, so the child may do whatever a process may.
-    let pid = match unsafe { libc::fork() } {
-        -1 => return Err(Failed::create("making a process", io::Error::last_os_error())),
-        0 => {
-            let failed = match become_it(bundle, native, spec, terminal.as_ref().map(|t| t.1.as_fd()), arrive)
-            {
-                Ok(()) => command.execute(spec),
-                Err(failed) => failed,
-            };
-            command.tell(&failed);
-            // SAFETY: ends the child without running anything of the parent's.
-            unsafe { libc::_exit(127) }
-        }
-        pid => pid,
-    };
-    drop(told_here);
-    match read_outcome(outcome) {
-        Some(failed) => {
-            let _ = rustix::process::waitpid(
-                rustix::process::Pid::from_raw(pid),
-                rustix::process::WaitOptions::empty(),
-            );
-            Err(failed)
-        }
-        None => Ok(Started { pid, master: terminal.map(|(master, _)| master) }),
-    }
+    let pid = fork(|told| {
+        let slave = terminal.as_ref().map(|(_, slave)| slave.as_fd());
+        become_it(bundle, native, spec, slave, arrive)?;
+        Err(Command::new(bundle, told.as_raw_fd()).execute(spec))
+    })?;
+    Ok(Started { pid, master: terminal.map(|(master, _)| master) })
 }
 
 /// Everything between the fork and the execution.

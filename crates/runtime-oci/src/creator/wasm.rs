@@ -18,9 +18,11 @@ use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::Failed;
-use super::create::{pipe, read_outcome};
+use super::create::{fork, wait};
 use super::executor::Command;
-use crate::bundle::{Bundle, Wasm};
+use crate::bundle::Bundle;
+
+pub use dunlin_wasm::probe;
 
 /// Address space of a compilation, bytes; a module for which it is not enough is refused.
 const COMPILING: u64 = 2 << 30;
@@ -37,13 +39,19 @@ pub struct Program {
     host_network: bool,
 }
 
-/// Finds the module that a command names below `root`, and compiles it if that was not done before.
-pub fn program(wasm: &Wasm, bundle: &Bundle, root: &Path, args: &[String]) -> Result<Program, Failed> {
+/// The guest of a bundle, if that is what it runs: the module that a command names below a root, both of which `place` tells.
+/// It is compiled if that was not done before.
+pub fn program(
+    bundle: &Bundle,
+    place: impl FnOnce() -> Result<(PathBuf, Vec<String>), Failed>,
+) -> Result<Option<Program>, Failed> {
+    let Some(wasm) = &bundle.wasm else { return Ok(None) };
+    let (root, args) = place()?;
     let wrong = |text: String| Failed { failure: Failure::Command, text };
     let name = args.first().ok_or_else(|| wrong("the command is empty".into()))?;
     // As a relative path is understood everywhere: from the working directory.
     let path = bundle.cwd.join(name);
-    let bytes = read(root, &path).map_err(|error| {
+    let bytes = read(&root, &path).map_err(|error| {
         wrong(match error.kind() {
             std::io::ErrorKind::NotFound => "no such file in the image".to_owned(),
             _ => error.to_string(),
@@ -58,13 +66,13 @@ pub fn program(wasm: &Wasm, bundle: &Bundle, root: &Path, args: &[String]) -> Re
         })?;
     // Here, because components can be loaded only where there is a /proc.
     let loaded = dunlin_wasm::load(code).map_err(|e| Failed::create("loading the module", e))?;
-    Ok(Program {
+    Ok(Some(Program {
         loaded,
         descriptors: descriptors()?.difference(&before).copied().collect(),
         ports: wasm.ports.clone(),
         memory: wasm.memory,
         host_network: wasm.host_network,
-    })
+    }))
 }
 
 /// All open descriptors of this process.
@@ -112,34 +120,17 @@ fn read(root: &Path, path: &Path) -> std::io::Result<Vec<u8>> {
 
 /// Compiles in a process of its own that has no rights, little priority and bounded memory, and gives all of its memory
 /// back at the end.
-fn compile(kind: Kind, bytes: &[u8], file: &File) -> Result<(), String> {
-    let (outcome, told_here) = pipe().map_err(|failed| failed.text)?;
-    // SAFETY: this process has one thread, so the child may do whatever a process may.
-    let pid = match unsafe { libc::fork() } {
-        -1 => return Err(std::io::Error::last_os_error().to_string()),
-        0 => {
-            let reason = confine().and_then(|()| {
-                let code = dunlin_wasm::compile(kind, bytes)?;
-                let mut file = file;
-                file.write_all(&code).map_err(|e| format!("writing the compiled code: {e}"))
-            });
-            if let Err(text) = &reason {
-                super::executor::tell(&told_here, &Failed { failure: Failure::Command, text: text.clone() });
-            }
-            // SAFETY: ends the child without running anything of the parent's.
-            unsafe { libc::_exit(i32::from(reason.is_err())) }
-        }
-        pid => pid,
-    };
-    drop(told_here);
-    let told = read_outcome(outcome);
-    let status = rustix::process::Pid::from_raw(pid)
-        .and_then(|pid| rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).ok()?)
-        .and_then(|(_, status)| status.exit_status());
-    match (told, status) {
-        (Some(failed), _) => Err(failed.text),
-        (None, Some(0)) => Ok(()),
-        (None, _) => Err("the compiler was ended, probably for want of memory".into()),
+fn compile(kind: Kind, bytes: &[u8], mut file: &File) -> Result<(), String> {
+    let pid = fork(|_| {
+        let made = confine().and_then(|()| {
+            let code = dunlin_wasm::compile(kind, bytes)?;
+            file.write_all(&code).map_err(|e| format!("writing the compiled code: {e}"))
+        });
+        made.map_err(|text| Failed { failure: Failure::Command, text })
+    });
+    match wait(pid.map_err(|failed| failed.text)?).and_then(|status| status.exit_status()) {
+        Some(0) => Ok(()),
+        _ => Err("the compiler was ended, probably for want of memory".into()),
     }
 }
 
@@ -180,9 +171,4 @@ pub fn run(program: Program, command: &Command, spec: &Spec) -> Failed {
     // As if a program had been executed: whoever waits for that learns that the guest runs.
     close_all_but(&program.descriptors);
     std::process::exit(dunlin_wasm::run(&program.loaded, &guest))
-}
-
-/// Where the files of a running container are.
-pub fn root_of(pid: i32) -> PathBuf {
-    PathBuf::from(format!("/proc/{pid}/root"))
 }

@@ -131,7 +131,7 @@ pub fn any_container(sandbox: &SandboxSpec, spec: &ContainerSpec) -> Result<(), 
                 return Err(wrong(field, format!("propagation {other:?} is not possible in this runtime")));
             }
         }
-        match mount.source.strip_prefix("tmpfs:") {
+        match mount.memory_volume() {
             Some(name) if !sandbox.memory_volumes.contains_key(name) => {
                 return Err(wrong(field, format!("the sandbox has no memory volume {name:?}")));
             }

@@ -1,19 +1,11 @@
 //! The kernel, in the few calls the shim needs. The only module of the shim (with `spawn`) that holds `unsafe`.
 
-use std::ffi::CString;
 use std::io::{Error, Result};
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::{null, null_mut};
 
-fn check(result: libc::c_int) -> Result<libc::c_int> {
-    if result < 0 { Err(Error::last_os_error()) } else { Ok(result) }
-}
-
-/// A C string; a NUL inside ends as an invalid-input error.
-pub fn c(text: &str) -> Result<CString> {
-    CString::new(text).map_err(|_| Error::from_raw_os_error(libc::EINVAL))
-}
+pub use dunlin_shim::sys::*;
 
 /// Nanoseconds since 1970.
 pub fn now() -> u64 {
@@ -137,14 +129,6 @@ pub fn child_signals() -> Result<OwnedFd> {
     }
 }
 
-/// An ended child: its pid and its wait status.
-pub fn reap() -> Option<(i32, i32)> {
-    let mut status = 0;
-    // SAFETY: waitpid writes to the status only.
-    let pid = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) };
-    (pid > 0).then_some((pid, status))
-}
-
 /// Sends a signal; a process that is gone is success.
 pub fn kill(pid: i32, signal: i32) -> Result<()> {
     // SAFETY: no memory is involved.
@@ -152,30 +136,6 @@ pub fn kill(pid: i32, signal: i32) -> Result<()> {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
         other => other.map(drop),
     }
-}
-
-/// Waits for something to happen on the descriptors.
-pub fn poll(fds: &mut [libc::pollfd], timeout_ms: i32) {
-    // SAFETY: pointer and count are those of a live slice. An error (EINTR) leaves the results empty, which is harmless.
-    unsafe {
-        if libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout_ms) < 0 {
-            fds.iter_mut().for_each(|fd| fd.revents = 0);
-        }
-    }
-}
-
-/// Reads.
-pub fn read(fd: RawFd, buffer: &mut [u8]) -> Result<usize> {
-    // SAFETY: pointer and length are those of a live slice.
-    let n = unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len()) };
-    if n < 0 { Err(Error::last_os_error()) } else { Ok(n as usize) }
-}
-
-/// Writes.
-pub fn write(fd: RawFd, bytes: &[u8]) -> Result<usize> {
-    // SAFETY: pointer and length are those of a live slice.
-    let n = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
-    if n < 0 { Err(Error::last_os_error()) } else { Ok(n as usize) }
 }
 
 /// Receives one datagram and a descriptor that came with it; zero bytes are the end.
@@ -208,16 +168,6 @@ pub fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>)>
     }
 }
 
-/// A pipe: read end, write end.
-pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    let mut fds = [0; 2];
-    // SAFETY: the array has room for two descriptors, which nobody else owns.
-    unsafe {
-        check(libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC))?;
-        Ok((OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])))
-    }
-}
-
 /// Two connected sockets that keep message borders.
 pub fn datagram_pair() -> Result<(OwnedFd, OwnedFd)> {
     let mut fds = [0; 2];
@@ -230,15 +180,6 @@ pub fn datagram_pair() -> Result<(OwnedFd, OwnedFd)> {
             fds.as_mut_ptr(),
         ))?;
         Ok((OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])))
-    }
-}
-
-/// Reading and writing return instead of waiting.
-pub fn nonblocking(fd: RawFd) -> Result<()> {
-    // SAFETY: no memory is involved.
-    unsafe {
-        let flags = check(libc::fcntl(fd, libc::F_GETFL))?;
-        check(libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK)).map(drop)
     }
 }
 
