@@ -1,5 +1,5 @@
-//! The same small HTTP server as a container, as WebAssembly and as a native process: how long until it runs, what one more
-//! costs, how much it answers. A virtual machine is measured where the agent was given a kernel for one.
+//! The same small HTTP server as a container, as WebAssembly, as a native process and as a virtual machine: how long until it
+//! runs, what one more costs, how much it answers.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,16 +8,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use dunlin_testkit::guest::kernel::Kernel;
 use dunlin_testkit::image::ImageBuilder;
 use dunlin_testkit::kubectl::Kubectl;
 use dunlin_testkit::{program, wait};
 
 use super::{Bench, PATIENCE, pss};
 
-/// Pods of each kind whose memory is measured.
-const PODS: u64 = 5;
-/// Starts of each kind that are timed.
-const STARTS: usize = 10;
+/// Starts of each kind that are timed, and pods whose memory is measured.
+const MANY: (usize, u64) = (10, 5);
+/// As many of a kind that takes seconds and hundreds of megabytes.
+const FEW: (usize, u64) = (3, 2);
 /// How long each is asked, by how many at once.
 const ASKED: (Duration, usize) = (Duration::from_secs(3), 4);
 
@@ -26,13 +27,24 @@ struct Kind {
     name: &'static str,
     handler: &'static str,
     image: String,
+    starts: usize,
+    pods: u64,
+}
+
+impl Kind {
+    fn new(name: &'static str, handler: &'static str, image: &str, (starts, pods): (usize, u64)) -> Self {
+        Self { name, handler, image: image.to_owned(), starts, pods }
+    }
 }
 
 impl Bench {
     /// Measures all kinds; the agent is started again so that it offers them.
     pub(super) fn workloads(&mut self, kubectl: &Kubectl, agent: &[&str]) -> Result<()> {
         self.processes.pop().context("the agent")?.stop(Duration::from_secs(10))?;
-        self.start("agent", &[agent, &["--native-processes"]].concat())?;
+        let kernel = Kernel::find()?;
+        let (image, modules) = (kernel.image.display().to_string(), kernel.modules.display().to_string());
+        let offers = ["--native-processes", "--microvm-kernel", &image, "--microvm-modules", &modules];
+        self.start("agent", &[agent, &offers].concat())?;
         for (image, name) in [
             (ImageBuilder::hello_component()?, "hello-wasm:bench"),
             (ImageBuilder::http_component()?, "http-wasm:bench"),
@@ -41,17 +53,15 @@ impl Bench {
             image.write_docker_archive(name, &archive)?;
             self.dunlin("agent", &["image", "import", &archive.to_string_lossy()])?;
         }
+        let native = program::hello()?.display().to_string();
         let kinds = [
-            Kind { name: "container", handler: "oci", image: "hello:bench".into() },
-            Kind {
-                name: "native process",
-                handler: "process",
-                image: program::hello()?.display().to_string(),
-            },
-            Kind { name: "wasm, own sockets", handler: "wasm", image: "hello-wasm:bench".into() },
-            Kind { name: "wasm, wasi:http", handler: "wasm", image: "http-wasm:bench".into() },
+            Kind::new("container", "oci", "hello:bench", MANY),
+            Kind::new("native process", "process", &native, MANY),
+            Kind::new("wasm, own sockets", "wasm", "hello-wasm:bench", MANY),
+            Kind::new("wasm, wasi:http", "wasm", "http-wasm:bench", MANY),
+            Kind::new("virtual machine", "microvm", "hello:bench", FEW),
         ];
-        for handler in ["oci", "process", "wasm"] {
+        for handler in ["oci", "process", "wasm", "microvm"] {
             kubectl.apply(&format!(
                 "apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {{name: {handler}}}\nhandler: {handler}\n"
             ))?;
@@ -76,17 +86,17 @@ impl Bench {
         // Once, so that what is done once on a machine is done.
         self.post_to_running("first", &server("first", kind))?;
         self.no_pods(kubectl)?;
-        let starts = (0..STARTS)
+        let starts = (0..kind.starts)
             .map(|n| format!("start-{n}"))
             .map(|name| self.post_to_running(&name, &server(&name, kind)))
             .collect::<Result<Vec<_>>>()?;
         self.times(&format!("{}: POST to Running, p50 / p99", kind.name), starts, "-");
         self.no_pods(kubectl)?;
 
-        for n in 0..PODS {
+        for n in 0..kind.pods {
             self.post(&server(&format!("one-{n}"), kind))?;
         }
-        self.all_running(kubectl, PODS as usize)?;
+        self.all_running(kubectl, kind.pods as usize)?;
         let pods = kubectl.json(&["pods"])?;
         let first = &pods["items"][0]["status"]["podIP"];
         let address = format!("{}:8080", first.as_str().context("no address")?);
@@ -98,7 +108,7 @@ impl Bench {
             memory += processes(uid)?.into_iter().map(|pid| pss(pid).unwrap_or(0)).sum::<u64>();
         }
         let shims = super::shims(0)?.into_iter().map(|pid| pss(pid).unwrap_or(0)).sum::<u64>();
-        let each = (memory + shims) / PODS;
+        let each = (memory + shims) / kind.pods;
         self.row(&format!("{}: each pod, shim included (PSS)", kind.name), &super::kib(each), "-");
         let rate = format!("{:.0}", answered as f64 / ASKED.0.as_secs_f64());
         self.row(&format!("{}: requests/s, {} at once", kind.name, ASKED.1), &rate, "-");
