@@ -25,6 +25,7 @@ pub struct Launched {
     pub status: ContainerStatus,
     pub image_id: String,
     pub stop_signal: Option<String>,
+    pub remark: Option<String>,
 }
 
 /// Why none was.
@@ -77,6 +78,11 @@ pub fn sandbox(pod: &Pod) -> SandboxSpec {
             .collect(),
         memory_volumes: memory_volumes.collect(),
         privileged: crate::model::inits(pod).iter().chain(&s.containers).any(privileged),
+        tenant: format!(
+            "{}/{}",
+            pod.metadata.namespace.as_deref().unwrap_or_default(),
+            s.service_account_name.as_deref().unwrap_or("default")
+        ),
     }
 }
 
@@ -203,7 +209,8 @@ pub async fn launch(
                 .or(image.config.stop_signal.clone());
             // An image that came from no registry has no digest there.
             let image_id = if image.digest.is_empty() { image.id.clone() } else { image.repo_digest() };
-            Ok(Launched { status, image_id, stop_signal })
+            let remark = runtime.remark(&sandbox, &status.id);
+            Ok(Launched { status, image_id, stop_signal, remark })
         }
         Err(error) => {
             use dunlin_runtime::Error as E;

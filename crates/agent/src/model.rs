@@ -53,6 +53,8 @@ pub struct ContainerRecord {
     pub ready: bool,
     pub image_id: String,
     pub stop_signal: Option<String>,
+    /// What people should know of how it runs.
+    pub remark: Option<String>,
     pub trouble: Option<Trouble>,
     pub pull_failures: u32,
     pub retry_at: Option<Timestamp>,

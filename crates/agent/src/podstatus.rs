@@ -12,6 +12,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::model::{ContainerRecord, Record, Sandbox, State, Terminated, full_name, inits, sidecar, spec};
 use crate::plan::{Delays, crash_delay, finished, restarts};
 
+/// The condition of a pod with containers that share a process with those of other pods.
+const SHARED_PROCESS: &str = "runtime.dunlin.io/SharedProcess";
 /// How long an error is shown as such before its back-off is.
 pub const ERROR_SHOWN: Duration = Duration::from_secs(2);
 
@@ -123,6 +125,7 @@ fn conditions(
             ready = ("False", Some("ReadinessGatesNotReady"), Some(why));
         }
     }
+    let remarks = remarks(pod, record);
     let sandbox =
         (if record.sandbox == Sandbox::Ready && record.ip.is_some() { "True" } else { "False" }, None, None);
     [
@@ -148,7 +151,27 @@ fn conditions(
         }
     })
     .chain(scheduled(pod))
+    .chain(remarks)
     .collect()
+}
+
+/// What people should know of how the pod's containers run.
+fn remarks(pod: &Pod, record: &Record) -> Option<PodCondition> {
+    let said = inits(pod).iter().chain(&spec(pod).containers).filter_map(|container| {
+        let known = record.container(&container.name);
+        let remark = known.remark.clone().filter(|_| known.running())?;
+        Some(format!("container {} {remark}", container.name))
+    });
+    let message = said.collect::<Vec<_>>().join("; ");
+    (!message.is_empty()).then(|| PodCondition {
+        type_: SHARED_PROCESS.into(),
+        status: "True".into(),
+        reason: Some("ServesWasiHTTP".into()),
+        message: Some(message),
+        last_transition_time: record.start_time.map(Time),
+        observed_generation: pod.metadata.generation,
+        ..PodCondition::default()
+    })
 }
 
 /// The scheduler's condition is kept; a pod bound without a scheduler gets one.

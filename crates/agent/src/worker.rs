@@ -663,6 +663,7 @@ impl Worker {
         known.pull_failures = 0;
         known.image_id = launched.image_id;
         known.stop_signal = launched.stop_signal;
+        known.remark = launched.remark;
         known.started = container.startup_probe.is_none();
         known.ready = container.startup_probe.is_none() && container.readiness_probe.is_none();
         known.state = State::Running { since: now };

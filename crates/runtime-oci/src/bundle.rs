@@ -9,6 +9,12 @@ pub const FILE: &str = "bundle.json";
 /// The OCI configuration's name in a bundle.
 pub const CONFIG: &str = "config.json";
 
+/// The name of what is in a bundle whose guest runs in a process that it shares.
+pub const SHARED: &str = "shared";
+
+/// The name of the memory in which a shared process tells what a guest has used.
+pub const USED: &str = "dunlin-used";
+
 /// The creator's part of a bundle.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,6 +65,28 @@ pub struct Wasm {
     pub ports: Vec<u16>,
     /// It is in the host's network.
     pub host_network: bool,
+    /// It may run in one process with others of its tenant, if it serves `wasi:http`.
+    pub share: Option<Share>,
+}
+
+/// How a guest comes into a process that it shares.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Share {
+    /// The directory of all such processes; each has one below.
+    pub hosts: PathBuf,
+    /// The name of those who may share.
+    pub tenant: String,
+    /// The `cgroup.procs` files by which a process enters the cgroup of all of them.
+    pub cgroups: Vec<PathBuf>,
+    /// The program that stands for the guest in its container.
+    pub holder: PathBuf,
+    /// The most memory that all instances may have together, bytes.
+    pub memory: Option<u64>,
+    /// The most of the processor, thousandths.
+    pub cpu: Option<u64>,
+    /// Groups beside that of the bundle.
+    pub groups: Vec<u32>,
 }
 
 /// How a virtual machine is started.

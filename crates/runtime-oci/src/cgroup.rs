@@ -211,6 +211,11 @@ impl Cgroups {
         if self.unified() { stats::v2(read) } else { stats::v1(read) }
     }
 
+    /// The processes in a cgroup and below.
+    pub fn processes(&self, relative: &str) -> Vec<i32> {
+        processes(&self.directory("pids", relative))
+    }
+
     /// Ends every process below a cgroup, and waits until they are gone.
     pub async fn kill(&self, relative: &str) -> Result<(), Error> {
         let directory = self.directory("pids", relative);

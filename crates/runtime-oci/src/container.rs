@@ -1,22 +1,24 @@
 //! A container: starting it, listing, signalling, removing.
 
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use dunlin_runtime::{
-    ContainerId, ContainerSpec, ContainerState, ContainerStatus, Error, ExitStatus, SandboxId,
+    ContainerId, ContainerSpec, ContainerState, ContainerStatus, Error, ExitStatus, Resources, SandboxId,
+    Stats,
 };
 use dunlin_shim::message::{Failure, Reply, Request, Start, State};
 use dunlin_shim::{EXIT_FILE, ExitRecord};
 
 use crate::attach::exit_status;
-use crate::bundle::{self, Bundle, Microvm};
+use crate::bundle::{self, Bundle, Microvm, USED};
 use crate::cgroup::Cgroups;
 use crate::connection::Connection;
-use crate::paths::text;
+use crate::paths::{is_name, text};
 use crate::plan::config::{Context, Device, config};
+use crate::plan::wasm::Hosts;
 use crate::plan::{self, capabilities, unikernel, validate};
 use crate::runtime::{Kind, Shared};
 use crate::sandbox::{Sandbox, blocking, cgroup_error, io_error, remove_directory};
@@ -25,6 +27,12 @@ use crate::sandbox::{Sandbox, blocking, cgroup_error, io_error, remove_directory
 const CREATE: Duration = Duration::from_secs(60);
 /// The same where a module may have to be compiled first, after others.
 const COMPILE: Duration = Duration::from_secs(600);
+/// The cgroup of processes that guests share.
+pub const HOSTS: &str = "wasm-hosts";
+/// What users of a guest in a shared process should know.
+const SHARING: &str = "shares a process with other wasi:http containers of its namespace and service account: its memory and \
+                       processor limits are the engine's, which counts what its instances allocate and execute, and if that \
+                       process ends, all of them are restarted";
 /// How long with a virtual machine, which boots a kernel; an emulated one with a tenth of a processor takes most of it.
 const BOOT: Duration = Duration::from_secs(180);
 
@@ -217,6 +225,10 @@ fn prepare(
     let (directory, layer) = (paths.bundle(&spec.id), paths.layer(&spec.id));
     let place =
         || plan::native::native(spec, &sandbox.spec, paths, shim.pid, shared.cgroups.procs_files(&name));
+    let guest = match shared.kind {
+        Kind::Wasm => Some(plan::wasm::wasm(spec, &sandbox.spec, shared.layout.compiled(), hosts(shared)?)),
+        _ => None,
+    };
     let unikraft = shared.kind == Kind::Unikernel && unikernel::is_unikraft(&spec.layers);
     let bundle = Bundle {
         container: spec.id.0.clone(),
@@ -239,8 +251,7 @@ fn prepare(
             kernel: (shared.kind == Kind::Unikernel)
                 .then(|| (unikernel::kernel(spec, unikraft), unikernel::place(&directory))),
         }),
-        wasm: (shared.kind == Kind::Wasm)
-            .then(|| plan::wasm::wasm(spec, &sandbox.spec, shared.layout.compiled())),
+        wasm: guest,
     };
     let context = Context {
         sandbox: &sandbox.spec,
@@ -277,6 +288,52 @@ fn prepare(
         fs::write(&path, machine.encode()).map_err(io_error("writing", &path))?;
     }
     Ok(request(shared, spec, &directory, &name))
+}
+
+/// Where guests may share a process, in a cgroup beside the pods'.
+fn hosts(shared: &Shared) -> Result<Hosts, Error> {
+    shared.cgroups.create(HOSTS, &Resources::default()).map_err(cgroup_error)?;
+    Ok(Hosts {
+        directory: shared.layout.hosts(),
+        cgroups: shared.cgroups.procs_files(HOSTS),
+        holder: shared.shim_program.clone(),
+    })
+}
+
+/// What a container uses. What a guest in a shared process uses, that process tells.
+pub fn stats(shared: &Shared, sandbox: &Sandbox, id: &ContainerId) -> Option<Stats> {
+    let bundle = sandbox.paths.bundle(id);
+    if !is_name(&id.0) || !bundle.exists() {
+        return None;
+    }
+    let name = cgroup(sandbox, id);
+    let mut stats = shared.cgroups.stats(&name)?;
+    if bundle.join(bundle::SHARED).exists() {
+        let (cpu, memory) = shared.cgroups.processes(&name).into_iter().find_map(told).unwrap_or_default();
+        stats.cpu_nanoseconds += cpu;
+        stats.memory_working_set += memory;
+        stats.memory_usage += memory;
+    }
+    Some(stats)
+}
+
+/// What was written into the memory of a process that stands for a guest.
+fn told(pid: i32) -> Option<(u64, u64)> {
+    let path = format!("/proc/{pid}/fd/{}", dunlin_shim::hold::USED_FD);
+    // What else has such a descriptor is no memory of this name.
+    let link = fs::read_link(&path).ok()?;
+    link.to_str()?.starts_with(&format!("/memfd:{USED} ")).then_some(())?;
+    let mut bytes = [0; 16];
+    fs::File::open(&path).ok()?.read_exact_at(&mut bytes, 0).ok()?;
+    let (cpu, memory) = bytes.split_at(8);
+    Some((u64::from_ne_bytes(cpu.try_into().ok()?), u64::from_ne_bytes(memory.try_into().ok()?)))
+}
+
+/// What people should know of how a container runs.
+pub fn remark(shared: &Shared, sandbox: &Sandbox, id: &ContainerId) -> Option<String> {
+    let told =
+        shared.kind == Kind::Wasm && is_name(&id.0) && sandbox.paths.bundle(id).join(bundle::SHARED).exists();
+    told.then(|| SHARING.to_owned())
 }
 
 fn request(shared: &Shared, spec: &ContainerSpec, directory: &Path, cgroup: &str) -> Start {

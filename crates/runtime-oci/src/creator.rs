@@ -1,7 +1,7 @@
 //! The hidden subcommands that make containers and join them, in a process without threads.
 //!
 //! `__create-container <bundle>` is executed by a shim, `__exec-container <bundle>` by the runtime (and `__probe-wasm`, which
-//! only says whether WebAssembly runs here). Both find the new
+//! only says whether WebAssembly runs here, and by a creator `__wasm-host <directory>`, which runs the guests of a tenant). Both find the new
 //! process's streams on descriptors 0 to 2 and their control socket on 3, report there what became of it, and never
 //! print anything: what they would print would land in the container's log. libcontainer clones and then runs
 //! allocating code in the child, so this must run before any thread exists; [`main_if_asked`] is the first line of
@@ -36,6 +36,8 @@ pub const CREATE: &str = "__create-container";
 /// The first argument of a program that is to run one more process in a container.
 pub const EXEC: &str = "__exec-container";
 
+/// The first argument of a program that is to run the guests of a tenant; the second is a directory.
+const HOST: &str = "__wasm-host";
 /// The first argument of a program that is to find out whether WebAssembly runs here.
 pub(crate) const PROBE: &str = "__probe-wasm";
 
@@ -49,6 +51,11 @@ pub fn main_if_asked() {
             eprint!("{reason}");
         }
         std::process::exit(i32::from(result.is_err()));
+    }
+    if let [first, directory] = args.as_slice()
+        && first == HOST
+    {
+        std::process::exit(wasm::host(Path::new(directory)));
     }
     if args.first().is_some_and(|first| first == CREATE || first == EXEC) {
         main(&args);

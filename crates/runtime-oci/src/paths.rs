@@ -29,6 +29,10 @@ impl Layout {
     pub fn layers(&self) -> PathBuf {
         self.data.join("containers")
     }
+    /// The processes that guests share.
+    pub fn hosts(&self) -> PathBuf {
+        self.run.join("hosts")
+    }
     /// Compiled WebAssembly.
     pub fn compiled(&self) -> PathBuf {
         self.data.join("compiled")

@@ -134,6 +134,8 @@ impl OciRuntime {
     /// # Errors
     /// When a cgroup is still in use.
     pub async fn remove_root(&self) -> Result<(), Error> {
+        // Nobody is left for whom it could serve.
+        self.shared.cgroups.kill(container::HOSTS).await.map_err(cgroup_error)?;
         self.shared.cgroups.remove_root().await.map_err(cgroup_error)
     }
 
@@ -379,6 +381,10 @@ impl Runtime for OciRuntime {
         self.shared.machines.as_ref().map(|host| host.accelerator.name())
     }
 
+    fn remark(&self, sandbox: &SandboxId, container: &ContainerId) -> Option<String> {
+        container::remark(&self.shared, &*self.find(sandbox).ok()?, container)
+    }
+
     fn create_sandbox(&self, spec: SandboxSpec) -> BoxFuture<'_, Result<SandboxStatus, Error>> {
         Box::pin(self.create(spec))
     }
@@ -451,9 +457,7 @@ impl Runtime for OciRuntime {
     ) -> BoxFuture<'a, Result<Stats, Error>> {
         Box::pin(async {
             let found = self.find(sandbox)?;
-            let name = container::cgroup(&found, container);
-            let there = is_name(&container.0) && found.paths.bundle(container).exists();
-            let stats = if there { self.shared.cgroups.stats(&name) } else { None };
+            let stats = container::stats(&self.shared, &found, container);
             stats.ok_or_else(|| Error::NoContainer(sandbox.clone(), container.clone()))
         })
     }

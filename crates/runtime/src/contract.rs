@@ -109,6 +109,7 @@ impl Bench<'_> {
             memory_volumes: BTreeMap::new(),
             // One of the suite's containers is.
             privileged: true,
+            tenant: String::new(),
         }
     }
 

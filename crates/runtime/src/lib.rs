@@ -94,6 +94,11 @@ pub trait Runtime: Send + Sync + 'static {
         None
     }
 
+    /// What people should know of how a container runs that shares a process with those of other pods; `None` if it does not.
+    fn remark(&self, _sandbox: &SandboxId, _container: &ContainerId) -> Option<String> {
+        None
+    }
+
     /// Makes the pod's sandbox: its namespaces, its cgroup, the process that will own its containers.
     fn create_sandbox(&self, spec: SandboxSpec) -> BoxFuture<'_, Result<SandboxStatus, Error>>;
 

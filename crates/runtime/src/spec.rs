@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 macro_rules! id {
     ($name:ident, $doc:literal) => {
         #[doc = $doc]
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(pub String);
 
@@ -26,7 +26,7 @@ id!(SandboxId, "A sandbox: the pod's uid, because a pod has exactly one.");
 id!(ContainerId, "A container within its sandbox: `<name>-<attempt>`; letters, digits, `-` and `.` only.");
 
 /// What the containers of one pod share.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SandboxSpec {
     /// The pod's uid.
@@ -53,6 +53,9 @@ pub struct SandboxSpec {
     /// A container of it is to be privileged; some runtimes have to know that before.
     #[serde(default)]
     pub privileged: bool,
+    /// Whose it is: runtimes may let pods of one tenant share what pods of two must not. Empty: it shares nothing.
+    #[serde(default)]
+    pub tenant: String,
 }
 
 /// Limits and shares. `None` means none.
@@ -95,7 +98,7 @@ impl Mount {
 }
 
 /// One container.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ContainerSpec {
     /// Unique in the sandbox.

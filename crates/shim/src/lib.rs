@@ -5,6 +5,7 @@
 
 pub mod crilog;
 pub mod exit;
+pub mod hold;
 pub mod message;
 pub mod sys;
 pub mod wire;

@@ -9,6 +9,8 @@
 mod client;
 #[path = "shim/container.rs"]
 mod container;
+#[path = "shim/hold.rs"]
+mod hold;
 #[path = "shim/log.rs"]
 mod log;
 #[path = "shim/requests.rs"]
@@ -24,13 +26,16 @@ mod sys;
 
 use std::io::Write;
 
-/// `dunlin-shim <sandbox directory>`: prints `ready <pid>` or `error <text>` on standard output once, and goes on in the
+/// `dunlin-shim --hold <name>`: stands for a guest of another process. `dunlin-shim <sandbox directory>`: prints `ready <pid>` or `error <text>` on standard output once, and goes on in the
 /// background when it was `ready`.
 fn main() {
     let Some(directory) = std::env::args_os().nth(1) else {
         eprintln!("usage: dunlin-shim <sandbox directory>");
         std::process::exit(2);
     };
+    if directory == dunlin_shim::hold::HOLD {
+        hold::run(&std::env::args().nth(2).unwrap_or_default());
+    }
     if let Err(error) = std::env::set_current_dir(&directory) {
         report(&format!("error entering the sandbox's directory: {error}"));
         std::process::exit(1);

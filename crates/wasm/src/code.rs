@@ -77,6 +77,11 @@ impl Cache {
         Ok(Self { directory, engine })
     }
 
+    /// The version of the engine, which runs no other's code.
+    pub fn version(&self) -> String {
+        version(&self.engine)
+    }
+
     /// The code of a module, compiled by `compile` if it is not here or not whole. `compile` writes into the file.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::bindings::Command;
 use wasmtime_wasi::{I32Exit, p1, p2};
 
-use crate::context::{Counted, Guest, State, Taken};
+use crate::context::{Counted, Place, State, Taken};
 
 /// The exit code of a guest that did what it must not: as of a process that aborted itself.
 pub const TRAPPED: i32 = 134;
@@ -23,34 +23,35 @@ impl Counted for Module1 {
 }
 
 /// Runs a module of WASI preview 1; its exit code.
-pub async fn module(engine: &Engine, module: &Module, guest: &Guest) -> i32 {
+pub async fn module(engine: &Engine, module: &Module, place: &Place) -> i32 {
     let run = async {
         let mut linker = wasmtime::Linker::new(engine);
         p1::add_to_linker_async(&mut linker, |state: &mut Module1| &mut state.wasi)?;
-        let state = Module1 { wasi: guest.surroundings()?.build_p1(), taken: Taken::default() };
-        let mut store = guest.store(engine, state);
+        let state = Module1 { wasi: place.surroundings()?.build_p1(), taken: Taken::default() };
+        let mut store = place.store(engine, state);
         let instance = linker.instantiate_async(&mut store, module).await?;
         let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
         start.call_async(&mut store, ()).await
     };
-    code(run.await.map(|()| 0))
+    code(place, run.await.map(|()| 0))
 }
 
 /// Runs a component of the world `wasi:cli/command`; its exit code.
-pub async fn component(engine: &Engine, component: &Component, guest: &Guest) -> i32 {
+pub async fn component(engine: &Engine, component: &Component, place: &Place) -> i32 {
     let run = async {
         let mut linker = Linker::new(engine);
         p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-        let mut store = guest.store(engine, State::new(guest.surroundings()?.build(), guest.host_network));
+        let mut store =
+            place.store(engine, State::new(place.surroundings()?.build(), place.guest.host_network));
         let command = Command::instantiate_async(&mut store, component, &linker).await?;
         command.wasi_cli_run().call_run(&mut store).await
     };
-    code(run.await.map(|result| i32::from(result.is_err())))
+    code(place, run.await.map(|result| i32::from(result.is_err())))
 }
 
 /// What became of a guest, as an exit code. What it cannot say itself is said on standard error.
-fn code(result: wasmtime::Result<i32>) -> i32 {
+fn code(place: &Place, result: wasmtime::Result<i32>) -> i32 {
     let error = match result {
         Ok(code) => return code,
         Err(error) => error,
@@ -58,6 +59,6 @@ fn code(result: wasmtime::Result<i32>) -> i32 {
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
         return exit.0;
     }
-    eprintln!("wasm: {error:#}");
+    place.complain(format_args!("{error:#}"));
     TRAPPED
 }

@@ -1,13 +1,21 @@
 //! What a guest sees and how much it may take.
 
+use std::fs::File;
+use std::io::{self, Write};
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::uri::Scheme;
 use wasmtime::component::ResourceTable;
-use wasmtime::{Engine, ResourceLimiter, Store};
+use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
+use wasmtime_wasi::cli::OutputFile;
+use wasmtime_wasi::p2::OutputStream;
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
+
+use crate::pace::Pace;
 
 /// The most elements that a guest's tables may have together; each takes a pointer.
 const TABLE_ELEMENTS: usize = 1 << 20;
@@ -21,7 +29,7 @@ pub struct Guest {
     pub env: Vec<(String, String)>,
     /// Where a component begins; modules know no working directory.
     pub cwd: String,
-    /// The most that all of an instance's memories may have together, bytes.
+    /// The most that all memories of all its instances may have together, bytes.
     pub memory: Option<u64>,
     /// The ports on which a `wasi:http` component serves.
     pub ports: Vec<u16>,
@@ -29,31 +37,113 @@ pub struct Guest {
     pub host_network: bool,
 }
 
-impl Guest {
+/// A guest in its place: what all of its instances have in common.
+#[derive(Clone)]
+pub struct Place {
+    pub guest: Arc<Guest>,
+    /// Memory that is taken.
+    room: Arc<Room>,
+    /// Standard output and error, where they are not this process's.
+    streams: Option<(OutputFile, OutputFile)>,
+    /// How fast it may run, where no cgroup sees to that.
+    pace: Option<Arc<Pace>>,
+}
+
+impl Place {
+    /// In a process of its own.
+    pub fn alone(guest: &Guest) -> Self {
+        Self { guest: Arc::new(guest.clone()), room: Arc::new(Room::new(guest)), streams: None, pace: None }
+    }
+
+    /// On a thread of a process that has other guests.
+    pub fn shared(guest: Guest, room: Arc<Room>, out: File, err: File, pace: Pace) -> Self {
+        let streams = Some((OutputFile::new(out), OutputFile::new(err)));
+        Self { guest: Arc::new(guest), room, streams, pace: Some(Arc::new(pace)) }
+    }
+
     /// The surroundings of one instance: standard streams, the whole file system of this place, its network.
     pub fn surroundings(&self) -> wasmtime::Result<WasiCtxBuilder> {
+        let guest = &self.guest;
         let mut builder = WasiCtx::builder();
-        builder.inherit_stdio().args(&self.args).envs(&self.env);
-        builder.initial_cwd(&self.cwd).preopened_dir("/", "/", FsPerms::ReadWrite)?;
+        match &self.streams {
+            Some((out, err)) => builder.stdout(out.clone()).stderr(err.clone()),
+            None => builder.inherit_stdio(),
+        };
+        builder.args(&guest.args).envs(&guest.env);
+        builder.initial_cwd(&guest.cwd).preopened_dir("/", "/", FsPerms::ReadWrite)?;
         builder.allow_blocking_current_thread(true).allow_ip_name_lookup(true);
         builder.allow_tcp(true).allow_udp(true);
-        let (ports, host) = (self.ports.clone(), self.host_network);
+        let guest = guest.clone();
         builder.socket_addr_check(move |address, purpose| {
-            let allowed = !host || allowed(&ports, address.ip(), address.port(), purpose);
+            let allowed = !guest.host_network || allowed(&guest.ports, address.ip(), address.port(), purpose);
             Box::pin(async move { allowed })
         });
         Ok(builder)
     }
 
     /// A store for one instance, whose memory is counted.
-    pub fn store<T: Counted + 'static>(&self, engine: &Engine, state: T) -> Store<T> {
+    pub fn store<T: Counted + 'static>(&self, engine: &Engine, mut state: T) -> Store<T> {
+        state.taken().room = self.room.clone();
         let mut store = Store::new(engine, state);
-        store.data_mut().taken().most = self.memory.and_then(|m| usize::try_from(m).ok());
         store.limiter(|state| state.taken());
-        // Whoever runs long gives way to others now and then.
-        store.epoch_deadline_async_yield_and_update(1);
+        // Whoever runs long gives way to others now and then, and to those outside if it has had its share.
+        match self.pace.clone() {
+            None => store.epoch_deadline_async_yield_and_update(1),
+            Some(pace) => store.epoch_deadline_callback(move |_| {
+                Ok(match pace.pause() {
+                    None => UpdateDeadline::Yield(1),
+                    Some(pause) => UpdateDeadline::YieldCustom(1, Box::pin(tokio::time::sleep(pause))),
+                })
+            }),
+        }
         store.set_epoch_deadline(1);
         store
+    }
+
+    /// Waits until the guest may run again.
+    pub async fn wait(&self) {
+        if let Some(pause) = self.pace.as_ref().and_then(|pace| pace.pause()) {
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Says on the guest's standard error what it cannot say itself.
+    pub fn complain(&self, text: std::fmt::Arguments<'_>) {
+        let line = format!("wasm: {text}\n");
+        // Where nobody can be told, nobody listens.
+        match &self.streams {
+            Some((_, err)) => drop(err.clone().write(line.into())),
+            None => drop(io::stderr().write_all(line.as_bytes())),
+        }
+    }
+}
+
+/// The memory that all instances of a guest have together.
+#[derive(Debug, Default)]
+pub struct Room {
+    most: Option<usize>,
+    taken: AtomicUsize,
+}
+
+impl Room {
+    /// As much as the guest may have.
+    pub fn new(guest: &Guest) -> Self {
+        Self { most: guest.memory.and_then(|m| usize::try_from(m).ok()), taken: AtomicUsize::new(0) }
+    }
+
+    /// What is taken, bytes.
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let add =
+            |taken: usize| taken.checked_add(bytes).filter(|sum| self.most.is_none_or(|most| *sum <= most));
+        self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.taken.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -76,17 +166,23 @@ pub trait Counted: Send {
 /// What an instance has taken.
 #[derive(Debug, Default)]
 pub struct Taken {
-    most: Option<usize>,
+    room: Arc<Room>,
     memory: usize,
     elements: usize,
 }
 
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.room.give_back(self.memory);
+    }
+}
+
 impl ResourceLimiter for Taken {
     fn memory_growing(&mut self, now: usize, wanted: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let memory = self.memory.saturating_add(wanted.saturating_sub(now));
-        let granted = self.most.is_none_or(|most| memory <= most);
+        let more = wanted.saturating_sub(now);
+        let granted = self.room.take(more);
         if granted {
-            self.memory = memory;
+            self.memory += more;
         }
         Ok(granted)
     }
@@ -157,13 +253,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_counted_over_all_memories() {
-        let mut taken = Taken { most: Some(100), ..Taken::default() };
-        assert!(taken.memory_growing(0, 60, None).unwrap());
-        assert!(!taken.memory_growing(0, 60, None).unwrap());
-        assert!(taken.memory_growing(60, 100, None).unwrap());
-        assert!(!taken.memory_growing(100, 101, None).unwrap());
-        assert!(!taken.table_growing(0, TABLE_ELEMENTS + 1, None).unwrap());
+    fn memory_is_counted_over_all_instances_and_given_back() {
+        let room = Arc::new(Room::new(&Guest { memory: Some(100), ..Guest::default() }));
+        let instance = || Taken { room: room.clone(), ..Taken::default() };
+        let (mut one, mut other) = (instance(), instance());
+        assert!(one.memory_growing(0, 60, None).unwrap());
+        assert!(!one.memory_growing(0, 60, None).unwrap());
+        assert!(!other.memory_growing(0, 41, None).unwrap());
+        assert!(one.memory_growing(60, 100, None).unwrap());
+        assert!(!one.memory_growing(100, 101, None).unwrap());
+        assert!(!one.table_growing(0, TABLE_ELEMENTS + 1, None).unwrap());
+        drop(one);
+        assert_eq!(room.taken(), 0);
+        assert!(other.memory_growing(0, 100, None).unwrap());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Components that serve HTTP: an instance for each request, so that no request sees what another has left.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use crate::context::{Guest, State};
+use crate::context::{Place, State};
 use crate::ticker::Ticker;
 
 /// Where a guest serves that names no port.
@@ -36,47 +36,19 @@ const HEADER: Duration = Duration::from_secs(30);
 /// How long open connections may take once the guest is told to end; its pod's grace ends it before.
 const DRAIN: Duration = Duration::from_secs(3600);
 
-/// Serves until it is told to stop, then lets open requests finish. Its exit code.
-pub async fn serve(
-    engine: &Engine,
-    component: &Component,
-    guest: &Guest,
-    mut stopped: watch::Receiver<bool>,
-) -> i32 {
-    let ports = if guest.ports.is_empty() { vec![PORT] } else { guest.ports.clone() };
-    let server = match Server::new(engine, component, guest) {
-        Ok(server) => Arc::new(server),
-        Err(error) => {
-            eprintln!("wasm: {error:#}");
-            return crate::command::TRAPPED;
-        }
+/// Listens where a guest serves; where it names no port, there is one that all expect.
+///
+/// # Errors
+/// When a port cannot be had.
+pub fn listen(ports: &[u16]) -> Result<Vec<std::net::TcpListener>, String> {
+    let ports = if ports.is_empty() { &[PORT] } else { ports };
+    let listen = |port: &u16| {
+        // On all addresses of both families, or of the one that this machine has.
+        let listener = std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, *port))
+            .or_else(|_| std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)));
+        listener.map_err(|error| format!("listening on port {port}: {error}"))
     };
-    let mut listeners = Vec::new();
-    for port in ports {
-        match listen(port).await {
-            Ok(listener) => listeners.push(listener),
-            Err(error) => {
-                eprintln!("wasm: listening on port {port}: {error}");
-                return 1;
-            }
-        }
-    }
-    let mut accepting = JoinSet::new();
-    for listener in listeners {
-        accepting.spawn(accept(listener, server.clone(), stopped.clone()));
-    }
-    // An error means that nobody can tell any more, which does not happen while this process lives.
-    let _ = stopped.wait_for(|stopped| *stopped).await;
-    let _ = tokio::time::timeout(DRAIN, accepting.join_all()).await;
-    0
-}
-
-/// On all addresses of both families, or of the one that this machine has.
-async fn listen(port: u16) -> std::io::Result<TcpListener> {
-    match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
-        Ok(listener) => Ok(listener),
-        Err(_) => TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await,
-    }
+    ports.iter().map(listen).collect()
 }
 
 async fn accept(listener: TcpListener, server: Arc<Server>, mut stopped: watch::Receiver<bool>) {
@@ -126,32 +98,57 @@ async fn connection(stream: TcpStream, server: Arc<Server>, mut stopped: watch::
     }
 }
 
-struct Server {
+/// A component that is ready to serve.
+pub struct Server {
     engine: Engine,
     prepared: ProxyPre<State>,
-    guest: Guest,
+    place: Place,
     room: Arc<Semaphore>,
     ticker: Ticker,
 }
 
 impl Server {
-    fn new(engine: &Engine, component: &Component, guest: &Guest) -> wasmtime::Result<Self> {
+    /// Of a component in a place.
+    pub fn new(
+        engine: &Engine,
+        component: &Component,
+        place: &Place,
+        ticker: &Ticker,
+    ) -> wasmtime::Result<Self> {
         let mut linker = Linker::new(engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
         Ok(Self {
             engine: engine.clone(),
             prepared: ProxyPre::new(linker.instantiate_pre(component)?)?,
-            guest: guest.clone(),
+            place: place.clone(),
             room: Arc::new(Semaphore::new(REQUESTS)),
-            ticker: Ticker::new(engine.clone())?,
+            ticker: ticker.clone(),
         })
+    }
+
+    /// Serves until it is told to stop, then lets open requests finish.
+    pub async fn serve(
+        self,
+        listeners: Vec<std::net::TcpListener>,
+        mut stopped: watch::Receiver<bool>,
+    ) -> std::io::Result<()> {
+        let server = Arc::new(self);
+        let mut accepting = JoinSet::new();
+        for listener in listeners {
+            listener.set_nonblocking(true)?;
+            accepting.spawn(accept(TcpListener::from_std(listener)?, server.clone(), stopped.clone()));
+        }
+        // An error means that nobody can tell any more, which does not happen while somebody could want it.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+        let _ = tokio::time::timeout(DRAIN, accepting.join_all()).await;
+        Ok(())
     }
 
     /// What the guest answers, or why it did not.
     async fn answer(&self, request: Request<Incoming>) -> Response<HyperOutgoingBody> {
         self.ask(request).await.unwrap_or_else(|error| {
-            eprintln!("wasm: a request failed: {error:#}");
+            self.place.complain(format_args!("a request failed: {error:#}"));
             let body = Full::new(Bytes::from_static(b"the component failed\n"));
             let body = body.map_err(|never| match never {}).boxed_unsync();
             let mut response = Response::new(body);
@@ -162,9 +159,10 @@ impl Server {
 
     async fn ask(&self, request: Request<Incoming>) -> wasmtime::Result<Response<HyperOutgoingBody>> {
         let permit = self.room.clone().acquire_owned().await?;
+        self.place.wait().await;
         let running = self.ticker.running();
-        let wasi = self.guest.surroundings()?.build();
-        let mut store = self.guest.store(&self.engine, State::new(wasi, self.guest.host_network));
+        let wasi = self.place.surroundings()?.build();
+        let mut store = self.place.store(&self.engine, State::new(wasi, self.place.guest.host_network));
         let (sender, receiver) = oneshot::channel();
         let request = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
         let out = store.data_mut().http().new_response_outparam(sender)?;

@@ -9,9 +9,11 @@ use wasmtime::{Engine, Module};
 
 use crate::code::Code;
 use crate::command::{self, TRAPPED};
-use crate::context::Guest;
+use crate::context::{Guest, Place};
 use crate::engine::Kind;
-use crate::{http, signals};
+use crate::http::{self, Server};
+use crate::signals;
+use crate::ticker::Ticker;
 
 /// The interface that makes a component a server, whatever its version.
 const HANDLER: &str = "wasi:http/incoming-handler@";
@@ -51,36 +53,56 @@ fn form(code: Code) -> wasmtime::Result<Program> {
     Ok(Program { engine, form })
 }
 
-fn component(engine: &Engine, file: &File) -> wasmtime::Result<Component> {
+pub(crate) fn component(engine: &Engine, file: &File) -> wasmtime::Result<Component> {
     // There is no function that takes an open file, as there is for modules.
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     // SAFETY: as for modules.
     unsafe { Component::deserialize_file(engine, path) }
 }
 
+impl Program {
+    /// Whether it is a component that serves HTTP.
+    pub fn serves(&self) -> bool {
+        matches!(self.form, Form::Server(_))
+    }
+}
+
 /// Runs a program to its end and returns its exit code. The process must have no other threads yet, and belongs to the guest
 /// from now on: a signal that is to end the guest ends the process, but for a server, which answers what it was asked.
 pub fn run(program: &Program, guest: &Guest) -> i32 {
-    begin(program, guest).unwrap_or_else(|error| {
-        eprintln!("wasm: {error}");
+    let place = Place::alone(guest);
+    begin(program, &place).unwrap_or_else(|error| {
+        place.complain(format_args!("{error:#}"));
         TRAPPED
     })
 }
 
-fn begin(program: &Program, guest: &Guest) -> std::io::Result<i32> {
+fn begin(program: &Program, place: &Place) -> wasmtime::Result<i32> {
     let (stop, stopped) = watch::channel(false);
-    let serves = matches!(program.form, Form::Server(_));
+    let serves = program.serves();
     signals::watch(move |signal| match serves {
         true => drop(stop.send(true)),
         false => std::process::exit(128 + signal),
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(async {
+    runtime.block_on(async {
         let engine = &program.engine;
-        match &program.form {
-            Form::Module(module) => command::module(engine, module, guest).await,
-            Form::Command(component) => command::component(engine, component, guest).await,
-            Form::Server(component) => http::serve(engine, component, guest, stopped).await,
-        }
-    }))
+        Ok(match &program.form {
+            Form::Module(module) => command::module(engine, module, place).await,
+            Form::Command(component) => command::component(engine, component, place).await,
+            Form::Server(component) => {
+                let server = Server::new(engine, component, place, &Ticker::new(engine.clone())?)?;
+                match http::listen(&place.guest.ports) {
+                    Ok(listeners) => {
+                        server.serve(listeners, stopped).await?;
+                        0
+                    }
+                    Err(reason) => {
+                        place.complain(format_args!("{reason}"));
+                        1
+                    }
+                }
+            }
+        })
+    })
 }

@@ -18,6 +18,7 @@ struct Shared {
 }
 
 /// A thread that counts the engine's epochs while guests run.
+#[derive(Clone)]
 pub struct Ticker(Arc<Shared>);
 
 /// A guest that runs, until this is dropped.

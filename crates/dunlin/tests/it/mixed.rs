@@ -31,30 +31,32 @@ fn every_kind_survives_what_is_killed() -> Result<()> {
     let flags = ["--native-processes", "--microvm-kernel", &image, "--microvm-modules", &modules];
     let mut world = World::told(&flags)?;
     world.server.import(&ImageBuilder::hello_component()?, "hello-wasm:test")?;
+    world.server.import(&ImageBuilder::http_component()?, "http-wasm:test")?;
     let program = program::hello()?.display().to_string();
     let kinds = [
-        ("oci", "hello:test", 2),
-        ("process", program.as_str(), 2),
-        ("wasm", "hello-wasm:test", 2),
-        ("microvm", "hello:test", 1),
+        ("as-oci", "oci", "hello:test", 2),
+        ("as-process", "process", program.as_str(), 2),
+        ("as-wasm", "wasm", "hello-wasm:test", 2),
+        ("as-wasi-http", "wasm", "http-wasm:test", 2),
+        ("as-microvm", "microvm", "hello:test", 1),
     ];
-    for (handler, image, replicas) in kinds {
+    for (name, handler, image, replicas) in kinds {
         world.kubectl.apply(&classes(&[(handler, handler)]))?;
-        let name = format!("as-{handler}");
-        world.kubectl.apply(&Server { replicas, ..Server::new(&name, handler, image) }.manifest())?;
+        world.kubectl.apply(&Server { replicas, ..Server::new(name, handler, image) }.manifest())?;
     }
     let kubectl = world.kubectl.clone();
     let all_there = |world: &World| {
-        for (handler, ..) in kinds {
-            let name = format!("deployment/as-{handler}");
+        for (name, ..) in kinds {
+            let name = format!("deployment/{name}");
             kubectl.run(&["rollout", "status", &name, &format!("--timeout={}s", BACK.as_secs())])?;
         }
         // As many of each as are wanted, and none beside them.
         wait::until("no more processes than pods", PATIENCE, || {
             let seen = world.server.processes()?;
             let count = |name: &str| seen.iter().filter(|process| process.command.starts_with(name)).count();
-            let counts = (count("hello"), count("wasm hello"), count("qemu"), count("dunlin-shim"));
-            ensure!(counts == (4, 2, 1, 7), "{counts:?}: {seen:?}");
+            let guests = (count("wasm hello"), count("wasm http"), count("wasm host"));
+            let counts = (count("hello"), guests, count("qemu"), count("dunlin-shim"));
+            ensure!(counts == (4, (2, 2, 1), 1, 9), "{counts:?}: {seen:?}");
             Ok(())
         })
     };

@@ -123,6 +123,34 @@ fn a_component_serves_http() -> Result<()> {
     for pod in pods["items"].as_array().context("pods")? {
         ensure!(pod["status"]["containerStatuses"][0]["restartCount"] == 0, "{}", pod["status"]);
     }
+    // Both run in one process, which their status says; when that ends, both are started again.
+    let hosts = || -> Result<Vec<_>> {
+        let all = world.server.processes()?;
+        Ok(all.into_iter().filter(|process| process.command == "wasm host").collect())
+    };
+    let [host] = &hosts()?[..] else { anyhow::bail!("{:?}", hosts()?) };
+    for name in ["server", "other"] {
+        let path =
+            r#"jsonpath={.items[*].status.conditions[?(@.type=="runtime.dunlin.io/SharedProcess")].message}"#;
+        let said = kubectl.run(&["get", "pods", "-l", &format!("app={name}"), "-o", path])?;
+        has(&said, &["shares a process with other wasi:http containers"])?;
+    }
+    // SAFETY: kill takes plain integers. The process was found on this machine a moment ago.
+    unsafe { libc::kill(host.pid as libc::pid_t, libc::SIGKILL) };
+    for name in ["server", "other"] {
+        wait::until("the pod is served for again", PATIENCE, || {
+            let pods = kubectl.json(&["pods", "-l", &format!("app={name}")])?;
+            let status = &pods["items"][0]["status"];
+            ensure!(status["containerStatuses"][0]["restartCount"] == 1, "{status}");
+            let ip = status["podIP"].as_str().context("an address")?;
+            ensure!(world.server.http(ip, 8080, "/")? == "good morning (1)\n");
+            Ok(())
+        })?;
+    }
     run("delete deployment server other --timeout=60s")?;
-    Ok(())
+    wait::until("the shared process has ended", PATIENCE, || {
+        let left = hosts()?;
+        ensure!(left.is_empty(), "{left:?}");
+        Ok(())
+    })
 }

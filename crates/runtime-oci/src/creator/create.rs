@@ -29,7 +29,7 @@ pub fn run(directory: &Path, control: BorrowedFd<'_>) -> Result<(), Failed> {
         failure: Failure::Spec,
         text: format!("working directory {}: {e}", bundle.cwd.display()),
     })?;
-    let program = wasm::program(&bundle, || {
+    let program = wasm::program(&bundle, Some(directory), || {
         let command = spec(directory)?.process().as_ref().and_then(|p| p.args().clone());
         Ok((root.clone(), command.unwrap_or_default()))
     })?;

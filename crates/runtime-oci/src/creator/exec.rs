@@ -52,7 +52,7 @@ pub fn run(directory: &Path, control: BorrowedFd<'_>) -> Result<(), Failed> {
 /// Starts the process in the container.
 fn join(directory: &Path, bundle: &Bundle, request: &Request) -> Result<native::Started, Failed> {
     let private = Private::make(directory, bundle, request)?;
-    let program = wasm::program(bundle, || {
+    let program = wasm::program(bundle, None, || {
         Ok((PathBuf::from(format!("/proc/{}/root", first(bundle)?)), request.args.clone()))
     })?;
     let (outcome, told_here) = pipe()?;

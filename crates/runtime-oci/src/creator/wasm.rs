@@ -3,6 +3,12 @@
 //!
 //! The module is read from the image before, while the image is still a directory of the host, and comes in as compiled
 //! code. It never sees `/proc` or `/sys`: through a process's own files there it could leave the sandbox.
+//!
+//! Components that serve `wasi:http` are handed over to a process that they share with others of their tenant ([`share`],
+//! [`host`]).
+
+mod host;
+mod share;
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -21,8 +27,10 @@ use super::Failed;
 use super::create::{fork, wait};
 use super::executor::Command;
 use crate::bundle::Bundle;
+use share::Handover;
 
 pub use dunlin_wasm::probe;
+pub use host::main as host;
 
 /// Address space of a compilation, bytes; a module for which it is not enough is refused.
 const COMPILING: u64 = 2 << 30;
@@ -37,12 +45,15 @@ pub struct Program {
     ports: Vec<u16>,
     memory: Option<u64>,
     host_network: bool,
+    /// The process that it goes to.
+    handover: Option<Handover>,
 }
 
 /// The guest of a bundle, if that is what it runs: the module that a command names below a root, both of which `place` tells.
-/// It is compiled if that was not done before.
+/// It is compiled if that was not done before. The one that is a container's `first` may share a process with others.
 pub fn program(
     bundle: &Bundle,
+    first: Option<&Path>,
     place: impl FnOnce() -> Result<(PathBuf, Vec<String>), Failed>,
 ) -> Result<Option<Program>, Failed> {
     let Some(wasm) = &bundle.wasm else { return Ok(None) };
@@ -59,19 +70,32 @@ pub fn program(
     })?;
     let before = descriptors()?;
     let cache = |error: Error| Failed::create("preparing the module", dunlin_base::error::chain(&error));
-    let code =
-        Cache::open(&wasm.cache).map_err(cache)?.code(&bytes, compile).map_err(|error| match error {
-            Error::NotWasm | Error::Large | Error::Compile(_) => wrong(error.to_string()),
-            Error::Cache(_) => cache(error),
-        })?;
+    let kept = Cache::open(&wasm.cache).map_err(cache)?;
+    let code = kept.code(&bytes, compile).map_err(|error| match error {
+        Error::NotWasm | Error::Large | Error::Compile(_) => wrong(error.to_string()),
+        Error::Cache(_) => cache(error),
+    })?;
+    let file = code.file.try_clone().map_err(|e| Failed::create("opening the code", e))?;
     // Here, because components can be loaded only where there is a /proc.
     let loaded = dunlin_wasm::load(code).map_err(|e| Failed::create("loading the module", e))?;
+    let handover = match (first, &wasm.share) {
+        (Some(directory), Some(share)) if loaded.serves() => {
+            let handover = Handover::prepare(bundle, share, &kept.version(), file)?;
+            share::note(directory);
+            Some(handover)
+        }
+        _ => {
+            drop(file);
+            None
+        }
+    };
     Ok(Some(Program {
         loaded,
         descriptors: descriptors()?.difference(&before).copied().collect(),
         ports: wasm.ports.clone(),
         memory: wasm.memory,
         host_network: wasm.host_network,
+        handover,
     }))
 }
 
@@ -166,8 +190,12 @@ pub fn run(program: Program, command: &Command, spec: &Spec) -> Failed {
     };
     let name = guest.args.first().and_then(|name| name.rsplit('/').next()).unwrap_or_default();
     // What ps shows. A NUL byte cannot be in it, and no more than 15 bytes are taken.
-    let _ = CString::new(format!("wasm {name}")).map(|name| rustix::thread::set_name(&name));
+    let name = format!("wasm {name}");
     dunlin_wasm::hold_signals();
+    if let Some(handover) = program.handover {
+        return handover.hand_over(guest, &name);
+    }
+    let _ = CString::new(name).map(|name| rustix::thread::set_name(&name));
     // As if a program had been executed: whoever waits for that learns that the guest runs.
     close_all_but(&program.descriptors);
     std::process::exit(dunlin_wasm::run(&program.loaded, &guest))

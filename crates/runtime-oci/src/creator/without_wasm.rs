@@ -1,6 +1,6 @@
 //! In a program that was built without WebAssembly: its guests are refused.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use libcontainer::oci_spec::runtime::Spec;
 
@@ -16,6 +16,7 @@ const WITHOUT: &str = "this program was built without WebAssembly";
 /// A bundle whose program is no guest.
 pub fn program(
     bundle: &Bundle,
+    _first: Option<&Path>,
     _place: impl FnOnce() -> Result<(PathBuf, Vec<String>), Failed>,
 ) -> Result<Option<Program>, Failed> {
     match bundle.wasm {
@@ -31,4 +32,9 @@ pub fn run(program: Program, _: &Command, _: &Spec) -> Failed {
 /// No guest runs here.
 pub fn probe() -> Result<(), String> {
     Err(WITHOUT.into())
+}
+
+/// Nor is one served for.
+pub fn host(_directory: &Path) -> i32 {
+    2
 }

@@ -227,6 +227,7 @@ mod tests {
             sysctls: [].into(),
             memory_volumes: [("cache".to_owned(), 0)].into(),
             privileged: false,
+            tenant: String::new(),
         }
     }
 

@@ -1,13 +1,16 @@
 //! WebAssembly guests: the life of the contract, and what is particular to them. The payload program is the guest, as a
 //! module and as a component.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use dunlin_runtime::contract::{self, Bench as Contract, Factory, listen, logs, until};
-use dunlin_runtime::{ContainerSpec, Error, ExecSpec, Mount, Runtime};
+use dunlin_runtime::{
+    ContainerId, ContainerSpec, ContainerState, Error, ExecSpec, Mount, Runtime, SandboxId, SandboxSpec,
+};
 use dunlin_runtime_oci::Kind;
 use dunlin_testkit::program;
 use futures_util::future::BoxFuture;
@@ -58,6 +61,7 @@ fn rootfs() -> PathBuf {
         fs::copy(&module, root.join("hello.wasm")).unwrap();
         fs::copy(&module, root.join("sleep")).unwrap();
         fs::copy(program::hello_component().unwrap(), root.join("hello-component.wasm")).unwrap();
+        fs::copy(program::http_component().unwrap(), root.join("http.wasm")).unwrap();
         fs::write(root.join("etc/text"), "no module\n").unwrap();
         fs::write(root.join("broken.wasm"), b"\0asm\x01\0\0\0\xff\xff").unwrap();
         root
@@ -262,6 +266,160 @@ async fn code_is_kept_and_checked() {
         fs::write(file, bytes).unwrap();
         run("c").await;
         assert!(compiled() == files && fs::read(file).unwrap() == whole, "the damaged code is still there");
+    })
+    .await;
+}
+
+/// Pods of one tenant with a server each.
+struct Servers<'a, 'b> {
+    bench: &'a mut Contract<'b>,
+    guests: &'a Guests,
+}
+
+impl Servers<'_, '_> {
+    async fn sandbox(&self, tenant: &str) -> SandboxId {
+        let spec = SandboxSpec { tenant: tenant.into(), privileged: false, ..self.bench.sandbox_spec() };
+        self.bench.runtime().create_sandbox(spec).await.unwrap().id
+    }
+
+    async fn start(
+        &self,
+        sandbox: &SandboxId,
+        change: impl FnOnce(&mut ContainerSpec),
+    ) -> (ContainerId, u32) {
+        let mut spec = guest(self.bench, "server", &["/http.wasm"]);
+        spec.log_path = self.log(sandbox);
+        change(&mut spec);
+        let status = self.bench.runtime().start_container(sandbox, spec).await.unwrap();
+        let ContainerState::Running { pid, .. } = status.state else { panic!("{status:?}") };
+        (status.id, pid)
+    }
+
+    fn log(&self, sandbox: &SandboxId) -> PathBuf {
+        self.bench.factory.logs().join(&sandbox.0)
+    }
+
+    /// The processes that run guests, and nothing else.
+    fn hosts(&self) -> Vec<i32> {
+        let groups = self.guests.0.cgroups().into_iter().filter(|group| group.ends_with("wasm-hosts"));
+        let texts = groups.filter_map(|group| fs::read_to_string(group.join("cgroup.procs")).ok());
+        // Each hierarchy has them.
+        let all: BTreeSet<i32> = texts
+            .flat_map(|text| text.lines().map(|line| line.parse().unwrap()).collect::<Vec<_>>())
+            .collect();
+        all.into_iter().collect()
+    }
+}
+
+/// What a server in the network of a process answers.
+fn get(pid: u32, path: &str) -> String {
+    let script = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/8080; printf 'GET {path} HTTP/1.1\\r\\nHost: a\\r\\nConnection: close\\r\\n\\r\\n' >&3; cat <&3"
+    );
+    let output = std::process::Command::new("nsenter")
+        .args(["-n", "-t", &pid.to_string(), "timeout", "20", "bash", "-c", &script])
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&output.stdout).rsplit("\r\n\r\n").next().unwrap_or_default().to_owned()
+}
+
+async fn servers(case: impl AsyncFnOnce(&mut Servers<'_, '_>)) {
+    let guests = Guests::new();
+    contract::run(&guests, async |bench: &mut Contract<'_>| {
+        case(&mut Servers { bench, guests: &guests }).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn servers_of_a_tenant_share_a_process() {
+    servers(async |servers| {
+        let (a, b, c) = (
+            servers.sandbox("default/web").await,
+            servers.sandbox("default/web").await,
+            servers.sandbox("default/other").await,
+        );
+        let (one, first) = servers.start(&a, |spec| spec.uid = 1000).await;
+        let (two, second) = servers.start(&b, |_| ()).await;
+        let [host] = servers.hosts()[..] else { panic!("{:?}", servers.hosts()) };
+        let (_, third) = servers.start(&c, |_| ()).await;
+        assert_eq!(servers.hosts().len(), 2, "tenants share a process");
+
+        // Each has its own network, files, user, environment and log.
+        for pid in [first, second, third] {
+            assert_eq!(get(pid, "/"), "good morning (1)\n");
+            assert_eq!(get(pid, "/file/etc/text"), "no module\n");
+            assert_eq!(get(pid, "/env/GREETING"), "good morning");
+        }
+        for path in ["/file/proc/self/status", "/file/../../proc/self/status"] {
+            assert!(!get(first, path).contains("Pid:"), "{path}");
+        }
+        assert_eq!(logs::content(&servers.log(&a)).matches("GET /\n").count(), 1);
+        let used = servers.bench.runtime().stats(&a, &one).await.unwrap();
+        assert!(used.cpu_nanoseconds > 0 && used.memory_working_set < 8 << 20, "{used:?}");
+        let thread = thread_of(host, "http.wasm");
+        assert!(
+            thread.contains("Uid:\t1000\t1000") && thread.contains("CapEff:\t0000000000000000"),
+            "{thread}"
+        );
+        assert!(thread.contains("Seccomp:\t2"), "{thread}");
+        let remark = servers.bench.runtime().remark(&a, &one).unwrap();
+        assert!(remark.contains("shares a process"), "{remark}");
+
+        // One ends with an answer, and by force; the others go on.
+        servers.bench.runtime().signal(&a, &one, 15).await.unwrap();
+        assert_eq!(servers.bench.exited(&a, &one).await.code, 0);
+        assert_eq!(get(second, "/"), "good morning (1)\n");
+        let (three, _) = servers.start(&a, |spec| spec.id = ContainerId("again".into())).await;
+        assert!(servers.hosts().contains(&host));
+        servers.bench.runtime().signal(&a, &three, 9).await.unwrap();
+        assert_eq!(servers.bench.exited(&a, &three).await.code, 137);
+        assert_eq!(get(second, "/"), "good morning (1)\n");
+
+        // With the process all of its guests end, and nobody else.
+        let process = rustix::process::Pid::from_raw(host).unwrap();
+        rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+        assert_eq!(servers.bench.exited(&b, &two).await.code, 137);
+        assert!(logs::content(&servers.log(&b)).contains("the process that served for this pod has ended"));
+        assert_eq!(get(third, "/"), "good morning (1)\n");
+    })
+    .await;
+}
+
+/// The status of the thread of a name.
+fn thread_of(pid: i32, name: &str) -> String {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let mut all = threads.flatten().map(|thread| fs::read_to_string(thread.path().join("status")).unwrap());
+    all.find(|status| status.starts_with(&format!("Name:\t{name}\n"))).expect("a thread of this name")
+}
+
+#[tokio::test]
+async fn guests_of_a_shared_process_are_held_to_their_limits() {
+    servers(async |servers| {
+        let (greedy, modest) = (servers.sandbox("default/web").await, servers.sandbox("default/web").await);
+        let (id, pid) = servers
+            .start(&greedy, |spec| {
+                spec.resources.memory_limit = Some(64 << 20);
+                spec.resources.cpu_limit_milli = Some(100);
+            })
+            .await;
+        let (_, other) = servers.start(&modest, |_| ()).await;
+        let held = get(pid, "/hog");
+        let held: u64 = held.trim_end_matches(" MiB\n").parse().unwrap_or_else(|_| panic!("{held}"));
+        assert!((20..64).contains(&held), "{held} MiB of 64");
+
+        let spinning = std::thread::spawn(move || get(pid, "/spin"));
+        let used = async || servers.bench.runtime().stats(&greedy, &id).await.unwrap().cpu_nanoseconds;
+        let (before, begun) = (used().await, std::time::Instant::now());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let share = (used().await - before) as f64 / begun.elapsed().as_nanos() as f64;
+        assert!((0.01..0.3).contains(&share), "{share}");
+        assert_eq!(get(other, "/"), "good morning (1)\n");
+        // Even one that never ends ends with its container.
+        servers.bench.runtime().signal(&greedy, &id, 9).await.unwrap();
+        assert_eq!(servers.bench.exited(&greedy, &id).await.code, 137);
+        spinning.join().unwrap();
+        assert_eq!(get(other, "/"), "good morning (1)\n");
     })
     .await;
 }

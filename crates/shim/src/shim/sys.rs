@@ -129,6 +129,27 @@ pub fn child_signals() -> Result<OwnedFd> {
     }
 }
 
+/// A descriptor from which the signals can be read that this process was started with blocked. Children that are somebody
+/// else's are buried by the kernel.
+pub fn held_signals() -> Result<OwnedFd> {
+    // SAFETY: the set is filled in before use, and the new descriptor is owned by nobody else.
+    unsafe {
+        let mut set: libc::sigset_t = zeroed();
+        check(libc::sigprocmask(libc::SIG_BLOCK, null(), &mut set))?;
+        libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+        let fd = check(libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// What `ps` shows; no more than 15 bytes are taken.
+pub fn set_name(name: &str) {
+    if let Ok(name) = c(name) {
+        // SAFETY: the string is NUL-terminated and copied by the call.
+        unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+    }
+}
+
 /// Sends a signal; a process that is gone is success.
 pub fn kill(pid: i32, signal: i32) -> Result<()> {
     // SAFETY: no memory is involved.
