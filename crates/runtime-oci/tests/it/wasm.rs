@@ -62,6 +62,10 @@ fn rootfs() -> PathBuf {
         fs::copy(&module, root.join("sleep")).unwrap();
         fs::copy(program::hello_component().unwrap(), root.join("hello-component.wasm")).unwrap();
         fs::copy(program::http_component().unwrap(), root.join("http.wasm")).unwrap();
+        // It says that it serves, and needs what nobody has.
+        let needy = r#"(component (import "needed" (func)) (component $c) (instance $i (instantiate $c))
+            (export "wasi:http/incoming-handler@0.2.0" (instance $i)))"#;
+        fs::write(root.join("needy.wasm"), wat::parse_str(needy).unwrap()).unwrap();
         fs::write(root.join("etc/text"), "no module\n").unwrap();
         fs::write(root.join("broken.wasm"), b"\0asm\x01\0\0\0\xff\xff").unwrap();
         root
@@ -382,6 +386,34 @@ async fn servers_of_a_tenant_share_a_process() {
         assert_eq!(servers.bench.exited(&b, &two).await.code, 137);
         assert!(logs::content(&servers.log(&b)).contains("the process that served for this pod has ended"));
         assert_eq!(get(third, "/"), "good morning (1)\n");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_served_for_says_why() {
+    servers(async |servers| {
+        let sandbox = servers.sandbox("default/web").await;
+        let refused = async |name: &str, change: &dyn Fn(&mut ContainerSpec)| {
+            let mut spec = guest(servers.bench, name, &["/needy.wasm"]);
+            change(&mut spec);
+            match servers.bench.runtime().start_container(&sandbox, spec).await {
+                Err(Error::Command { reason, .. }) => reason,
+                other => panic!("{name}: {other:?}"),
+            }
+        };
+        let reason = refused("needy", &|_| ()).await;
+        assert!(reason.contains("`needed`"), "{reason}");
+        let (_, pid) = servers.start(&sandbox, |_| ()).await;
+        let reason = refused("second", &|spec| spec.args = vec!["/http.wasm".into()]).await;
+        assert!(reason.starts_with("listening on port 8080: "), "{reason}");
+        let reason = refused("many", &|spec| {
+            spec.args = vec!["/http.wasm".into()];
+            spec.ports = (9000..9065).collect();
+        })
+        .await;
+        assert_eq!(reason, "it has more than 64 ports");
+        assert_eq!(get(pid, "/"), "good morning (1)\n");
     })
     .await;
 }

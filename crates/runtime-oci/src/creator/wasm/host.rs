@@ -9,6 +9,7 @@
 use std::fs::File;
 use std::io::{self, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -132,7 +133,8 @@ impl Place {
             if let Err(reason) = guest(&host, &connection) {
                 let _ = telling.write_all(&[&[FAILED], reason.as_bytes()].concat());
             }
-            drop(connection);
+            // For all who have it: nothing more will be said, and nobody listens.
+            let _ = connection.shutdown(Shutdown::Both);
             guests.fetch_sub(1, Ordering::AcqRel);
             let _ = rustix::io::write(&ended, &1u64.to_ne_bytes());
         };
