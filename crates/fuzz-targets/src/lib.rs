@@ -6,6 +6,7 @@
 //! written and read again, a request never ends in an internal error, a layer never leaves its folder.
 
 mod api;
+mod cri;
 mod identity;
 mod image;
 mod node;
@@ -36,6 +37,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("key_sets", identity::key_sets),
     ("certificates", identity::certificates),
     ("store_etcd", store::etcd),
+    ("cri_messages", cri::messages),
     ("image_layer", image::layer),
     ("image_archive", image::archive),
     ("simulate_world", world::file),

@@ -13,7 +13,7 @@ mod events;
 mod exec;
 mod images;
 mod link;
-mod message;
+pub mod message;
 mod plan;
 pub mod plugin;
 mod runtime;
