@@ -107,6 +107,13 @@ impl Place {
         }
     }
 
+    /// Tells whoever measures the guest what it has now.
+    pub fn tell(&self) {
+        if let Some(pace) = &self.pace {
+            pace.tell();
+        }
+    }
+
     /// Says on the guest's standard error what it cannot say itself.
     pub fn complain(&self, text: std::fmt::Arguments<'_>) {
         let line = format!("wasm: {text}\n");

@@ -166,12 +166,15 @@ impl Server {
         let (sender, receiver) = oneshot::channel();
         let request = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
         let out = store.data_mut().http().new_response_outparam(sender)?;
-        let prepared = self.prepared.clone();
+        let (prepared, place) = (self.prepared.clone(), self.place.clone());
         // The guest goes on after it has begun its answer; if the client is gone before that, it ends.
         let mut task = Asked(Some(tokio::spawn(async move {
             let _held = (permit, running);
             let proxy = prepared.instantiate_async(&mut store).await?;
-            proxy.wasi_http_incoming_handler().call_handle(&mut store, request, out).await
+            let ended = proxy.wasi_http_incoming_handler().call_handle(&mut store, request, out).await;
+            drop(store);
+            place.tell();
+            ended
         })));
         let error = match receiver.await {
             Ok(Ok(response)) => {

@@ -28,16 +28,22 @@ struct State {
 }
 
 impl Pace {
-    /// Of the guest on the calling thread, which alone may ask [`Pace::pause`].
+    /// Of the guest on the calling thread, which alone may ask it anything.
     pub fn new(limit: Option<u64>, told: Told) -> Self {
         let state = State { at: Instant::now(), used: used(), left: 0 };
         Self { limit: limit.map(|limit| limit.max(1)), told, state: Mutex::new(state) }
     }
 
+    /// Tells what the guest has used.
+    pub fn tell(&self) -> Duration {
+        let used = used();
+        (self.told)(used.as_nanos() as u64);
+        used
+    }
+
     /// How long the guest has to wait now, if it has to.
     pub fn pause(&self) -> Option<Duration> {
-        let (now, used) = (Instant::now(), used());
-        (self.told)(used.as_nanos() as u64);
+        let (now, used) = (Instant::now(), self.tell());
         let limit = self.limit?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (passed, spent) = (now - state.at, used.saturating_sub(state.used));

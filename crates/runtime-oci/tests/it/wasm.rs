@@ -439,6 +439,11 @@ async fn guests_of_a_shared_process_are_held_to_their_limits() {
         let held = get(pid, "/hog");
         let held: u64 = held.trim_end_matches(" MiB\n").parse().unwrap_or_else(|_| panic!("{held}"));
         assert!((20..64).contains(&held), "{held} MiB of 64");
+        // What a request has had is free again after it.
+        until("the memory being given back", async || {
+            servers.bench.runtime().stats(&greedy, &id).await.unwrap().memory_working_set < 20 << 20
+        })
+        .await;
 
         let spinning = std::thread::spawn(move || get(pid, "/spin"));
         let used = async || servers.bench.runtime().stats(&greedy, &id).await.unwrap().cpu_nanoseconds;

@@ -91,7 +91,7 @@ fn begin(directory: &Path) -> Result<Place, String> {
 /// Leaves the namespaces of the pod that it was started for, which would live on in it, and all files but `/proc`.
 fn seclude() -> io::Result<()> {
     let all = UnshareFlags::NEWNS | UnshareFlags::NEWNET | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
-    // SAFETY: nothing in this process relies on sharing them; threads that exist (the engine's clock) touch no files.
+    // SAFETY: this process has one thread, which relies on none of them.
     unsafe { rustix::thread::unshare_unsafe(all)? };
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
     mount("tmpfs", ".", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"size=64k,mode=755")?;
