@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::controllers::autoscaler::History;
+use crate::controllers::autoscaler::custom::Measured;
 use crate::model::*;
 use crate::resource::Resources;
 use crate::settings::Settings;
@@ -68,6 +69,8 @@ macro_rules! view {
             pub objects: Objects,
             /// When each node's Lease was last seen to change, by this machine's clock: clocks of nodes are not trusted.
             pub heard: HashMap<Arc<str>, i64>,
+            /// What extension servers have told of the metrics that autoscalers need, by the path at which they tell it.
+            pub measured: HashMap<Arc<str>, Measured>,
             /// What each autoscaler remembers.
             pub histories: HashMap<Key, Arc<History>>,
         }

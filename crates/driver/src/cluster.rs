@@ -48,6 +48,10 @@ impl Cluster {
                     .chain(objects.into_iter().map(|object| self.put(object, now)).collect::<Vec<_>>())
                     .collect()
             }
+            News::Measured(measured) => {
+                self.view.measured = measured;
+                Vec::new()
+            }
             News::Progress => Vec::new(),
         };
         let seen = self.versions.entry(resource).or_default();

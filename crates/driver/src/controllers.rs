@@ -187,6 +187,11 @@ fn counted(view: &View, step: &Step, ids: &mut Vec<Id>) {
     }
 }
 
+/// All autoscalers: what they go by was measured.
+pub fn autoscalers(view: &View, ids: &mut Vec<Id>) {
+    ids.extend(view.autoscalers.keys().into_iter().map(|key| (AUTOSCALER, key)));
+}
+
 /// Objects that name an owner of `resource`: they are planned again when it is known which of these there are.
 pub fn owned(view: &View, resource: &Resource, ids: &mut Vec<Id>) {
     let is_of = |owner: &OwnerReference| resource.is_kind(&owner.api_version, &owner.kind);

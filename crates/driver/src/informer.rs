@@ -3,10 +3,12 @@
 //! A watch that ends resumes at the last version it has seen; when the server has forgotten that version (410 Gone) the
 //! resource is listed again and the whole state is delivered, so that what went missing in between is noticed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dunlin_base::backoff::Backoff;
+use dunlin_control::controllers::autoscaler::custom::Measured;
 use futures_util::AsyncBufReadExt;
 use kube::Client;
 use serde::Deserialize;
@@ -31,6 +33,8 @@ pub enum News {
     All(Vec<Any>),
     Put(Any),
     Gone(Any),
+    /// What extension servers tell of the metrics that autoscalers need: all of them.
+    Measured(HashMap<Arc<str>, Measured>),
     /// Nothing but the version.
     Progress,
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dunlin_base::error::chain;
 use dunlin_base::task::Task;
+use dunlin_control::controllers::autoscaler;
 use dunlin_control::model::Key;
 use dunlin_control::plan::{Action, Plan};
 use dunlin_control::resource::{Resource, Resources};
@@ -21,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::cluster::Cluster;
-use crate::controllers::{GC, TABLE, concerned, needs_graph, owned, patience};
+use crate::controllers::{GC, TABLE, autoscalers, concerned, needs_graph, owned, patience};
 use crate::execute::{Absent, Executor, Outcome};
 use crate::handle::{self, Request, SchedulerHandle};
 use crate::informer::{self, Change, News};
@@ -149,6 +150,8 @@ struct Loop {
     _discovery: Task,
     /// Asks what pods use, while there are autoscalers.
     measuring: Option<Task>,
+    /// The paths of metrics that autoscalers need beside that.
+    wanted: watch::Sender<Vec<Arc<str>>>,
 }
 
 impl Loop {
@@ -199,6 +202,7 @@ impl Loop {
             discoveries,
             _discovery: discovery,
             measuring: None,
+            wanted: watch::Sender::default(),
             client,
             resources: resources.clone(),
         };
@@ -278,6 +282,9 @@ impl Loop {
         for change in std::mem::take(&mut self.batch) {
             let name = change.resource.clone();
             let first_list = change.metadata_only && matches!(change.news, News::All(_));
+            if matches!(change.news, News::Measured(_)) {
+                autoscalers(&self.cluster.view, &mut ids);
+            }
             let defined = &*name == DEFINITIONS && !matches!(change.news, News::Progress);
             for step in self.cluster.take(change, at) {
                 concerned(&self.cluster.view, &step, &mut ids);
@@ -357,9 +364,19 @@ impl Loop {
         if self.cluster.view.autoscalers.is_empty() {
             self.measuring = None;
         } else if self.measuring.is_none() {
-            let follow = usage::follow(self.client.clone(), self.changes_to.clone());
+            let follow = usage::follow(self.client.clone(), self.wanted.subscribe(), self.changes_to.clone());
             self.measuring = Some(Task::spawn("measuring", follow));
         }
+        let view = &self.cluster.view;
+        let scalers = view.autoscalers.all();
+        let wanted: BTreeSet<_> = scalers.iter().flat_map(|scaler| autoscaler::paths(view, scaler)).collect();
+        self.wanted.send_if_modified(|before| {
+            let same = before.iter().eq(&wanted);
+            if !same {
+                *before = wanted.into_iter().collect();
+            }
+            !same
+        });
     }
 
     /// Starts and ends metadata informers so that every resource has one.

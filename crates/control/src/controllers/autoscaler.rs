@@ -1,12 +1,12 @@
 //! As many replicas as keep what the pods use at a target.
 //!
 //! The last recommendations and changes of size decide how fast it may go; they are handed from plan to plan
-//! ([`History`]) and not written anywhere: after a restart an autoscaler begins with the size that it finds. Metrics of
-//! other types than Resource and ContainerResource are refused in the conditions, since nothing serves them.
+//! ([`History`]) and not written anywhere: after a restart an autoscaler begins with the size that it finds.
 //! Source: the algorithm of the HorizontalPodAutoscaler documentation, KEP-853, KEP-1610, KEP-4951.
 
 mod behavior;
 mod calculator;
+pub mod custom;
 mod metrics;
 
 use std::sync::Arc;
@@ -58,6 +58,20 @@ pub fn plan(view: &View, key: &Key, now: i64, _seed: u64) -> (Plan, Report) {
     let outcome = this.decide(view, &mut plan, &mut report, &target, &mut conditions);
     this.status(&mut plan, conditions, outcome);
     (plan, report)
+}
+
+/// The paths at which the API tells the metrics of an autoscaler that an extension server measures.
+pub fn paths(view: &View, scaler: &HorizontalPodAutoscaler) -> Vec<Arc<str>> {
+    if scaler
+        .spec
+        .metrics
+        .iter()
+        .all(|metric| metric["type"].as_str().is_some_and(|t| t.ends_with("Resource")))
+    {
+        return Vec::new();
+    }
+    let target = target(view, &scaler.key(), scaler);
+    target.map_or_else(|_| Vec::new(), |target| custom::paths(view, scaler, &target.selector))
 }
 
 /// What a decision means for the status.
@@ -112,15 +126,23 @@ impl Scaler<'_> {
             (least, "Current number of replicas below Spec.MinReplicas".to_owned())
         } else {
             let pods = pods_of(view, self.key, &target.selector);
-            let proposal = match metrics::propose(view, self.scaler, &pods, target.wanted, now) {
-                Ok(proposal) => proposal,
-                Err(failure) => {
-                    conditions.set("ScalingActive", false, failure.reason, &failure.condition, now, false);
-                    self.warn(plan, failure.reason, &failure.message);
-                    report.waits(failure.message.clone());
-                    return outcome;
-                }
-            };
+            let proposal =
+                match metrics::propose(view, self.scaler, &target.selector, &pods, target.wanted, now) {
+                    Ok(proposal) => proposal,
+                    Err(failure) => {
+                        conditions.set(
+                            "ScalingActive",
+                            false,
+                            failure.reason,
+                            &failure.condition,
+                            now,
+                            false,
+                        );
+                        self.warn(plan, failure.reason, &failure.message);
+                        report.waits(failure.message.clone());
+                        return outcome;
+                    }
+                };
             let Proposal { replicas, metric, statuses } = proposal;
             let text = format!("the HPA was able to successfully calculate a replica count from {metric}");
             conditions.set("ScalingActive", true, "ValidMetricFound", &text, now, false);

@@ -24,15 +24,26 @@ impl Cluster {
     }
 
     pub async fn with_scheduler(scheduler: &str) -> Self {
-        Self::with(scheduler, "", 0).await
+        Self::with(scheduler, |_| None).await
     }
 
     /// A server that shows what is at `path` to the driver only when it asks for the `late + 1`st time.
     pub async fn showing_late(path: &'static str, late: u32) -> Self {
-        Self::with("balanced", path, late).await
+        let asked = AtomicU32::new(0);
+        let is_late =
+            move |asked_for: &str| asked_for == path && asked.fetch_add(1, Ordering::Relaxed) < late;
+        Self::with("balanced", move |path| is_late(path).then_some("/apis/nowhere.example.com/v1")).await
     }
 
-    async fn with(scheduler: &str, path: &'static str, late: u32) -> Self {
+    /// A server that shows the driver what is at `there` where it asks for what begins with `path`.
+    pub async fn redirecting(path: &'static str, there: &'static str) -> Self {
+        Self::with("balanced", move |asked_for| asked_for.starts_with(path).then_some(there)).await
+    }
+
+    async fn with(
+        scheduler: &str,
+        redirect: impl Fn(&str) -> Option<&'static str> + Send + Sync + 'static,
+    ) -> Self {
         let filter = std::env::var("DUNLIN_TEST_LOG").is_ok();
         if filter {
             let _ =
@@ -51,10 +62,10 @@ impl Cluster {
         api.bootstrap().await.expect("bootstrap");
         let service = api.as_user(User::in_process("system:dunlin"));
         let client = Client::new(service.clone(), "default");
-        let asked = Arc::new(AtomicU32::new(0));
+        let redirect = Arc::new(redirect);
         let driven = tower::service_fn(move |mut request: http::Request<kube::client::Body>| {
-            if request.uri().path() == path && asked.fetch_add(1, Ordering::Relaxed) < late {
-                *request.uri_mut() = http::Uri::from_static("/apis/nowhere.example.com/v1");
+            if let Some(there) = redirect(request.uri().path()) {
+                *request.uri_mut() = http::Uri::from_static(there);
             }
             service.clone().oneshot(request)
         });

@@ -164,6 +164,54 @@ async fn owned_objects_of_any_kind_go_with_their_owner() {
     .await;
 }
 
+/// Objects that look as an extension server's values of a metric do stand where the driver asks for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_autoscaler_follows_what_an_extension_server_tells() {
+    let there = "/apis/example.com/v1/namespaces/default/values";
+    let cluster =
+        Cluster::redirecting("/apis/external.metrics.k8s.io/v1beta1/namespaces/default/queue", there).await;
+    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    cluster
+        .create(
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+            json!({
+                "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+                "metadata": {"name": "values.example.com"},
+                "spec": {
+                    "group": "example.com", "scope": "Namespaced", "names": {"plural": "values", "kind": "Value"},
+                    "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}],
+                },
+            }),
+        )
+        .await;
+    let value =
+        json!({"apiVersion": "example.com/v1", "kind": "Value", "metadata": {"name": "v"}, "value": "40"});
+    cluster.create(there, value).await;
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    cluster
+        .create(
+            deployments,
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+            "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template("web:1")}}),
+        )
+        .await;
+    let metric = json!({"type": "External", "external": {
+        "metric": {"name": "queue"}, "target": {"type": "AverageValue", "averageValue": "10"}}});
+    cluster
+        .create(
+            "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers",
+            json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"},
+            "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+                "minReplicas": 1, "maxReplicas": 10, "metrics": [metric]}}),
+        )
+        .await;
+    until("four replicas for a queue of forty", || async {
+        let deployment = cluster.get(&format!("{deployments}/web")).await?;
+        (deployment["spec"]["replicas"] == 4).then_some(())
+    })
+    .await;
+}
+
 /// A server may need a moment after a definition is established until discovery shows it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn custom_objects_that_are_discovered_late_own_and_are_collected() {

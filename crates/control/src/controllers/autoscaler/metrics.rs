@@ -7,6 +7,7 @@ use dunlin_api::quantity::Quantity;
 use serde_json::{Value, json};
 
 use super::calculator::{Goal, Question};
+use super::custom::{self, Asked};
 use crate::model::{HorizontalPodAutoscaler, Pod, PodMetrics};
 use crate::view::View;
 
@@ -23,6 +24,9 @@ pub struct Proposal {
     pub statuses: Vec<Value>,
 }
 
+/// A size, the metric in words, and its part of `status.currentMetrics`.
+pub type Proposed = (i32, String, Value);
+
 /// Why a metric cannot be followed.
 #[derive(Debug)]
 pub struct Failure {
@@ -38,6 +42,7 @@ pub struct Failure {
 pub fn propose(
     view: &View,
     scaler: &HorizontalPodAutoscaler,
+    selector: &Value,
     pods: &[Arc<Pod>],
     current: i32,
     now: i64,
@@ -53,8 +58,15 @@ pub fn propose(
     let target = json!({"type": "Utilization", "averageUtilization": 80});
     let usual = [Arc::new(json!({"type": "Resource", "resource": {"name": "cpu", "target": target}}))];
     let metrics = if scaler.spec.metrics.is_empty() { &usual[..] } else { &scaler.spec.metrics };
+    let tolerance = (tolerance(scaler, "scaleUp"), tolerance(scaler, "scaleDown"));
+    let asked = Asked { view, scaler, selector, pods, current, tolerance, now };
     for metric in metrics {
-        match one(scaler, metric, pods, &known, current, now) {
+        let proposed = match metric["type"].as_str() {
+            Some("Resource") => one(&asked, metric, "resource", &known),
+            Some("ContainerResource") => one(&asked, metric, "containerResource", &known),
+            _ => custom::one(&asked, metric),
+        };
+        match proposed {
             Ok((replicas, name, status)) => {
                 statuses.push(status);
                 if best.as_ref().is_none_or(|(most, _)| replicas > *most) {
@@ -71,22 +83,20 @@ pub fn propose(
             Ok(Proposal { replicas, metric, statuses })
         }
         (_, Some(failure)) => Err(failure),
-        (None, None) => Err(invalid("the autoscaler names no metric".to_owned())),
+        (None, None) => Err(failure("InvalidMetricSourceType", "the autoscaler names no metric".to_owned())),
     }
 }
 
 fn one(
-    scaler: &HorizontalPodAutoscaler,
+    asked: &Asked<'_>,
     metric: &Value,
-    pods: &[Arc<Pod>],
+    source: &str,
     known: &HashMap<Arc<str>, Arc<PodMetrics>>,
-    current: i32,
-    now: i64,
-) -> Result<(i32, String, Value), Failure> {
-    let (source, reason) = match metric["type"].as_str() {
-        Some("Resource") => ("resource", "FailedGetResourceMetric"),
-        Some("ContainerResource") => ("containerResource", "FailedGetContainerResourceMetric"),
-        other => return Err(unserved(metric, other.unwrap_or_default())),
+) -> Result<Proposed, Failure> {
+    let Asked { pods, current, tolerance, now, .. } = *asked;
+    let reason = match source {
+        "resource" => "FailedGetResourceMetric",
+        _ => "FailedGetContainerResourceMetric",
     };
     let source_of = &metric[source];
     let resource = source_of["name"].as_str().unwrap_or_default();
@@ -100,16 +110,7 @@ fn one(
         (Some(quantity), _) => Goal::AverageValue(quantity.value()),
         (None, utilization) => Goal::Utilization(utilization.unwrap_or(80)),
     };
-    let question = Question {
-        pods,
-        metrics: known,
-        resource,
-        container,
-        goal,
-        current,
-        tolerance: (tolerance(scaler, "scaleUp"), tolerance(scaler, "scaleDown")),
-        now,
-    };
+    let question = Question { pods, metrics: known, resource, container, goal, current, tolerance, now };
     let answer = question.answer().map_err(|why| {
         let what = match goal {
             Goal::Utilization(_) => format!("{resource} utilization"),
@@ -121,9 +122,7 @@ fn one(
             ),
             false => why,
         };
-        let message = format!("failed to get {what}: {why}");
-        let condition = format!("the HPA was unable to compute the replica count: {message}");
-        Failure { reason, message, condition }
+        failure(reason, format!("failed to get {what}: {why}"))
     })?;
     let shown = if resource == "cpu" { format!("{}m", answer.average) } else { answer.average.to_string() };
     let mut now_used = json!({"averageValue": shown});
@@ -148,21 +147,8 @@ fn tolerance(scaler: &HorizontalPodAutoscaler, direction: &str) -> f64 {
     quantity.map_or(TOLERANCE, |quantity| quantity.milli() as f64 / 1000.0)
 }
 
-/// Metrics that somebody else would have to serve.
-fn unserved(metric: &Value, kind: &str) -> Failure {
-    let (source, reason, api) = match kind {
-        "Pods" => ("pods", "FailedGetPodsMetric", "custom.metrics.k8s.io"),
-        "Object" => ("object", "FailedGetObjectMetric", "custom.metrics.k8s.io"),
-        "External" => ("external", "FailedGetExternalMetric", "external.metrics.k8s.io"),
-        _ => return invalid(format!("unknown metric source type {kind:?}")),
-    };
-    let name = metric[source]["metric"]["name"].as_str().unwrap_or_default();
-    let message = format!("unable to get metric {name}: this cluster does not serve {api}");
+/// A failure whose condition says what it is for.
+pub fn failure(reason: &'static str, message: String) -> Failure {
     let condition = format!("the HPA was unable to compute the replica count: {message}");
     Failure { reason, message, condition }
-}
-
-fn invalid(message: String) -> Failure {
-    let condition = format!("the HPA was unable to compute the replica count: {message}");
-    Failure { reason: "InvalidMetricSourceType", message, condition }
 }

@@ -106,9 +106,10 @@ fn sizes_follow_use_and_unknown_pods_hold_them_still() {
         ("60 60", json!({"spec": {"behavior": {"scaleUp": {"tolerance": "0.3"}}}}), ""),
         (
             "100",
-            json!({"spec": {"metrics": [{"type": "Pods", "pods": {"metric": {"name": "rps"}}}]}}),
+            json!({"spec": {"metrics": [{"type": "Pods", "pods": {"metric": {"name": "rps"}, "target": {"averageValue": "1"}}}]}}),
             "FailedGetPodsMetric",
         ),
+        ("100", json!({"spec": {"metrics": [{"type": "Moon"}]}}), "InvalidMetricSourceType"),
         ("100", json!({"spec": {"scaleTargetRef": {"kind": "DaemonSet"}}}), "FailedGetScale"),
         ("100", json!({"spec": {"scaleTargetRef": {"name": "other"}}}), "FailedGetScale"),
     ] {
@@ -199,4 +200,81 @@ fn the_status_says_what_is_used() {
         (&json!(4), &json!(Time(NOW).to_string()))
     );
     assert_eq!(plan.again_at, Some(NOW + 15));
+}
+
+/// What extension servers tell is asked for by its path and followed like everything else.
+#[test]
+fn metrics_of_extension_servers_are_followed() {
+    use crate::controllers::autoscaler::custom::Measure;
+    let name = json!({"name": "rps", "selector": {"matchLabels": {"verb": "GET"}}});
+    let pods = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/n/pods/*/rps\
+        ?labelSelector=app%3Dweb&metricLabelSelector=verb%3DGET";
+    let object = |kind: &str| json!({"apiVersion": "v1", "kind": kind, "name": "it"});
+    let pods_metric = json!({"type": "Pods", "pods": {"metric": name, "target": {"averageValue": "500m"}}});
+    let of = |kind: &str, target: Value| json!({"type": "Object", "object": {"metric": {"name": "depth"}, "describedObject": object(kind), "target": target}});
+    let outside = |target: Value| json!({"type": "External", "external": {"metric": name, "target": target}});
+    let service = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/n/services/it/depth";
+    let queue = "/apis/external.metrics.k8s.io/v1beta1/namespaces/n/rps?labelSelector=verb%3DGET";
+    for (metric, path, told, want, current) in [
+        // Of two pods: 0.5 each is wanted, 1 and 0.5 are there.
+        (&pods_metric, pods, &[("p0", 1000), ("p1", 500)][..], "3", json!({"averageValue": "750m"})),
+        (&pods_metric, pods, &[("p0", 500), ("p1", 520)], "", json!({"averageValue": "510m"})),
+        (&pods_metric, pods, &[("p0", 1000)], "", json!({"averageValue": "1"})),
+        (&of("Service", json!({"value": "10"})), service, &[("it", 20_000)], "4", json!({"value": "20"})),
+        (
+            &of("Service", json!({"averageValue": "10"})),
+            service,
+            &[("it", 45_000)],
+            "4 ScaleUpLimit",
+            json!({"averageValue": "22500m"}),
+        ),
+        (
+            &of("Node", json!({"value": "10"})),
+            "/apis/custom.metrics.k8s.io/v1beta2/nodes/it/depth",
+            &[("it", 10_500)],
+            "",
+            json!({"value": "10500m"}),
+        ),
+        (
+            &of("Namespace", json!({"value": "10"})),
+            "/apis/custom.metrics.k8s.io/v1beta2/namespaces/it/metrics/depth",
+            &[("it", 20_000)],
+            "4",
+            json!({"value": "20"}),
+        ),
+        (&outside(json!({"value": "10"})), queue, &[("", 10_000), ("", 5_000)], "3", json!({"value": "15"})),
+        (
+            &outside(json!({"averageValue": "5"})),
+            queue,
+            &[("", 15_000)],
+            "3",
+            json!({"averageValue": "7500m"}),
+        ),
+    ] {
+        let mut view = world("50 50", json!({"spec": {"metrics": [metric]}}));
+        let scaler = view.autoscalers.by_key(&key()).expect("an autoscaler").clone();
+        assert_eq!(autoscaler::paths(&view, &scaler), [path.into()]);
+        let reason = format!("FailedGet{}Metric", metric["type"].as_str().unwrap_or_default());
+        assert_eq!(look(&view, NOW).1, reason, "not yet told: {metric}");
+        let measures = told.iter().map(|(of, value)| Measure { of: (*of).into(), value: *value }).collect();
+        view.measured.insert(path.into(), Ok(measures));
+        let (plan, text) = look(&view, NOW);
+        assert_eq!(text, want, "{metric} {told:?}");
+        let status = plan.actions.iter().find_map(|action| match action {
+            Action::Patch { subresource: Some("status"), patch, .. } => {
+                Some(&patch["status"]["currentMetrics"][0])
+            }
+            _ => None,
+        });
+        let source = metric["type"].as_str().unwrap_or_default().to_lowercase();
+        assert_eq!(status.expect("a status")[&source]["current"], current, "{metric}");
+        view.measured.insert(path.into(), Err("it is away".into()));
+        assert_eq!(look(&view, NOW).1, reason, "not told: {metric}");
+    }
+    // An object of a kind that nobody knows.
+    let mut view = world("50 50", json!({"spec": {"metrics": [of("Moon", json!({"value": "1"}))]}}));
+    assert_eq!(look(&view, NOW).1, "FailedGetObjectMetric");
+    view.autoscalers.upsert(scaler(json!({})));
+    let scaler = view.autoscalers.by_key(&key()).expect("an autoscaler").clone();
+    assert!(autoscaler::paths(&view, &scaler).is_empty());
 }
