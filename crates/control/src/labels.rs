@@ -16,24 +16,6 @@ pub fn matches(selector: &Value, labels: &Labels) -> bool {
         && expressions.into_iter().all(|expression| requirement(expression, labels))
 }
 
-/// A `metav1.LabelSelector` as the parameter `labelSelector` of a request has it.
-pub fn text(selector: &Value) -> String {
-    let equal = selector["matchLabels"].as_object().into_iter().flatten();
-    let equal = equal.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
-    let expressions = selector["matchExpressions"].as_array().into_iter().flatten().map(|expression| {
-        let key = expression["key"].as_str().unwrap_or_default();
-        let values = expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let values = values.collect::<Vec<_>>().join(",");
-        match expression["operator"].as_str() {
-            Some("In") => format!("{key} in ({values})"),
-            Some("NotIn") => format!("{key} notin ({values})"),
-            Some("DoesNotExist") => format!("!{key}"),
-            _ => key.to_owned(),
-        }
-    });
-    equal.chain(expressions).collect::<Vec<_>>().join(",")
-}
-
 /// Whether labels contain every one of `wanted`.
 pub fn contains(labels: &Labels, wanted: &Labels) -> bool {
     wanted.iter().all(|(key, value)| labels.get(key) == Some(value))

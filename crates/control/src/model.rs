@@ -28,7 +28,7 @@ pub use pod::{
     ClaimVolume, ContainerPort, ContainerState, ContainerStatus, Pod, PodIp, PodSpec, PodStatus, Terminated,
     Toleration, TopologySpread,
 };
-pub use quantities::Quantities;
+pub use quantities::{Quantities, milli};
 pub use storage::{Claim, ClaimRef, ClaimSpec, ClaimStatus, PersistentVolume, StorageClass, VolumeSpec};
 pub use workload::{
     BudgetSpec, BudgetStatus, ClaimRetention, ControllerRevision, CronJob, CronJobSpec, CronJobStatus,

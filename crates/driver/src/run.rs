@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use dunlin_base::error::chain;
 use dunlin_base::task::Task;
 use dunlin_control::controllers::autoscaler;
-use dunlin_control::model::Key;
+use dunlin_control::model::{Held, HorizontalPodAutoscaler, Key, PodMetrics};
 use dunlin_control::plan::{Action, Plan};
 use dunlin_control::resource::{Resource, Resources};
 use dunlin_control::scheduler::kept::{self, Kept};
@@ -122,6 +122,8 @@ struct Loop {
     /// Resources that were discovered; they count as known once they are listed.
     discovered: HashMap<Arc<str>, Resource>,
     graph_known: bool,
+    /// The graph was known once.
+    collects: bool,
     /// Definitions whose resource the server does not show (yet), and since when (milliseconds).
     unserved: HashMap<Arc<str>, u64>,
     rediscover: watch::Sender<u64>,
@@ -180,6 +182,7 @@ impl Loop {
             followed_at: 0,
             discovered: HashMap::new(),
             graph_known: false,
+            collects: false,
             unserved: HashMap::new(),
             rediscover,
             rediscovered_at: 0,
@@ -279,12 +282,15 @@ impl Loop {
     fn take_changes(&mut self) {
         let (now, at) = (self.now(), seconds());
         let mut ids = Vec::new();
+        let mut measure = false;
         for change in std::mem::take(&mut self.batch) {
             let name = change.resource.clone();
             let first_list = change.metadata_only && matches!(change.news, News::All(_));
             if matches!(change.news, News::Measured(_)) {
                 autoscalers(&self.cluster.view, &mut ids);
             }
+            // Each round of measurements is also the time to see what the next one has to ask for.
+            measure |= [HorizontalPodAutoscaler::RESOURCE, PodMetrics::RESOURCE].contains(&&*name);
             let defined = &*name == DEFINITIONS && !matches!(change.news, News::Progress);
             for step in self.cluster.take(change, at) {
                 concerned(&self.cluster.view, &step, &mut ids);
@@ -296,12 +302,16 @@ impl Loop {
             if first_list && let Some(resource) = self.discovered.get(&name) {
                 self.cluster.view.resources.insert(resource.clone());
                 self.resources = Arc::new(self.cluster.view.resources.clone());
-                // Until now its objects counted as there.
-                owned(&self.cluster.view, resource, &mut ids);
+                // Until now its objects counted as there; before the first collection nothing was planned by that.
+                if self.collects {
+                    owned(&self.cluster.view, resource, &mut ids);
+                }
             }
         }
         self.changed.send_modify(|count| *count += 1);
-        self.measure();
+        if measure {
+            self.measure();
+        }
         for id in ids {
             if needs_graph(id.0) && !self.graph_known {
                 self.held.insert(id);
@@ -453,6 +463,7 @@ impl Loop {
         let known = listed || !waits(self.followed_at);
         if known && !self.unserved.values().any(|since| waits(*since)) {
             self.graph_known = true;
+            self.collects = true;
             for id in std::mem::take(&mut self.held) {
                 self.work.push(id, now);
             }

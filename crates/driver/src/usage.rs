@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use dunlin_api::quantity::Quantity;
 use dunlin_base::error::chain;
-use dunlin_control::controllers::autoscaler::custom::{Measure, Measured, milli};
-use dunlin_control::model::{Held, PodMetrics};
+use dunlin_control::controllers::autoscaler::custom::{Measure, Measured};
+use dunlin_control::model::{Held, PodMetrics, milli};
 use futures_util::{StreamExt, stream};
 use kube::Client;
 use serde::Deserialize;
@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Metrics that are asked for at the same time.
 const AT_ONCE: usize = 8;
 const PATH: &str = "/apis/metrics.k8s.io/v1beta1/pods";
+const CUSTOM: &str = "/custom.metrics.k8s.io/v1beta2/";
+const OLDER: &str = "/custom.metrics.k8s.io/v1beta1/";
 
 /// Runs until the receiver is gone. `wanted` are the paths of metrics that are needed beside what pods use.
 pub async fn follow(client: Client, mut wanted: watch::Receiver<Vec<Arc<str>>>, to: mpsc::Sender<Change>) {
@@ -81,9 +83,6 @@ async fn measured(client: &Client, path: &str) -> Measured {
     let answer = tokio::time::timeout(PATIENCE, asked).await.map_err(|_| "it does not answer")?;
     parse(&answer.map_err(|error| chain(&error))?)
 }
-
-const CUSTOM: &str = "/custom.metrics.k8s.io/v1beta2/";
-const OLDER: &str = "/custom.metrics.k8s.io/v1beta1/";
 
 /// A `MetricValueList`, or an `ExternalMetricValueList`.
 fn parse(text: &str) -> Measured {

@@ -89,7 +89,7 @@ impl Cgroups {
 
     /// The shims that live.
     pub fn shims(&self) -> Vec<i32> {
-        processes(&self.directory("pids", SHIMS))
+        self.processes(SHIMS)
     }
 
     /// The file that lists a cgroup's processes.

@@ -27,14 +27,14 @@ use crate::sandbox::{Sandbox, blocking, cgroup_error, io_error, remove_directory
 const CREATE: Duration = Duration::from_secs(60);
 /// The same where a module may have to be compiled first, after others.
 const COMPILE: Duration = Duration::from_secs(600);
+/// How long with a virtual machine, which boots a kernel; an emulated one with a tenth of a processor takes most of it.
+const BOOT: Duration = Duration::from_secs(180);
 /// The cgroup of processes that guests share.
 pub const HOSTS: &str = "wasm-hosts";
 /// What users of a guest in a shared process should know.
 const SHARING: &str = "shares a process with other wasi:http containers of its namespace and service account: its memory and \
                        processor limits are the engine's, which counts what its instances allocate and execute, and if that \
                        process ends, all of them are restarted";
-/// How long with a virtual machine, which boots a kernel; an emulated one with a tenth of a processor takes most of it.
-const BOOT: Duration = Duration::from_secs(180);
 
 /// The container's cgroup, below the pod's.
 pub fn cgroup(sandbox: &Sandbox, id: &ContainerId) -> String {
@@ -225,10 +225,11 @@ fn prepare(
     let (directory, layer) = (paths.bundle(&spec.id), paths.layer(&spec.id));
     let place =
         || plan::native::native(spec, &sandbox.spec, paths, shim.pid, shared.cgroups.procs_files(&name));
-    let guest = match shared.kind {
-        Kind::Wasm => Some(plan::wasm::wasm(spec, &sandbox.spec, shared.layout.compiled(), hosts(shared)?)),
-        _ => None,
-    };
+    let guest = (shared.kind == Kind::Wasm)
+        .then(|| plan::wasm::wasm(spec, &sandbox.spec, shared.layout.compiled(), hosts(shared)));
+    if guest.as_ref().is_some_and(|guest| guest.share.is_some()) {
+        shared.cgroups.create(HOSTS, &Resources::default()).map_err(cgroup_error)?;
+    }
     let unikraft = shared.kind == Kind::Unikernel && unikernel::is_unikraft(&spec.layers);
     let bundle = Bundle {
         container: spec.id.0.clone(),
@@ -291,24 +292,22 @@ fn prepare(
 }
 
 /// Where guests may share a process, in a cgroup beside the pods'.
-fn hosts(shared: &Shared) -> Result<Hosts, Error> {
-    shared.cgroups.create(HOSTS, &Resources::default()).map_err(cgroup_error)?;
-    Ok(Hosts {
+fn hosts(shared: &Shared) -> Hosts {
+    Hosts {
         directory: shared.layout.hosts(),
         cgroups: shared.cgroups.procs_files(HOSTS),
         holder: shared.shim_program.clone(),
-    })
+    }
 }
 
 /// What a container uses. What a guest in a shared process uses, that process tells.
 pub fn stats(shared: &Shared, sandbox: &Sandbox, id: &ContainerId) -> Option<Stats> {
-    let bundle = sandbox.paths.bundle(id);
-    if !is_name(&id.0) || !bundle.exists() {
+    if !is_name(&id.0) || !sandbox.paths.bundle(id).exists() {
         return None;
     }
     let name = cgroup(sandbox, id);
     let mut stats = shared.cgroups.stats(&name)?;
-    if bundle.join(bundle::SHARED).exists() {
+    if is_shared(sandbox, id) {
         let (cpu, memory) = shared.cgroups.processes(&name).into_iter().find_map(told).unwrap_or_default();
         stats.cpu_nanoseconds += cpu;
         stats.memory_working_set += memory;
@@ -331,9 +330,12 @@ fn told(pid: i32) -> Option<(u64, u64)> {
 
 /// What people should know of how a container runs.
 pub fn remark(shared: &Shared, sandbox: &Sandbox, id: &ContainerId) -> Option<String> {
-    let told =
-        shared.kind == Kind::Wasm && is_name(&id.0) && sandbox.paths.bundle(id).join(bundle::SHARED).exists();
-    told.then(|| SHARING.to_owned())
+    (shared.kind == Kind::Wasm && is_name(&id.0) && is_shared(sandbox, id)).then(|| SHARING.to_owned())
+}
+
+/// Whether a container's guest runs in a process that it shares.
+fn is_shared(sandbox: &Sandbox, id: &ContainerId) -> bool {
+    sandbox.paths.bundle(id).join(bundle::SHARED).exists()
 }
 
 fn request(shared: &Shared, spec: &ContainerSpec, directory: &Path, cgroup: &str) -> Start {

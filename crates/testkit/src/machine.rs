@@ -21,6 +21,14 @@ pub struct Seen {
     pub command: String,
 }
 
+impl Seen {
+    /// Ends the process, which was found a moment ago.
+    pub fn kill(&self) {
+        // SAFETY: kill takes plain integers.
+        unsafe { libc::kill(self.pid as libc::pid_t, libc::SIGKILL) };
+    }
+}
+
 impl Host {
     /// How many processes of this machine, whose node's control groups are below `group`, run the program `command`: the
     /// first 15 bytes of its name.
@@ -64,10 +72,7 @@ impl Host {
     pub fn power_off(&self, group: &str, volatile: &[PathBuf]) -> Result<()> {
         wait::until("the end of a machine's processes", Duration::from_secs(20), || {
             let left = self.processes(group)?;
-            for Seen { pid, .. } in &left {
-                // SAFETY: kill takes plain integers. The process was found on this machine a moment ago.
-                unsafe { libc::kill(*pid as libc::pid_t, libc::SIGKILL) };
-            }
+            left.iter().for_each(Seen::kill);
             if left.is_empty() { Ok(()) } else { bail!("processes {left:?} are left") }
         })?;
         for folder in volatile {

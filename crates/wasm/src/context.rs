@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::uri::Scheme;
+use serde::{Deserialize, Serialize};
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::cli::OutputFile;
@@ -21,7 +22,7 @@ use crate::pace::Pace;
 const TABLE_ELEMENTS: usize = 1 << 20;
 
 /// What is run, in the place where the caller is.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Guest {
     /// The program's name and its arguments.
     pub args: Vec<String>,

@@ -128,7 +128,10 @@ fn memory(kubectl: &Kubectl) -> Result<u64> {
     let pods = kubectl.json(&["pods"])?;
     let mut all: BTreeSet<u32> = super::shims(0)?.into_iter().collect();
     for pod in pods["items"].as_array().context("pods")? {
-        all.extend(processes(pod["metadata"]["uid"].as_str().context("no uid")?));
+        let uid = pod["metadata"]["uid"].as_str().context("no uid")?;
+        let found = processes(uid);
+        ensure!(!found.is_empty(), "no process of pod {uid}");
+        all.extend(found);
     }
     all.extend(processes("wasm-hosts"));
     Ok(all.into_iter().map(|pid| pss(pid).unwrap_or(0)).sum())

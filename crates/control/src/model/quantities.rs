@@ -48,17 +48,18 @@ impl Quantities {
     }
 }
 
+/// Thousandths of a quantity.
+pub fn milli(quantity: &Quantity) -> i64 {
+    i64::try_from(quantity.milli()).unwrap_or(i64::MAX)
+}
+
 impl<'de> Deserialize<'de> for Quantities {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let amounts = BTreeMap::<Arc<str>, serde_json::Value>::deserialize(from)?;
         // What cannot be read counts as absent, since the API server has validated it.
         let parse = |(name, value): (Arc<str>, serde_json::Value)| {
             let quantity = Quantity::from_value(&value).ok()?;
-            let amount = if &*name == "cpu" {
-                i64::try_from(quantity.milli()).unwrap_or(i64::MAX)
-            } else {
-                quantity.value()
-            };
+            let amount = if &*name == "cpu" { milli(&quantity) } else { quantity.value() };
             Some((name, amount))
         };
         Ok(Self(amounts.into_iter().filter_map(parse).collect()))

@@ -85,6 +85,21 @@ impl Cluster {
         self.send("POST", path, body).await.expect("created")
     }
 
+    /// Defines a custom resource of `example.com/v1`, in namespaces, with any fields.
+    pub async fn define(&self, plural: &str, kind: &str) {
+        let schema =
+            json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+        let definition = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": format!("{plural}.example.com")},
+            "spec": {
+                "group": "example.com", "scope": "Namespaced", "names": {"plural": plural, "kind": kind},
+                "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}],
+            },
+        });
+        self.create("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition).await;
+    }
+
     pub async fn get(&self, path: &str) -> Option<Value> {
         self.send("GET", path, Value::Null).await.ok()
     }

@@ -170,27 +170,13 @@ async fn an_autoscaler_follows_what_an_extension_server_tells() {
     let there = "/apis/example.com/v1/namespaces/default/values";
     let cluster =
         Cluster::redirecting("/apis/external.metrics.k8s.io/v1beta1/namespaces/default/queue", there).await;
-    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
-    cluster
-        .create(
-            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
-            json!({
-                "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-                "metadata": {"name": "values.example.com"},
-                "spec": {
-                    "group": "example.com", "scope": "Namespaced", "names": {"plural": "values", "kind": "Value"},
-                    "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}],
-                },
-            }),
-        )
-        .await;
+    cluster.define("values", "Value").await;
     let value =
         json!({"apiVersion": "example.com/v1", "kind": "Value", "metadata": {"name": "v"}, "value": "40"});
     cluster.create(there, value).await;
-    let deployments = "/apis/apps/v1/namespaces/default/deployments";
     cluster
         .create(
-            deployments,
+            DEPLOYMENTS,
             json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
             "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template("web:1")}}),
         )
@@ -206,7 +192,7 @@ async fn an_autoscaler_follows_what_an_extension_server_tells() {
         )
         .await;
     until("four replicas for a queue of forty", || async {
-        let deployment = cluster.get(&format!("{deployments}/web")).await?;
+        let deployment = cluster.get(&format!("{DEPLOYMENTS}/web")).await?;
         (deployment["spec"]["replicas"] == 4).then_some(())
     })
     .await;
@@ -216,20 +202,7 @@ async fn an_autoscaler_follows_what_an_extension_server_tells() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn custom_objects_that_are_discovered_late_own_and_are_collected() {
     let cluster = Cluster::showing_late("/apis/example.com/v1", 2).await;
-    cluster
-        .create(
-            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
-            json!({
-                "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-                "metadata": {"name": "things.example.com"},
-                "spec": {
-                    "group": "example.com", "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
-                    "versions": [{"name": "v1", "served": true, "storage": true,
-                        "schema": {"openAPIV3Schema": {"type": "object"}}}],
-                },
-            }),
-        )
-        .await;
+    cluster.define("things", "Thing").await;
     let thing = json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "t"}});
     let space = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "site"}});
     cluster.create("/api/v1/namespaces", space).await;

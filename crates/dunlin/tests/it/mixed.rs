@@ -73,8 +73,7 @@ fn every_kind_survives_what_is_killed() -> Result<()> {
         match killable.get(chosen) {
             Some(process) => {
                 println!("kill {n}: {} {}", process.command, process.pid);
-                // SAFETY: kill takes plain integers. The process was found on this machine a moment ago.
-                unsafe { libc::kill(process.pid as libc::pid_t, libc::SIGKILL) };
+                process.kill();
             }
             None => {
                 println!("kill {n}: the server with its agent");

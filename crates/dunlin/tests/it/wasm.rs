@@ -135,8 +135,7 @@ fn a_component_serves_http() -> Result<()> {
         let said = kubectl.run(&["get", "pods", "-l", &format!("app={name}"), "-o", path])?;
         has(&said, &["shares a process with other wasi:http containers"])?;
     }
-    // SAFETY: kill takes plain integers. The process was found on this machine a moment ago.
-    unsafe { libc::kill(host.pid as libc::pid_t, libc::SIGKILL) };
+    host.kill();
     for name in ["server", "other"] {
         wait::until("the pod is served for again", PATIENCE, || {
             let pods = kubectl.json(&["pods", "-l", &format!("app={name}")])?;

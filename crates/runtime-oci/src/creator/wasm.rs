@@ -75,19 +75,18 @@ pub fn program(
         Error::NotWasm | Error::Large | Error::Compile(_) => wrong(error.to_string()),
         Error::Cache(_) => cache(error),
     })?;
-    let file = code.file.try_clone().map_err(|e| Failed::create("opening the code", e))?;
+    let shared = first.zip(wasm.share.as_ref());
+    let file = shared.map(|_| code.file.try_clone()).transpose();
+    let file = file.map_err(|e| Failed::create("opening the code", e))?;
     // Here, because components can be loaded only where there is a /proc.
     let loaded = dunlin_wasm::load(code).map_err(|e| Failed::create("loading the module", e))?;
-    let handover = match (first, &wasm.share) {
-        (Some(directory), Some(share)) if loaded.serves() => {
+    let handover = match shared.zip(file) {
+        Some(((directory, share), file)) if loaded.serves() => {
             let handover = Handover::prepare(bundle, share, &kept.version(), file)?;
             share::note(directory);
             Some(handover)
         }
-        _ => {
-            drop(file);
-            None
-        }
+        _ => None,
     };
     Ok(Some(Program {
         loaded,
@@ -158,8 +157,12 @@ fn compile(kind: Kind, bytes: &[u8], mut file: &File) -> Result<(), String> {
     }
 }
 
+/// What was tried, and why it failed.
+fn failed<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> String {
+    move |error| format!("{what}: {error}")
+}
+
 fn confine() -> Result<(), String> {
-    let failed = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
     let most = Some(COMPILING);
     setrlimit(Resource::As, Rlimit { current: most, maximum: most }).map_err(failed("limiting memory"))?;
     // Whatever else the machine does comes first.

@@ -43,6 +43,11 @@ pub struct Answer {
     pub average: i64,
 }
 
+/// Whether a use in relation to the goal is without consequence.
+pub fn tolerates((over, under): (f64, f64), ratio: f64) -> bool {
+    (1.0 - under..=1.0 + over).contains(&ratio)
+}
+
 impl Question<'_> {
     /// # Errors
     /// Why it cannot be told.
@@ -100,8 +105,7 @@ impl Question<'_> {
     }
 
     fn tolerates(&self, ratio: f64) -> bool {
-        let (over, under) = self.tolerance;
-        (1.0 - under..=1.0 + over).contains(&ratio)
+        tolerates(self.tolerance, ratio)
     }
 
     fn usage(&self, pod: &Pod, metrics: &PodMetrics) -> Result<i64, String> {

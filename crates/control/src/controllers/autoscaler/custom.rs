@@ -9,12 +9,12 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use dunlin_api::quantity::Quantity;
+use dunlin_api::selector::LabelSelector;
 use serde_json::{Value, json};
 
-use super::calculator::{Goal, Question};
+use super::calculator::{Goal, Question, tolerates};
 use super::metrics::{Failure, Proposed, failure};
-use crate::labels;
-use crate::model::{ContainerMetrics, HorizontalPodAutoscaler, Meta, Pod, PodMetrics, Quantities};
+use crate::model::{ContainerMetrics, HorizontalPodAutoscaler, Meta, Pod, PodMetrics, Quantities, milli};
 use crate::view::View;
 
 /// What the API told of a metric, or why it did not.
@@ -63,7 +63,7 @@ fn path(
     let custom = "/apis/custom.metrics.k8s.io/v1beta2";
     let mut path = match source {
         "pods" => {
-            let pods = escaped(&labels::text(selector));
+            let pods = parameter(selector)?;
             format!("{custom}/namespaces/{namespace}/pods/*/{name}?labelSelector={pods}&")
         }
         "object" => {
@@ -81,7 +81,7 @@ fn path(
         _ => format!("/apis/external.metrics.k8s.io/v1beta1/namespaces/{namespace}/{name}?"),
     };
     if asked["selector"].is_object() {
-        let selector = escaped(&labels::text(&asked["selector"]));
+        let selector = parameter(&asked["selector"])?;
         let parameter = if source == "external" { "labelSelector" } else { "metricLabelSelector" };
         path = format!("{path}{parameter}={selector}");
     }
@@ -96,6 +96,11 @@ fn source(metric: &Value) -> Result<&'static str, String> {
         Some("External") => Ok("external"),
         other => Err(format!("unknown metric source type {:?}", other.unwrap_or_default())),
     }
+}
+
+/// A selector as a request has it.
+fn parameter(selector: &Value) -> Result<String, String> {
+    LabelSelector::from_value(selector).map(|s| escaped(&s.to_string())).map_err(|e| e.to_string())
 }
 
 /// A part of a URL.
@@ -143,14 +148,14 @@ pub fn one(asked: &Asked<'_>, metric: &Value) -> Result<Proposed, Failure> {
             let each = sum / i64::from(asked.current.max(1));
             let ratio = each as f64 / average as f64;
             let size = (sum as f64 / average as f64).ceil() as i32;
-            let replicas = if tolerates(asked, ratio) { asked.current } else { size };
+            let replicas = if tolerates(asked.tolerance, ratio) { asked.current } else { size };
             (replicas, json!({"averageValue": shown(each)}))
         }
         ("object" | "external", None, Some(value)) => {
             let ratio = sum as f64 / value as f64;
-            let ready = asked.pods.iter().filter(|pod| is_ready(pod)).count();
+            let ready = asked.pods.iter().filter(|pod| !pod.metadata.is_deleting() && pod.is_ready()).count();
             let size = (ratio * ready as f64).ceil() as i32;
-            let replicas = if tolerates(asked, ratio) { asked.current } else { size };
+            let replicas = if tolerates(asked.tolerance, ratio) { asked.current } else { size };
             (replicas, json!({"value": shown(sum)}))
         }
         _ => return Err(failed("its target names no value")),
@@ -189,20 +194,6 @@ fn of_pods(asked: &Asked<'_>, measured: &[Measure], average: i64) -> Result<(i32
         now: asked.now,
     };
     question.answer().map(|answer| (answer.replicas, answer.average))
-}
-
-fn tolerates(asked: &Asked<'_>, ratio: f64) -> bool {
-    let (over, under) = asked.tolerance;
-    (1.0 - under..=1.0 + over).contains(&ratio)
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    !pod.metadata.is_deleting() && pod.condition("Ready").is_some_and(|ready| &*ready.status == "True")
-}
-
-/// Thousandths of a quantity.
-pub fn milli(quantity: &Quantity) -> i64 {
-    i64::try_from(quantity.milli()).unwrap_or(i64::MAX)
 }
 
 fn shown(milli: i64) -> String {

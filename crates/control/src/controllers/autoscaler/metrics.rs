@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::calculator::{Goal, Question};
 use super::custom::{self, Asked};
-use crate::model::{HorizontalPodAutoscaler, Pod, PodMetrics};
+use crate::model::{HorizontalPodAutoscaler, Pod, PodMetrics, milli};
 use crate::view::View;
 
 /// By which part use may be off the target, unless the autoscaler says otherwise.
@@ -104,9 +104,7 @@ fn one(
     let target = &source_of["target"];
     let average = Quantity::from_value(&target["averageValue"]).ok();
     let goal = match (average, target["averageUtilization"].as_i64()) {
-        (Some(quantity), _) if resource == "cpu" => {
-            Goal::AverageValue(i64::try_from(quantity.milli()).unwrap_or(i64::MAX))
-        }
+        (Some(quantity), _) if resource == "cpu" => Goal::AverageValue(milli(&quantity)),
         (Some(quantity), _) => Goal::AverageValue(quantity.value()),
         (None, utilization) => Goal::Utilization(utilization.unwrap_or(80)),
     };

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dunlin_shim::hold::{ENDED, FAILED, SERVES, STOP};
-use dunlin_wasm::{Guest, Host, Hosted};
+use dunlin_wasm::{Host, Hosted};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, open, unlinkat};
 use rustix::mount::{
@@ -31,7 +31,9 @@ use rustix::thread::{CapabilitySet, CapabilitySets, LinkNameSpaceType, UnshareFl
 use tokio::sync::watch;
 
 use super::super::seccomp;
-use super::share::{LOCK, Order, PORTS, SOCKET};
+use super::failed;
+use super::share::{LOCK, Order, PORTS, SOCKET, Terms};
+use crate::plan::capabilities;
 
 /// How long it waits for a first or a next guest.
 const IDLE: Duration = Duration::from_secs(1);
@@ -65,14 +67,12 @@ struct Place {
 }
 
 fn begin(directory: &Path) -> Result<Place, String> {
-    let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     std::env::set_current_dir(directory).map_err(failed("entering the directory"))?;
     let held = open(".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let held = held.map_err(|e| failed("opening the directory")(e.into()))?;
+    let held = held.map_err(failed("opening the directory"))?;
     let _ = std::fs::remove_file(SOCKET);
     let listener = UnixListener::bind(SOCKET).map_err(failed("binding the socket"))?;
-    rustix::fs::chmod(SOCKET, Mode::RUSR | Mode::WUSR)
-        .map_err(|e| failed("protecting the socket")(e.into()))?;
+    rustix::fs::chmod(SOCKET, Mode::RUSR | Mode::WUSR).map_err(failed("protecting the socket"))?;
     listener.set_nonblocking(true).map_err(failed("preparing the socket"))?;
     // Each guest has some descriptors, and each of its clients one.
     let limit = getrlimit(Resource::Nofile);
@@ -84,7 +84,7 @@ fn begin(directory: &Path) -> Result<Place, String> {
     // Its threads begin where this one is now.
     let host = Arc::new(Host::new()?);
     let ended = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
-    let ended = Arc::new(ended.map_err(|e| failed("making an event")(e.into()))?);
+    let ended = Arc::new(ended.map_err(failed("making an event"))?);
     Ok(Place { host, listener, directory: held, guests: Arc::default(), ended })
 }
 
@@ -153,7 +153,11 @@ impl Place {
             return true;
         };
         let lock = File::from(lock);
-        if lock.try_lock().is_err() || matches!(self.listener.accept().map(|(c, _)| self.take(c)), Ok(())) {
+        if lock.try_lock().is_err() {
+            return false;
+        }
+        if let Ok((connection, _)) = self.listener.accept() {
+            self.take(connection);
             return false;
         }
         let _ = unlinkat(&self.directory, SOCKET, AtFlags::empty());
@@ -163,21 +167,20 @@ impl Place {
 
 /// Takes a guest and runs it to its end. An error is one of before it served.
 fn guest(host: &Arc<Host>, connection: &UnixStream) -> Result<(), String> {
-    let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let mut all = receive(connection).map_err(failed("receiving a guest"))?.into_iter();
     let mut next = || all.next().ok_or("a guest without all of its descriptors");
     let (order, root, out, err, code, used) = (next()?, next()?, next()?, next()?, next()?, next()?);
     let listeners: Vec<std::net::TcpListener> = all.map(std::net::TcpListener::from).collect();
     let mut text = Vec::new();
     File::from(order).take(16 << 20).read_to_end(&mut text).map_err(failed("reading what to run"))?;
-    let order: Order = serde_json::from_slice(&text).map_err(|e| format!("reading what to run: {e}"))?;
+    let Order { guest, terms } = serde_json::from_slice(&text).map_err(failed("reading what to run"))?;
     let code = File::from(code);
     let loaded = host.load(&code)?;
-    let name = order.args.first().and_then(|name| name.rsplit('/').next()).unwrap_or_default();
+    let name = guest.args.first().and_then(|name| name.rsplit('/').next()).unwrap_or_default();
     if let Ok(name) = std::ffi::CString::new(name) {
         let _ = rustix::thread::set_name(&name);
     }
-    enter(&order, &root, &listeners)?;
+    enter(&terms, &root, &listeners)?;
 
     let (stop, stopped) = watch::channel(false);
     let (lost, gone) = watch::channel(false);
@@ -201,15 +204,7 @@ fn guest(host: &Arc<Host>, connection: &UnixStream) -> Result<(), String> {
         // Only what people are told depends on it.
         let _ = used.write_all_at(&bytes, 0);
     };
-    let guest = Guest {
-        args: order.args,
-        env: order.env,
-        cwd: order.cwd,
-        memory: order.memory,
-        ports: order.ports,
-        host_network: false,
-    };
-    let hosted = Hosted { guest, code, listeners, out: out.into(), err: err.into(), cpu: order.cpu };
+    let hosted = Hosted { guest, code, listeners, out: out.into(), err: err.into(), cpu: terms.cpu };
     let mut serves = false;
     let mut telling = connection;
     let ready = || {
@@ -240,10 +235,9 @@ fn receive(connection: &UnixStream) -> io::Result<Vec<OwnedFd>> {
 }
 
 /// Brings the calling thread, and those that it begins, into the guest's place.
-fn enter(order: &Order, root: &OwnedFd, listeners: &[std::net::TcpListener]) -> Result<(), String> {
-    let failed = |what: &'static str| move |error: rustix::io::Errno| format!("{what}: {error}");
+fn enter(terms: &Terms, root: &OwnedFd, listeners: &[std::net::TcpListener]) -> Result<(), String> {
     let first = listeners.first().ok_or("a guest that listens nowhere")?;
-    let network = network_of(first).map_err(|error| format!("finding the guest's network: {error}"))?;
+    let network = network_of(first).map_err(failed("finding the guest's network"))?;
     rustix::thread::move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
         .map_err(failed("entering the guest's network"))?;
     // SAFETY: from here on this thread has its own root and working directory, which is what is wanted.
@@ -251,23 +245,24 @@ fn enter(order: &Order, root: &OwnedFd, listeners: &[std::net::TcpListener]) -> 
         .map_err(failed("leaving the others' files"))?;
     rustix::process::fchdir(root).map_err(failed("entering the guest's files"))?;
     rustix::process::chroot(".").map_err(failed("entering the guest's files"))?;
-    let groups: Vec<Gid> = order.groups.iter().map(|group| Gid::from_raw(*group)).collect();
+    let groups: Vec<Gid> = terms.groups.iter().map(|group| Gid::from_raw(*group)).collect();
     rustix::thread::set_thread_groups(&groups).map_err(failed("changing the groups"))?;
-    let (user, group) = (Uid::from_raw(order.uid), Gid::from_raw(order.gid));
+    let (user, group) = (Uid::from_raw(terms.uid), Gid::from_raw(terms.gid));
     rustix::thread::set_thread_res_gid(group, group, group).map_err(failed("changing the group"))?;
     rustix::thread::set_keep_capabilities(true).map_err(failed("keeping capabilities"))?;
     rustix::thread::set_thread_res_uid(user, user, user).map_err(failed("changing the user"))?;
     rustix::thread::set_no_new_privs(true).map_err(failed("giving up privileges"))?;
+    let names: Vec<&str> = terms.capabilities.iter().map(String::as_str).collect();
     // As at an execution: a user who is not root has none.
-    let kept = if order.uid == 0 {
-        CapabilitySet::from_bits_truncate(order.capabilities)
+    let kept = if terms.uid == 0 {
+        CapabilitySet::from_bits_truncate(capabilities::bits(&names))
     } else {
         CapabilitySet::empty()
     };
     let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
     rustix::thread::set_capabilities(None, sets).map_err(failed("giving up capabilities"))?;
-    if let Some(filter) = order.seccomp.then(|| seccomp::default_filter(&order.kept)).flatten() {
-        filter.install().map_err(|error| format!("installing the seccomp filter: {error}"))?;
+    if let Some(filter) = terms.seccomp.then(|| seccomp::default_filter(&terms.capabilities)).flatten() {
+        filter.install().map_err(failed("installing the seccomp filter"))?;
     }
     Ok(())
 }

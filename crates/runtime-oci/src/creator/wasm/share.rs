@@ -17,14 +17,15 @@ use std::time::Duration;
 
 use dunlin_shim::hold::{FAILED, HOLD, HOST_FD, SERVES, USED_FD};
 use dunlin_shim::message::Failure;
+use dunlin_wasm::Guest;
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, memfd_create, open, openat};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::super::{Failed, HOST};
+use super::failed;
 use crate::bundle::{Bundle, SHARED, Share, USED};
-use crate::plan::capabilities;
 
 /// Raised when what is handed over changes, so that no host is asked for what it does not know.
 const PROTOCOL: u32 = 1;
@@ -40,18 +41,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What the host is told of a guest, beside the descriptors.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Order {
-    pub args: Vec<String>,
-    pub env: Vec<(String, String)>,
-    pub cwd: String,
-    pub ports: Vec<u16>,
-    pub memory: Option<u64>,
+    pub guest: Guest,
+    pub terms: Terms,
+}
+
+/// As whom a guest runs, and how fast.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Terms {
+    /// The most of the processor, thousandths.
     pub cpu: Option<u64>,
     pub uid: u32,
     pub gid: u32,
     pub groups: Vec<u32>,
-    /// Bits of capabilities that the guest's thread keeps, and their names.
-    pub capabilities: u64,
-    pub kept: Vec<String>,
+    pub capabilities: Vec<String>,
+    /// Apply the default filter.
     pub seccomp: bool,
 }
 
@@ -60,7 +63,8 @@ pub struct Handover {
     host: UnixStream,
     code: File,
     holder: OwnedFd,
-    order: Order,
+    memory: Option<u64>,
+    terms: Terms,
 }
 
 impl Handover {
@@ -73,113 +77,89 @@ impl Handover {
         std::fs::create_dir_all(&directory).map_err(failed("making the directory of a shared process"))?;
         let host = connect_or_start(&directory, share).map_err(failed("reaching the shared process"))?;
         let holder = open(&share.holder, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-        let names: Vec<&str> = bundle.capabilities.iter().map(String::as_str).collect();
-        let order = Order {
-            args: Vec::new(),
-            env: Vec::new(),
-            cwd: String::new(),
-            ports: Vec::new(),
-            memory: share.memory,
+        let holder = holder.map_err(|e| failed("opening the shim")(e.into()))?;
+        let terms = Terms {
             cpu: share.cpu,
             uid: bundle.uid,
             gid: bundle.gid,
             groups: share.groups.clone(),
-            capabilities: capabilities::bits(&names),
-            kept: bundle.capabilities.clone(),
+            capabilities: bundle.capabilities.clone(),
             seccomp: bundle.seccomp,
         };
-        Ok(Self { host, code, holder: holder.map_err(|e| failed("opening the shim")(e.into()))?, order })
+        Ok(Self { host, code, holder, memory: share.memory, terms })
     }
 
     /// Hands the guest over, from its place; becomes the program that stands for it. Returns only with the reason why not.
-    pub fn hand_over(self, guest: dunlin_wasm::Guest, name: &str) -> Failed {
-        let wrong = |text: String| Failed { failure: Failure::Command, text };
-        match self.try_hand_over(guest) {
-            Ok(used) => self.become_holder(used, name),
-            Err(reason) => wrong(reason),
+    pub fn hand_over(self, guest: Guest, name: &str) -> Failed {
+        let Self { host, code, holder, memory, terms } = self;
+        // Nothing of the engine is in the container, so the guest has all of its memory.
+        let order = Order { guest: Guest { memory, ..guest }, terms };
+        match try_hand_over(&host, &code, &order) {
+            Ok(used) => become_holder(&host, &used, &holder, name),
+            Err(text) => Failed { failure: Failure::Command, text },
         }
     }
+}
 
-    fn try_hand_over(&self, guest: dunlin_wasm::Guest) -> Result<OwnedFd, String> {
-        let failed = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
-        let listeners = dunlin_wasm::listen(&guest.ports)?;
-        if listeners.len() > PORTS {
-            return Err(format!("it has more than {PORTS} ports"));
-        }
-        let order = Order {
-            args: guest.args,
-            env: guest.env,
-            cwd: guest.cwd,
-            ports: guest.ports,
-            groups: self.order.groups.clone(),
-            kept: self.order.kept.clone(),
-            ..self.order
-        };
-        let text = serde_json::to_vec(&order).map_err(|e| e.to_string())?;
-        let memory = |name| {
-            memfd_create(name, MemfdFlags::CLOEXEC).map_err(|e| format!("making a file in memory: {e}"))
-        };
-        let mut order = File::from(memory("dunlin-order")?);
-        order.write_all(&text).and_then(|()| order.rewind()).map_err(failed("telling what to run"))?;
-        let used = memory(USED)?;
-        let root = openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|e| format!("opening the root directory: {e}"))?;
-        let (out, err) = (io::stdout(), io::stderr());
-        let mut all =
-            vec![order.as_fd(), root.as_fd(), out.as_fd(), err.as_fd(), self.code.as_fd(), used.as_fd()];
-        all.extend(listeners.iter().map(AsFd::as_fd));
-        send(&self.host, &all).map_err(failed("handing the guest over"))?;
-        self.host.set_read_timeout(Some(PATIENCE)).map_err(failed("waiting"))?;
-        let mut answer = [0];
-        let gone = |error: io::Error| format!("the process that should serve for it has ended: {error}");
-        (&self.host).read_exact(&mut answer).map_err(gone)?;
-        match answer[0] {
-            SERVES => Ok(used),
-            FAILED => {
-                let mut text = String::new();
-                let _ = (&self.host).take(4096).read_to_string(&mut text);
-                Err(text)
-            }
-            other => Err(format!("the process that should serve for it answered {other}")),
-        }
+/// What is left is the memory in which the host tells what the guest has used.
+fn try_hand_over(host: &UnixStream, code: &File, order: &Order) -> Result<OwnedFd, String> {
+    let listeners = dunlin_wasm::listen(&order.guest.ports)?;
+    if listeners.len() > PORTS {
+        return Err(format!("it has more than {PORTS} ports"));
     }
+    let text = serde_json::to_vec(order).map_err(failed("telling what to run"))?;
+    let memory = |name| memfd_create(name, MemfdFlags::CLOEXEC).map_err(failed("making a file in memory"));
+    let mut order = File::from(memory("dunlin-order")?);
+    order.write_all(&text).and_then(|()| order.rewind()).map_err(failed("telling what to run"))?;
+    let used = memory(USED)?;
+    let root = openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(failed("opening the root directory"))?;
+    let (out, err) = (io::stdout(), io::stderr());
+    let mut all = vec![order.as_fd(), root.as_fd(), out.as_fd(), err.as_fd(), code.as_fd(), used.as_fd()];
+    all.extend(listeners.iter().map(AsFd::as_fd));
+    send(host, &all).map_err(failed("handing the guest over"))?;
+    host.set_read_timeout(Some(PATIENCE)).map_err(failed("waiting"))?;
+    let mut answer = [0];
+    let mut told = host;
+    told.read_exact(&mut answer).map_err(failed("the process that should serve for it has ended"))?;
+    match answer[0] {
+        SERVES => Ok(used),
+        FAILED => {
+            let mut text = String::new();
+            let _ = told.take(4096).read_to_string(&mut text);
+            Err(text)
+        }
+        other => Err(format!("the process that should serve for it answered {other}")),
+    }
+}
 
-    /// Executes the holder with the connection and the memory on the descriptors where it expects them.
-    fn become_holder(&self, used: OwnedFd, name: &str) -> Failed {
-        let become_it = || -> io::Result<()> {
-            let moved = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 10).map_err(io::Error::from);
-            let (host, used, holder) =
-                (moved(self.host.as_fd())?, moved(used.as_fd())?, moved(self.holder.as_fd())?);
-            let put = |from: &OwnedFd, to: RawFd| {
-                // SAFETY: dup2 with numbers; what was there before is closed at the execution in any case.
-                let done = unsafe { libc::dup2(from.as_raw_fd(), to) };
-                if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-            };
-            put(&host, HOST_FD)?;
-            put(&used, USED_FD)?;
-            let args = ["dunlin-shim", HOLD, name].map(CString::new);
-            let [Ok(program), Ok(hold), Ok(name)] = args else {
-                return Err(io::ErrorKind::InvalidInput.into());
-            };
-            let argv = [program.as_ptr(), hold.as_ptr(), name.as_ptr(), std::ptr::null()];
-            let envp = [std::ptr::null::<libc::c_char>()];
-            let (fd, empty) = (holder.as_raw_fd(), c"".as_ptr());
-            // SAFETY: the strings are NUL-terminated and alive; the lists end with a null pointer.
-            unsafe {
-                libc::syscall(
-                    libc::SYS_execveat,
-                    fd,
-                    empty,
-                    argv.as_ptr(),
-                    envp.as_ptr(),
-                    libc::AT_EMPTY_PATH,
-                )
-            };
-            Err(io::Error::last_os_error())
+/// Executes the holder with the connection and the memory on the descriptors where it expects them.
+fn become_holder(host: &UnixStream, used: &OwnedFd, holder: &OwnedFd, name: &str) -> Failed {
+    let become_it = || -> io::Result<()> {
+        let moved = |fd: BorrowedFd<'_>| rustix::io::fcntl_dupfd_cloexec(fd, 10).map_err(io::Error::from);
+        let (host, used, holder) = (moved(host.as_fd())?, moved(used.as_fd())?, moved(holder.as_fd())?);
+        let put = |from: &OwnedFd, to: RawFd| {
+            // SAFETY: dup2 with numbers; what was there before is closed at the execution in any case.
+            let done = unsafe { libc::dup2(from.as_raw_fd(), to) };
+            if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
         };
-        let error = become_it().err().unwrap_or_else(io::Error::last_os_error);
-        Failed::create("executing the program that stands for the guest", error)
-    }
+        put(&host, HOST_FD)?;
+        put(&used, USED_FD)?;
+        let args = ["dunlin-shim", HOLD, name].map(CString::new);
+        let [Ok(program), Ok(hold), Ok(name)] = args else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let argv = [program.as_ptr(), hold.as_ptr(), name.as_ptr(), std::ptr::null()];
+        let envp = [std::ptr::null::<libc::c_char>()];
+        let (fd, empty) = (holder.as_raw_fd(), c"".as_ptr());
+        // SAFETY: the strings are NUL-terminated and alive; the lists end with a null pointer.
+        unsafe {
+            libc::syscall(libc::SYS_execveat, fd, empty, argv.as_ptr(), envp.as_ptr(), libc::AT_EMPTY_PATH)
+        };
+        Err(io::Error::last_os_error())
+    };
+    let error = become_it().err().unwrap_or_else(io::Error::last_os_error);
+    Failed::create("executing the program that stands for the guest", error)
 }
 
 /// Notes that a container's guest runs in a shared process.
