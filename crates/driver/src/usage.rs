@@ -74,14 +74,25 @@ async fn measured(client: &Client, path: &str) -> Measured {
     let asked = async {
         match get(client, path).await {
             // Older adapters serve the older version, which says the same.
-            Err(kube::Error::Api(status)) if status.code == 404 && path.contains(CUSTOM) => {
+            Err(error) if is_unserved(&error) && path.contains(CUSTOM) => {
                 get(client, &path.replacen(CUSTOM, OLDER, 1)).await
             }
             answer => answer,
         }
     };
     let answer = tokio::time::timeout(PATIENCE, asked).await.map_err(|_| "it does not answer")?;
-    parse(&answer.map_err(|error| chain(&error))?)
+    parse(&answer.map_err(|error| match error {
+        error if is_unserved(&error) => {
+            format!("this cluster does not serve {}", path.split('/').nth(2).unwrap_or_default())
+        }
+        kube::Error::Api(status) => status.message,
+        error => chain(&error),
+    })?)
+}
+
+/// Whether there is nobody who could answer: whoever does not know a metric says so in a `Status`.
+fn is_unserved(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404 && status.reason != "NotFound")
 }
 
 /// A `MetricValueList`, or an `ExternalMetricValueList`.
